@@ -1,0 +1,80 @@
+"""Poisson, rate, latency and repeated input."""
+
+import keras
+from keras import ops
+
+
+def _over_time(x, time_steps):
+    """Return `x` with a new time axis 1, and step numbers 1..T beside it."""
+    steps = ops.cast(ops.arange(1, time_steps + 1), "float32")
+    steps = ops.reshape(steps, (1, time_steps) + (1,) * (len(x.shape) - 1))
+    return ops.expand_dims(x, 1), steps
+
+
+def poisson(x, time_steps, seed, max_rate=1.0):
+    """Draw a spike at every step with probability `max_rate * |x|`.
+
+        P(s(t) = sign(x)) = min(max_rate * |x|, 1), else s(t) = 0
+
+    Args:
+        x: Float tensor, axes (batch, ...), of values in [-1, 1].
+        time_steps: Number of steps T.
+        seed: Integer or `keras.random.SeedGenerator`.
+        max_rate: Spikes a step for `|x| = 1`, in (0, 1].
+
+    References:
+        - [Lee et al., 2020](https://doi.org/10.3389/fnins.2020.00119)
+    """
+    shape = ops.shape(x)
+    x = ops.expand_dims(x, 1)
+    noise = keras.random.uniform(
+        (shape[0], time_steps, *shape[1:]), dtype="float32", seed=seed
+    )
+    probability = ops.cast(ops.abs(x), "float32") * max_rate
+    spikes = ops.cast(ops.less(noise, probability), x.dtype)
+    return ops.stop_gradient(spikes * ops.sign(x))
+
+
+def rate(x, time_steps, max_rate=1.0):
+    """Space `max_rate * |x| * T` spikes evenly, without randomness.
+
+        s(t) = floor(r * t + 1/2) - floor(r * (t - 1) + 1/2),   r = rate
+
+    After t steps a pixel has spiked `r * t` times, to the nearest integer.
+
+    Args:
+        x: Float tensor, axes (batch, ...), of values in [-1, 1].
+        time_steps: Number of steps T.
+        max_rate: Spikes a step for `|x| = 1`, in (0, 1].
+    """
+    y, steps = _over_time(x, time_steps)
+    r = ops.minimum(ops.cast(ops.abs(y), "float32") * max_rate, 1.0)
+    spikes = ops.floor(r * steps + 0.5) - ops.floor(r * (steps - 1.0) + 0.5)
+    return ops.stop_gradient(ops.cast(spikes, x.dtype) * ops.sign(y))
+
+
+def latency(x, time_steps):
+    """Give each nonzero value one spike, the earlier the larger it is.
+
+        s(t) = 1 only at t = 1 + round((1 - |x|) * (T - 1)), and x != 0
+
+    Args:
+        x: Float tensor, axes (batch, ...), of values in [-1, 1].
+        time_steps: Number of steps T.
+    """
+    y, steps = _over_time(x, time_steps)
+    size = ops.minimum(ops.cast(ops.abs(y), "float32"), 1.0)
+    step = 1.0 + ops.floor((1.0 - size) * (time_steps - 1) + 0.5)
+    spikes = ops.cast(ops.equal(steps, step), x.dtype)
+    # sign(0) is 0: a black pixel never spikes.
+    return ops.stop_gradient(spikes * ops.sign(y))
+
+
+def repeat(x, time_steps):
+    """Give the analog value itself at every step (direct encoding).
+
+    Args:
+        x: Float tensor, axes (batch, ...).
+        time_steps: Number of steps T.
+    """
+    return ops.repeat(ops.expand_dims(x, 1), time_steps, axis=1)

@@ -1,0 +1,28 @@
+"""Spiking layers. Axes are always (batch, time, ...features)."""
+
+from keras_snn.layers.cells import IFCell, LIFCell
+from keras_snn.layers.dropout import TimeConstantDropout
+from keras_snn.layers.encoders import (
+    LatencyEncoder,
+    PoissonEncoder,
+    RateEncoder,
+    RepeatEncoder,
+)
+from keras_snn.layers.neurons import IF, LIF
+from keras_snn.layers.readouts import MembraneReadout, SpikeCountReadout
+from keras_snn.layers.time_fold import TimeFold
+
+__all__ = [
+    "IF",
+    "IFCell",
+    "LIF",
+    "LIFCell",
+    "LatencyEncoder",
+    "MembraneReadout",
+    "PoissonEncoder",
+    "RateEncoder",
+    "RepeatEncoder",
+    "SpikeCountReadout",
+    "TimeConstantDropout",
+    "TimeFold",
+]

@@ -1,0 +1,196 @@
+"""LIF and IF: spiking neurons over whole sequences."""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_snn.layers.time_layer import TimeLayer
+from keras_snn.neurons import checks, dynamics, learning_rules
+from keras_snn.neurons import sequences as neuron_sequences
+
+
+@keras.saving.register_keras_serializable(package="keras_snn")
+class LIF(TimeLayer):
+    """Leaky integrate-and-fire neurons, one for each feature.
+
+    From rest, `v(0) = 0`, at every step, exactly:
+
+        u(t) = v(t-1) + I(t)
+        s(t) = 1 where u(t) > threshold, else 0        (strictly above)
+        v(t) = beta * u(t) * (1 - s(t))                reset="zero"
+        v(t) = beta * (u(t) - threshold * s(t))        reset="subtract"
+
+    The input is not scaled by `1 - beta`; the leak follows the reset. The
+    potential is kept in float32 whatever the dtype policy.
+
+    `learning_rule` chooses the derivative of the spikes:
+
+    - `"collapsed"`: the paper's leak-corrected derivative with every time
+      course replaced by its mean, `D = factor * mean_t(G) * t_last / T`. The
+      cheapest: in a `keras_snn.Model` its memory does not grow with T.
+    - `"exact"`: the paper's rule step by step,
+      `D(t) = factor * G(next spike at or after t)`.
+    - `"arctan"`, `"fast_sigmoid"`, `"sigmoid"`, `"triangle"`, `"boxcar"`, or
+      an object of `keras_snn.surrogates`: backpropagation through time.
+
+    Both paper rules were derived for `reset="zero"`; with `"subtract"` they
+    use the same backward equations.
+
+    Args:
+        beta: Decay per step, in (0, 1]. Defaults to 0.99.
+        threshold: Firing threshold, positive. Defaults to 1.
+        reset: `"zero"` or `"subtract"`.
+        learning_rule: See above. Defaults to `"collapsed"`.
+        factor: For the paper's rules: `"leak_corrected"`,
+            `(1 + ln(beta) * trace / total) / threshold` for a neuron that
+            fired; None, the constant 1; or a positive number.
+        tau: Time constant in steps, instead of `beta = exp(-1 / tau)`.
+        unroll: Whether to lay the time steps out one by one instead of
+            looping. Needs a fixed number of steps.
+
+    Call arguments:
+        currents: Input currents `I`, floating point.
+
+    Input shape:
+        `(batch, time, ...features)`, any number of feature axes; batch and
+        time may be unknown.
+
+    Output shape:
+        The input's. Spikes are 0 or 1 in the layer's compute dtype.
+
+    Raises:
+        ValueError: For arguments out of range, unknown names, integer input,
+            or input without time and feature axes.
+
+    Example:
+
+    >>> currents = np.full((1, 4, 1), 0.6, "float32")
+    >>> keras_snn.layers.LIF(beta=0.9)(currents)[0, :, 0]   # 0 1 0 1
+
+    References:
+        - [Lee et al., 2020](https://doi.org/10.3389/fnins.2020.00119)
+    """
+
+    def __init__(
+        self,
+        beta=None,
+        threshold=1.0,
+        reset="zero",
+        learning_rule="collapsed",
+        factor="leak_corrected",
+        tau=None,
+        unroll=False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.beta = checks.decay(beta, tau, default=0.99)
+        self.threshold = checks.positive_threshold(threshold)
+        self.reset = checks.reset_mode(reset)
+        self.learning_rule = learning_rules.get(learning_rule)
+        self.factor = learning_rules.get_factor(factor)
+        self.unroll = bool(unroll)
+
+    @property
+    def tau(self):
+        """Time constant in steps, `-1 / ln(beta)`; infinite without leak."""
+        return math.inf if self.beta == 1.0 else -1.0 / math.log(self.beta)
+
+    def call(self, currents):
+        self.check_sequence(currents)
+        spikes = neuron_sequences.lif(
+            ops.cast(currents, "float32"),
+            beta=self.beta,
+            threshold=self.threshold,
+            reset=self.reset,
+            learning_rule=self.learning_rule,
+            factor=self.factor,
+            unroll=self.unroll,
+        )
+        return ops.cast(spikes, self.compute_dtype)
+
+    def initial_state(self, frame_shape, dtype="float32"):
+        return [ops.zeros(frame_shape, "float32")]
+
+    def step(self, frame, state, training=False):
+        spikes, v = dynamics.lif_step(
+            state[0],
+            ops.cast(frame, "float32"),
+            self.beta,
+            self.threshold,
+            self.reset,
+        )
+        return ops.cast(spikes, self.compute_dtype), [v]
+
+    def compute_output_shape(self, currents_shape):
+        return tuple(currents_shape)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "beta": self.beta,
+            "threshold": self.threshold,
+            "reset": self.reset,
+            "learning_rule": learning_rules.serialize(self.learning_rule),
+            "factor": self.factor,
+            "unroll": self.unroll,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_snn")
+class IF(LIF):
+    """Integrate-and-fire neurons: `LIF` without leak, `beta = 1`.
+
+        u(t) = v(t-1) + I(t)
+        s(t) = 1 where u(t) > threshold, else 0        (strictly above)
+        v(t) = u(t) * (1 - s(t))                       reset="zero"
+        v(t) = u(t) - threshold * s(t)                 reset="subtract"
+
+    After a 2x2 average pooling, `IF(threshold=0.75)` is the paper's pooling
+    neuron: 3 spikes of 4 come to exactly 0.75 and do not fire, 4 do.
+
+    Args:
+        threshold: Firing threshold, positive. Defaults to 1.
+        reset: `"zero"` or `"subtract"`.
+        learning_rule: As in `LIF`.
+        factor: The derivative in the paper's rules: None (default), the
+            constant 1; a positive number; or `"leak_corrected"`, which is
+            `1 / threshold` here.
+        unroll: As in `LIF`.
+
+    Call arguments:
+        currents: Input currents `I`, floating point.
+
+    Input shape:
+        `(batch, time, ...features)`.
+
+    Output shape:
+        The input's.
+
+    References:
+        - [Lee et al., 2020](https://doi.org/10.3389/fnins.2020.00119)
+    """
+
+    def __init__(
+        self,
+        threshold=1.0,
+        reset="zero",
+        learning_rule="collapsed",
+        factor=None,
+        unroll=False,
+        **kwargs,
+    ):
+        super().__init__(
+            beta=1.0,
+            threshold=threshold,
+            reset=reset,
+            learning_rule=learning_rule,
+            factor=factor,
+            unroll=unroll,
+            **kwargs,
+        )
+
+    def get_config(self):
+        config = super().get_config()
+        del config["beta"]
+        return config

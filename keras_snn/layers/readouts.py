@@ -1,0 +1,132 @@
+"""Readouts: from currents or spikes over time to one output."""
+
+import keras
+from keras import ops
+
+from keras_snn.layers.time_layer import TimeLayer
+from keras_snn.neurons import checks, learning_rules
+from keras_snn.neurons import sequences as neuron_sequences
+from keras_snn.neurons.surrogates import Surrogate
+
+
+class Readout(TimeLayer):
+    """A layer that ends the time axis: (batch, time, ...) to (batch, ...)."""
+
+    def initial_state(self, frame_shape, dtype="float32"):
+        return [ops.zeros(frame_shape, "float32")]
+
+    def result(self, state, time_steps):
+        """Return the output after `time_steps` calls of `step`."""
+        raise NotImplementedError
+
+    def compute_output_shape(self, sequences_shape):
+        return (sequences_shape[0], *sequences_shape[2:])
+
+
+@keras.saving.register_keras_serializable(package="keras_snn")
+class MembraneReadout(Readout):
+    """Leaky neurons that never fire: their last potential divided by T.
+
+        v(t) = beta * (v(t-1) + I(t));   y = v(T) / T
+
+    Args:
+        beta: Decay per step, in (0, 1]. Defaults to 0.99.
+        learning_rule: With the paper's rules, `"collapsed"` (default) and
+            `"exact"`, the backward pass has no leak: `dL/dI(t) = dL/dy / T`.
+            With a surrogate it is the equation's own derivative,
+            `beta^(T - t + 1) * dL/dy / T`.
+        tau: Time constant in steps, instead of `beta = exp(-1 / tau)`.
+
+    Call arguments:
+        currents: Input currents `I`, floating point.
+
+    Input shape:
+        `(batch, time, ...features)`.
+
+    Output shape:
+        `(batch, ...features)`.
+
+    Raises:
+        ValueError: For arguments out of range, unknown names or integer
+            input.
+
+    References:
+        - [Lee et al., 2020](https://doi.org/10.3389/fnins.2020.00119)
+    """
+
+    def __init__(
+        self, beta=None, learning_rule="collapsed", tau=None, **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.beta = checks.decay(beta, tau, default=0.99)
+        self.learning_rule = learning_rules.get(learning_rule)
+
+    def call(self, currents):
+        self.check_sequence(currents)
+        outputs = neuron_sequences.leaky_average(
+            ops.cast(currents, "float32"),
+            self.beta,
+            leak_in_backward=isinstance(self.learning_rule, Surrogate),
+        )
+        return ops.cast(outputs, self.compute_dtype)
+
+    def step(self, frame, state, training=False):
+        v = self.beta * (state[0] + ops.cast(frame, "float32"))
+        return v, [v]
+
+    def result(self, state, time_steps):
+        mean = state[0] / ops.cast(time_steps, "float32")
+        return ops.cast(mean, self.compute_dtype)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "beta": self.beta,
+            "learning_rule": learning_rules.serialize(self.learning_rule),
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_snn")
+class SpikeCountReadout(Readout):
+    """The number of spikes, by default divided by T.
+
+        y = sum_t s(t) / T
+
+    Args:
+        normalize: Whether to divide by T. False gives the count itself.
+
+    Call arguments:
+        spikes: Floating point spikes.
+
+    Input shape:
+        `(batch, time, ...features)`.
+
+    Output shape:
+        `(batch, ...features)`.
+
+    Raises:
+        ValueError: For integer input or input without time and feature axes.
+    """
+
+    def __init__(self, normalize=True, **kwargs):
+        super().__init__(**kwargs)
+        self.normalize = bool(normalize)
+
+    def call(self, spikes):
+        self.check_sequence(spikes)
+        reduce = ops.mean if self.normalize else ops.sum
+        outputs = reduce(ops.cast(spikes, "float32"), axis=1)
+        return ops.cast(outputs, self.compute_dtype)
+
+    def step(self, frame, state, training=False):
+        count = state[0] + ops.cast(frame, "float32")
+        return count, [count]
+
+    def result(self, state, time_steps):
+        count = state[0]
+        if self.normalize:
+            count = count / ops.cast(time_steps, "float32")
+        return ops.cast(count, self.compute_dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "normalize": self.normalize}

@@ -1,0 +1,108 @@
+"""Any Keras layer at all time steps at once."""
+
+import keras
+from keras import ops
+
+from keras_snn.layers.time_layer import TimeLayer
+
+
+@keras.saving.register_keras_serializable(package="keras_snn")
+class TimeFold(TimeLayer):
+    """Applies a layer to every step, with time folded into the batch axis.
+
+        y(t) = layer(x(t)),   t = 1..T, in one call on (batch * time, ...)
+
+    Unlike `keras.layers.TimeDistributed` this is one call whatever T, known
+    or not, and `BatchNormalization` inside takes its statistics over batch
+    and time together and updates them once.
+
+    A `keras.layers.Dropout` inside draws a new mask at every step; use
+    `TimeConstantDropout` for one mask a sample.
+
+    Args:
+        layer: A `keras.layers.Layer` that takes one step's frames.
+
+    Call arguments:
+        sequences: Floating point tensor.
+        training: Passed to the layer if it takes it.
+
+    Input shape:
+        `(batch, time, ...features)`.
+
+    Output shape:
+        `(batch, time, ...)` with the layer's output features.
+
+    Raises:
+        ValueError: If `layer` is no Keras layer, or the input has no time
+            axis before the layer's own axes.
+
+    Example:
+
+    >>> conv = keras.layers.Conv2D(64, 3, padding="same", use_bias=False)
+    >>> currents = TimeFold(conv)(spikes)     # (batch, time, 32, 32, 64)
+    """
+
+    def __init__(self, layer, **kwargs):
+        if not isinstance(layer, keras.layers.Layer):
+            raise ValueError(
+                "TimeFold expects a Keras layer, e.g. TimeFold("
+                "keras.layers.Dense(10)). "
+                f"Received: {layer!r} (of type {type(layer).__name__})."
+            )
+        if isinstance(layer, (TimeLayer, keras.layers.RNN)):
+            raise ValueError(
+                f"{type(layer).__name__} already runs over the time axis. "
+                "Call it on the sequence itself, without TimeFold."
+            )
+        # Reads as the layer it applies: "conv1", not "time_fold_3".
+        kwargs.setdefault("name", layer.name)
+        super().__init__(**kwargs)
+        self.layer = layer
+
+    def build(self, sequences_shape):
+        frame_shape = (None, *sequences_shape[2:])
+        spec = self.layer.input_spec
+        ndim = getattr(spec, "ndim", None) or getattr(spec, "min_ndim", None)
+        if isinstance(self.layer, (keras.layers.Conv2D,)):
+            ndim = 4
+        if ndim is not None and len(frame_shape) < ndim:
+            raise ValueError(
+                f"TimeFold({type(self.layer).__name__}) expects {ndim + 1} "
+                "axes: batch, time and those of one frame. "
+                f"Received: shape {tuple(sequences_shape)}. Put an encoder, "
+                "e.g. keras_snn.layers.PoissonEncoder(time_steps=25), before "
+                "it, or add a time axis."
+            )
+        if not self.layer.built:
+            self.layer.build(frame_shape)
+            self.layer.built = True
+
+    def call(self, sequences, training=None):
+        self.check_sequence(sequences)
+        shape = ops.shape(sequences)
+        frames = ops.reshape(sequences, (-1, *shape[2:]))
+        outputs = self._apply(frames, training)
+        outputs = ops.reshape(outputs, (-1, shape[1], *ops.shape(outputs)[1:]))
+        return outputs
+
+    def step(self, frame, state, training=False):
+        return self._apply(frame, training), state
+
+    def _apply(self, frames, training):
+        if self.layer._call_has_training_arg:
+            return self.layer(frames, training=training)
+        return self.layer(frames)
+
+    def compute_output_shape(self, sequences_shape):
+        frame_shape = (None, *sequences_shape[2:])
+        output_shape = self.layer.compute_output_shape(frame_shape)
+        return (*sequences_shape[:2], *output_shape[1:])
+
+    def get_config(self):
+        layer = keras.saving.serialize_keras_object(self.layer)
+        return {**super().get_config(), "layer": layer}
+
+    @classmethod
+    def from_config(cls, config):
+        layer = keras.saving.deserialize_keras_object(config.pop("layer"))
+        return cls(layer, **config)

@@ -1,0 +1,79 @@
+"""What all layers over a time axis have in common."""
+
+import numbers
+
+import keras
+
+
+class TimeLayer(keras.layers.Layer):
+    """A layer whose input has axes (batch, time, ...features).
+
+    Subclasses that can also run one step at a time implement `step`, and
+    `initial_state` where they have state; a whole-sequence `call` and T calls
+    of `step` give the same result.
+    """
+
+    min_rank = 3
+    axes = "(batch, time, ...features)"
+
+    def initial_state(self, frame_shape, dtype="float32"):
+        """Return the state before the first step, a list of tensors.
+
+        Args:
+            frame_shape: Shape of one step's input, batch first.
+            dtype: dtype of one step's input.
+        """
+        return []
+
+    def step(self, frame, state, training=False):
+        """Return `(output, state)` of one step."""
+        raise NotImplementedError
+
+    def compute_output_spec(self, sequences, *args, **kwargs):
+        self.check_sequence(sequences)
+        return super().compute_output_spec(sequences, *args, **kwargs)
+
+    def check_sequence(self, sequences):
+        """Raise a `ValueError` unless the input is a float sequence."""
+        check_float(self, sequences)
+        if len(sequences.shape) < self.min_rank:
+            raise ValueError(
+                f"{type(self).__name__} '{self.name}' expects a sequence with "
+                f"axes {self.axes}. Received: shape {tuple(sequences.shape)}. "
+                "Put an encoder, e.g. keras_snn.layers.PoissonEncoder("
+                "time_steps=25), before it, or add a time axis."
+            )
+
+
+def check_float(layer, x):
+    """Raise a `ValueError` unless `x` is a floating point tensor."""
+    dtype = keras.backend.standardize_dtype(x.dtype)
+    if "float" not in dtype:
+        raise ValueError(
+            f"{type(layer).__name__} '{layer.name}' expects floating point "
+            f"input. Received: dtype {dtype}. Cast it first, e.g. "
+            'keras.ops.cast(x, "float32"), and scale pixels to [0, 1].'
+        )
+
+
+def check_time_steps(time_steps):
+    """Return `time_steps` as a positive int."""
+    is_int = isinstance(time_steps, numbers.Integral)
+    if not is_int or isinstance(time_steps, bool) or time_steps < 1:
+        raise ValueError(
+            "`time_steps` must be a positive integer, the number of steps each "
+            f"input is shown for. Received: time_steps={time_steps!r}."
+        )
+    return int(time_steps)
+
+
+def check_seed(seed):
+    """Return `seed` if it is None or an integer."""
+    if seed is None:
+        return None
+    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool):
+        raise ValueError(
+            "`seed` must be an integer, or None for a random one. "
+            f"Received: seed={seed!r}."
+        )
+    return int(seed)

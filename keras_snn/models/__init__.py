@@ -1,0 +1,22 @@
+"""Spiking networks as functional Keras models."""
+
+from keras_snn.models.lenet import LeNet
+from keras_snn.models.resnet import ResNet7, ResNet9, ResNet11, ResNet19
+from keras_snn.models.spike_rates import spike_rates
+from keras_snn.models.spiking_model import Model
+from keras_snn.models.vgg import VGG5, VGG7, VGG9, VGG11, VGG16
+
+__all__ = [
+    "LeNet",
+    "Model",
+    "ResNet11",
+    "ResNet19",
+    "ResNet7",
+    "ResNet9",
+    "VGG11",
+    "VGG16",
+    "VGG5",
+    "VGG7",
+    "VGG9",
+    "spike_rates",
+]

@@ -1,0 +1,252 @@
+"""What the builders share: arguments, inputs, and blocks of layers."""
+
+import dataclasses
+import os
+
+import keras
+
+from keras_snn import layers
+from keras_snn.layers.encoders import Encoder
+from keras_snn.layers.time_layer import check_seed, check_time_steps
+from keras_snn.models.spiking_model import Model
+from keras_snn.neurons import checks, learning_rules
+
+ENCODERS = {
+    "poisson": layers.PoissonEncoder,
+    "rate": layers.RateEncoder,
+    "latency": layers.LatencyEncoder,
+    "repeat": layers.RepeatEncoder,
+}
+
+
+@dataclasses.dataclass
+class Settings:
+    """The arguments that every block of a network needs."""
+
+    learning_rule: object
+    beta: float
+    dropout: float
+    width: float
+    seed: int | None
+    gain: float = 2.0
+    batch_norm: bool = False
+    _drawn: int = 0
+
+    def __post_init__(self):
+        learning_rules.get(self.learning_rule)
+        self.beta = checks.decay(self.beta, None)
+        self.seed = check_seed(self.seed)
+        self.width = checks.real_number("width", self.width)
+        if not self.width > 0.0:
+            raise ValueError(
+                "`width` must be positive; it multiplies every channel count. "
+                f"Received: width={self.width}."
+            )
+
+    def channels(self, count):
+        return max(1, round(count * self.width))
+
+    def next_seed(self):
+        """Return another seed at every call, None without a seed."""
+        if self.seed is None:
+            return None
+        self._drawn += 1
+        return self.seed + self._drawn
+
+    def initializer(self):
+        """Normal with standard deviation sqrt(gain / fan_in)."""
+        return keras.initializers.VarianceScaling(
+            scale=self.gain,
+            mode="fan_in",
+            distribution="untruncated_normal",
+            seed=self.next_seed(),
+        )
+
+
+def encoded_input(
+    input_tensor,
+    input_shape,
+    default_shape,
+    time_steps,
+    encoder,
+    seed,
+    max_rate=1.0,
+):
+    """Return `(inputs, sequence)`: the model's input and its spike train."""
+    shape = _image_shape(input_tensor, input_shape, default_shape)
+    if time_steps is not None:
+        time_steps = check_time_steps(time_steps)
+    if encoder is None:
+        inputs = _input(input_tensor, (time_steps, *shape))
+        return inputs, inputs
+    if isinstance(encoder, Encoder):
+        inputs = _input(input_tensor, shape)
+        return inputs, encoder(inputs)
+    if encoder not in ENCODERS:
+        known = ", ".join(f'"{name}"' for name in ENCODERS)
+        raise ValueError(
+            f"`encoder` must be one of {known}, an encoder layer, or None for "
+            "input that is a spike train already. "
+            f"Received: encoder={encoder!r}."
+        )
+    if time_steps is None:
+        raise ValueError(
+            f'encoder="{encoder}" needs a number of steps, e.g. time_steps=25. '
+            "`time_steps=None` (any T) goes with encoder=None, where the input "
+            "brings its own time axis."
+        )
+    options = {}
+    if encoder in ("poisson", "rate"):
+        options["max_rate"] = max_rate
+    if encoder == "poisson":
+        options["seed"] = seed
+    inputs = _input(input_tensor, shape)
+    return inputs, ENCODERS[encoder](time_steps, name="encoder", **options)(
+        inputs
+    )
+
+
+def _input(input_tensor, shape):
+    if input_tensor is None:
+        return keras.Input(shape, name="input")
+    if not keras.backend.is_keras_tensor(input_tensor):
+        raise ValueError(
+            "`input_tensor` must be a symbolic Keras tensor, e.g. the result "
+            f"of keras.Input({shape}). Received: {type(input_tensor).__name__}."
+        )
+    if len(input_tensor.shape) != len(shape) + 1:
+        raise ValueError(
+            f"`input_tensor` must have shape (batch, {str(shape)[1:-1]}) here. "
+            f"Received: shape {tuple(input_tensor.shape)}."
+        )
+    return input_tensor
+
+
+def _image_shape(input_tensor, input_shape, default_shape):
+    if input_shape is None and input_tensor is not None:
+        return tuple(input_tensor.shape[-3:])
+    shape = default_shape if input_shape is None else tuple(input_shape)
+    if len(shape) != 3 or not all(isinstance(n, int) and n > 0 for n in shape):
+        raise ValueError(
+            "`input_shape` must be (height, width, channels) of one image or "
+            "frame, three positive integers; time and batch axes are added. "
+            f"Received: input_shape={input_shape}."
+        )
+    return shape
+
+
+def check_size(sequence, factor, name):
+    """Raise a `ValueError` if an image is too small for the poolings."""
+    height, width = sequence.shape[2:4]
+    if height < factor or width < factor:
+        raise ValueError(
+            f"{name} halves the image {factor.bit_length() - 1} times and "
+            f"needs at least {factor}x{factor} pixels. "
+            f"Received: {height}x{width}. Use a smaller network, e.g. LeNet."
+        )
+
+
+def spiking(x, settings, name):
+    """LIF neurons, then dropout if there is any."""
+    x = layers.LIF(
+        beta=settings.beta,
+        learning_rule=settings.learning_rule,
+        name=name,
+    )(x)
+    if settings.dropout:
+        x = layers.TimeConstantDropout(
+            settings.dropout,
+            seed=settings.next_seed(),
+            name=f"{name}_dropout",
+        )(x)
+    return x
+
+
+def convolution(x, filters, kernel_size, settings, name, strides=1):
+    """Currents of a convolution without bias, padded by half its kernel."""
+    if strides > 1 and kernel_size > 1:
+        # Keras' "same" pads unevenly at stride 2; the paper pads each side.
+        padding = keras.layers.ZeroPadding2D(
+            kernel_size // 2, name=f"{name}_pad"
+        )
+        x = layers.TimeFold(padding)(x)
+        mode = "valid"
+    else:
+        mode = "same"
+    x = layers.TimeFold(
+        keras.layers.Conv2D(
+            settings.channels(filters),
+            kernel_size,
+            strides=strides,
+            padding=mode,
+            use_bias=False,
+            kernel_initializer=settings.initializer(),
+            name=name,
+        )
+    )(x)
+    if settings.batch_norm:
+        x = layers.TimeFold(keras.layers.BatchNormalization(name=f"{name}_bn"))(
+            x
+        )
+    return x
+
+
+def pooling(x, settings, name):
+    """2x2 average pooling into integrate-and-fire neurons."""
+    x = layers.TimeFold(keras.layers.AveragePooling2D(2, name=name))(x)
+    return layers.IF(
+        threshold=0.75,
+        learning_rule=settings.learning_rule,
+        name=f"{name}_if",
+    )(x)
+
+
+def dense(x, units, settings, name):
+    """Currents of a dense layer without bias."""
+    return layers.TimeFold(
+        keras.layers.Dense(
+            units,
+            use_bias=False,
+            kernel_initializer=settings.initializer(),
+            name=name,
+        )
+    )(x)
+
+
+def top(x, hidden, classes, settings):
+    """Flatten, hidden spiking layers, and the leaky readout."""
+    x = layers.TimeFold(keras.layers.Flatten(name="flatten"))(x)
+    for number, units in enumerate(hidden, 1):
+        x = dense(x, settings.channels(units), settings, f"fc{number}")
+        x = spiking(x, settings, f"fc{number}_lif")
+    x = dense(x, classes, settings, "predictions")
+    return layers.MembraneReadout(
+        beta=settings.beta,
+        learning_rule=settings.learning_rule,
+        name="readout",
+    )(x)
+
+
+def check_classes(classes):
+    """Return `classes` as a positive int."""
+    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
+        raise ValueError(
+            "`classes` must be a positive integer. "
+            f"Received: classes={classes!r}."
+        )
+    return classes
+
+
+def finish(inputs, outputs, name, weights):
+    """Return the functional model, with weights loaded from a file."""
+    model = Model(inputs, outputs, name=name)
+    if weights is None:
+        return model
+    path = os.fspath(weights)
+    if not os.path.exists(path):
+        raise ValueError(
+            "`weights` must be None or the path of a `.weights.h5` or `.keras` "
+            f"file of this architecture. Not found: {path}."
+        )
+    model.load_weights(path)
+    return model

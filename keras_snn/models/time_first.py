@@ -1,0 +1,244 @@
+"""The loop over time around a whole network, and its one backward pass.
+
+Forward, T steps run through all layers without being kept; each neuron keeps
+the statistics of its spikes. Backward, the collapsed rule needs no more than
+those, so the gradient is that of *one* pass through the same layers, in which
+every activation is the mean of its spike train over time and every spiking
+layer has the derivative `factor * t_last / T`.
+"""
+
+import contextlib
+
+import keras
+from keras import ops
+
+from keras_snn.layers import LIF, TimeConstantDropout, TimeFold
+from keras_snn.layers.readouts import Readout
+from keras_snn.layers.time_layer import TimeLayer
+from keras_snn.neurons import learning_rules
+
+
+def run(plan, model, inputs, training=False, differentiable=True):
+    """Run a functional model with the loop over time outside its layers.
+
+    Args:
+        plan: The model's `plan.Plan`.
+        model: The functional model.
+        inputs: Flat list of tensors, one for each of `model.inputs`.
+        training: Whether dropout applies.
+        differentiable: Whether gradients by the collapsed rule are wanted.
+
+    Returns:
+        Tuple: flat list of the model's outputs; dict from each spiking
+        layer's name to its statistics `(total, trace, t_last)`, empty unless
+        `differentiable`; number of steps T.
+    """
+    values = {id(x): y for x, y in zip(model.inputs, inputs)}
+    for node in plan.before:
+        _run_node(node, values, training)
+    loop = TimeLoop(plan, model, values, training, statistics=differentiable)
+    final, time_steps = loop.run()
+    results = loop.results(final, time_steps)
+    if differentiable:
+        results = _connect(plan, loop, values, results, final, time_steps)
+    values.update(results)
+    for node in plan.after:
+        _run_node(node, values, training)
+    outputs = [values[id(x)] for x in model.outputs]
+    return outputs, loop.statistics_by_name(final), time_steps
+
+
+class TimeLoop:
+    """The forward loop of a plan: its state, one step, and all of them."""
+
+    def __init__(self, plan, model, values, training, statistics):
+        self.plan = plan
+        self.training = training
+        self.statistics = statistics
+        self.model = model
+        self.sources = {
+            key: ops.stop_gradient(values[key]) for key in plan.sources
+        }
+
+    def run(self):
+        """Run all steps; return the final state and T."""
+        time_steps = ops.shape(next(iter(self.sources.values())))[1]
+        with _constant_variables(self.model):
+            state = self.initial_state()
+            _, state = ops.while_loop(
+                lambda t, state: t < time_steps,
+                lambda t, state: (t + 1, self.step_at(t, state)),
+                (0, state),
+            )
+        return keras.tree.map_structure(ops.stop_gradient, state), time_steps
+
+    def initial_state(self):
+        """Return, for each node of the loop, its layer's state and counters.
+
+        Shapes are found by running the step once on symbolic frames.
+        """
+        frames = {key: x[:, 0] for key, x in self.sources.items()}
+        states = []
+        for node in self.plan.loop:
+            layer = node.operation
+            args, kwargs = node.arguments.fill_in(frames)
+            if not isinstance(layer, TimeLayer):
+                frames[id(node.output_tensors[0])] = layer(*args, **kwargs)
+                states.append(([], []))
+                continue
+            frame = args[0]
+            shape, dtype = ops.shape(frame), frame.dtype
+            state = self._initial(layer, shape, dtype)
+            counters = []
+            if self.statistics and isinstance(layer, LIF):
+                count = 3 if layer.factor == "leak_corrected" else 2
+                counters = [ops.zeros(shape, "float32") for _ in range(count)]
+            states.append((state, counters))
+            if not isinstance(layer, Readout):
+                output, _ = layer.step(frame, state, training=self.training)
+                frames[id(node.output_tensors[0])] = output
+        return states
+
+    def _initial(self, layer, shape, dtype):
+        if isinstance(layer, TimeConstantDropout):
+            if not self.training or layer.rate == 0.0:
+                return []
+        return layer.initial_state(shape, dtype)
+
+    def step_at(self, t, states):
+        """Return the state after step `t` (counted from 0)."""
+        frames = {key: x[:, t] for key, x in self.sources.items()}
+        step = ops.cast(t, "float32") + 1.0
+        new_states = []
+        for node, (state, counters) in zip(self.plan.loop, states):
+            layer = node.operation
+            args, kwargs = node.arguments.fill_in(frames)
+            if isinstance(layer, TimeLayer):
+                output, state = layer.step(
+                    args[0], state, training=self.training
+                )
+            else:
+                output = layer(*args, **kwargs)
+            if counters:
+                counters = _count(layer, output, counters, step)
+            frames[id(node.output_tensors[0])] = output
+            new_states.append((state, counters))
+        return new_states
+
+    def results(self, final, time_steps):
+        """Return the readouts' results by tensor id."""
+        return {
+            id(node.output_tensors[0]): node.operation.result(state, time_steps)
+            for node, (state, _) in zip(self.plan.loop, final)
+            if isinstance(node.operation, Readout)
+        }
+
+    def statistics_by_name(self, final):
+        """Return each spiking layer's counters by its name."""
+        return {
+            node.operation.name: counters
+            for node, (_, counters) in zip(self.plan.loop, final)
+            if counters
+        }
+
+
+def _count(layer, spikes, counters, step):
+    """Return the counters `[total, t_last, trace]` after one more step."""
+    spikes = ops.cast(spikes, "float32")
+    counted = [
+        counters[0] + spikes,
+        ops.maximum(counters[1], step * spikes),
+    ]
+    if len(counters) == 3:
+        counted.append(layer.beta * counters[2] + spikes)
+    return counted
+
+
+def _connect(plan, loop, values, results, final, time_steps):
+    """Return `results` made differentiable by the collapsed rule.
+
+    Runs the layers once on means over time. The currents' values are not
+    used, only their derivatives, so that graph compilers drop the forward
+    convolutions of this pass.
+    """
+    time_steps = ops.cast(time_steps, "float32")
+    means = {
+        key: ops.mean(ops.cast(values[key], "float32"), axis=1)
+        for key in plan.sources
+    }
+    connected = {}
+    for node, (state, counters) in zip(plan.loop, final):
+        layer, key = node.operation, id(node.output_tensors[0])
+        args, kwargs = node.arguments.fill_in(means)
+        if isinstance(layer, LIF):
+            rate = counters[0] / time_steps
+            derivative = _derivative(layer, counters) / time_steps
+            means[key] = _replace(args[0], rate, derivative)
+        elif isinstance(layer, Readout):
+            scale = 1.0 if getattr(layer, "normalize", True) else time_steps
+            scale = ops.ones_like(results[key]) * ops.cast(
+                scale, results[key].dtype
+            )
+            connected[key] = _replace(args[0], results[key], scale)
+        elif isinstance(layer, TimeConstantDropout):
+            mask = ops.cast(state[0], args[0].dtype) if state else 1.0
+            means[key] = args[0] * mask
+        elif isinstance(layer, TimeFold):
+            means[key], _ = layer.step(args[0], state, training=loop.training)
+        else:
+            means[key] = layer(*args, **kwargs)
+    return connected
+
+
+def _derivative(layer, counters):
+    """Return `factor * t_last` of one spiking layer."""
+    total, t_last, *trace = counters
+    factor = learning_rules.resolve_factor(
+        layer.factor, total, *(trace or [None]), layer.beta, layer.threshold
+    )
+    return factor * t_last
+
+
+@ops.custom_gradient
+def _replace(x, value, derivative):
+    """Return `value`, whose derivative to `x` is `derivative`."""
+
+    def grad(*args, upstream=None):
+        if upstream is None:
+            (upstream,) = args
+        credit = ops.cast(upstream, derivative.dtype) * derivative
+        return (
+            ops.cast(credit, x.dtype),
+            ops.zeros_like(value),
+            ops.zeros_like(derivative),
+        )
+
+    return value, grad
+
+
+@contextlib.contextmanager
+def _constant_variables(model):
+    """Read the model's variables once, as constants to differentiation.
+
+    JAX could not take the loop's derivative, and nobody asks for it. Seeds
+    stay variables: they change.
+    """
+    if keras.config.backend() != "jax":
+        yield
+        return
+    mapping = [(v, ops.stop_gradient(v.value)) for v in model.variables]
+    with keras.StatelessScope(state_mapping=mapping) as scope:
+        yield
+    for v, constant in mapping:
+        value = scope.get_current_value(v)
+        if value is not None and value is not constant and not v.trainable:
+            v.assign(value)
+
+
+def _run_node(node, values, training):
+    args, kwargs = node.arguments.fill_in(values)
+    if getattr(node.operation, "_call_has_training_arg", False):
+        kwargs["training"] = training
+    outputs = node.operation(*args, **kwargs)
+    for x, y in zip(node.outputs, keras.tree.flatten(outputs)):
+        values[id(x)] = y

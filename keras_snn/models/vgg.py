@@ -1,0 +1,62 @@
+"""Spiking VGG networks, from 5 to 16 layers with weights."""
+
+from keras_snn.models import blocks
+from keras_snn.models.builder import LEE, Defaults, make_builder
+
+# Widths of the 3x3 convolutions of each block; a pooling follows each block.
+BLOCKS = {
+    "VGG5": ((64,), (128, 128)),
+    "VGG7": ((64, 64), (128, 128), (256,)),
+    "VGG9": ((64, 64), (128, 128), (256, 256, 256)),
+    "VGG11": ((64,), (128,), (256, 256), (512, 512), (512, 512)),
+    "VGG16": ((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3),
+}
+
+
+def _network(name, hidden):
+    widths = BLOCKS[name]
+
+    def vgg(x, settings, include_top, classes):
+        blocks.check_size(x, 2 ** len(widths), name)
+        for block, filters in enumerate(widths, 1):
+            for number, count in enumerate(filters, 1):
+                x = blocks.convolution(
+                    x, count, 3, settings, f"block{block}_conv{number}"
+                )
+                x = blocks.spiking(x, settings, f"block{block}_lif{number}")
+            x = blocks.pooling(x, settings, f"block{block}_pool")
+        return blocks.top(x, hidden, classes, settings) if include_top else x
+
+    return vgg
+
+
+def _builder(name, layout, hidden=(1024,), reference=LEE, **defaults):
+    return make_builder(
+        name,
+        _network(name, hidden),
+        f"Spiking {name}: {layout}.",
+        Defaults(**{"dropout": 0.2, **defaults}),
+        reference,
+    )
+
+
+VGG5 = _builder("VGG5", "64C3-P-[128C3]x2-P-1024-10")
+VGG7 = _builder("VGG7", "[64C3]x2-P-[128C3]x2-P-256C3-P-1024-10")
+VGG9 = _builder("VGG9", "[64C3]x2-P-[128C3]x2-P-[256C3]x3-P-1024-10")
+VGG11 = _builder(
+    "VGG11",
+    "64C3-P-128C3-P-[256C3]x2-P-[512C3]x2-P-[512C3]x2-P\n    -1024-1024-10",
+    hidden=(1024, 1024),
+)
+VGG16 = _builder(
+    "VGG16",
+    "13 convolutions, batch normalisation over batch and time,\n"
+    "    surrogate gradients and direct encoding, as in today's literature",
+    hidden=(512, 512),
+    reference="[Zheng et al., 2021](https://arxiv.org/abs/2011.05280)",
+    time_steps=4,
+    encoder="repeat",
+    learning_rule="arctan",
+    beta=0.5,
+    batch_norm=True,
+)

@@ -1,0 +1,204 @@
+"""What the spike derivative is: the paper's rule, exact and collapsed.
+
+Both rules credit a neuron through one number known after the forward pass,
+the leak-corrected factor, and take no part in the potential's leak:
+
+    total = sum_t s(t)                f(t) = beta * f(t-1) + s(t)
+    factor = ([f(T) > 1e-3] + ln(beta) * f(T) / max(total, 1)) / threshold
+
+References:
+    - [Lee et al., 2020](https://doi.org/10.3389/fnins.2020.00119), "Enabling
+      Spike-Based Backpropagation for Training Deep Neural Network
+      Architectures", Frontiers in Neuroscience 14:119.
+"""
+
+import math
+import numbers
+
+import keras
+from keras import ops
+
+from keras_snn.neurons import surrogates, time_loop
+from keras_snn.neurons.surrogates import Surrogate
+
+WHOLE_SEQUENCE_RULES = ("exact", "collapsed")
+
+
+def get(learning_rule):
+    """Return a rule's name (`"exact"`, `"collapsed"`) or its surrogate.
+
+    Args:
+        learning_rule: `"exact"`, `"collapsed"`, the name of a surrogate
+            (`"arctan"`, `"fast_sigmoid"`, `"sigmoid"`, `"triangle"`,
+            `"boxcar"`), or an object of `keras_snn.surrogates`, also in its
+            serialized form.
+
+    Raises:
+        ValueError: If the rule is unknown.
+    """
+    if isinstance(learning_rule, dict):
+        learning_rule = keras.saving.deserialize_keras_object(learning_rule)
+    if isinstance(learning_rule, Surrogate):
+        return learning_rule
+    if learning_rule in WHOLE_SEQUENCE_RULES:
+        return learning_rule
+    if isinstance(learning_rule, str) and learning_rule in surrogates.NAMES:
+        return surrogates.NAMES[learning_rule]()
+    known = ", ".join(
+        f'"{n}"' for n in (*WHOLE_SEQUENCE_RULES, *surrogates.NAMES)
+    )
+    raise ValueError(
+        f"`learning_rule` must be one of {known}, or an object of "
+        "`keras_snn.surrogates`, e.g. `keras_snn.surrogates.Arctan(alpha=2)`. "
+        f"Received: learning_rule={learning_rule!r}."
+    )
+
+
+def serialize(learning_rule):
+    """Return the form of a rule that goes into a layer's config."""
+    if isinstance(learning_rule, Surrogate):
+        return keras.saving.serialize_keras_object(learning_rule)
+    return learning_rule
+
+
+def get_factor(factor):
+    """Return `factor` if it is `"leak_corrected"`, None or a positive number.
+
+    None is the pooling neuron's constant derivative of 1.
+    """
+    if factor is None or factor == "leak_corrected":
+        return factor
+    is_number = isinstance(factor, numbers.Real) and not isinstance(
+        factor, bool
+    )
+    if is_number and 0.0 < factor < math.inf:
+        return float(factor)
+    raise ValueError(
+        '`factor` must be "leak_corrected" (computed from the spikes), None '
+        "(the constant 1 of pooling neurons) or a positive number. "
+        f"Received: factor={factor!r}."
+    )
+
+
+def leak_corrected_factor(total, trace, beta=0.99, threshold=1.0):
+    """Return the approximate derivative of the spikes to the current.
+
+        factor = ([f > 1e-3] + ln(beta) * f / max(total, 1)) / threshold
+
+    It is 0 for a neuron that never fired.
+
+    Args:
+        total: Tensor, spikes of each neuron over all steps.
+        trace: Tensor `f(T)`, the leaky trace of those spikes.
+        beta: Decay per time step.
+        threshold: Firing threshold.
+    """
+    fired = ops.cast(ops.greater(trace, 1e-3), trace.dtype)
+    leak = math.log(beta) * trace / ops.maximum(total, 1.0)
+    return (fired + leak) / threshold
+
+
+def spike_statistics(spikes, beta=0.99):
+    """Return `(total, trace, t_last)` of spikes with axes (batch, time, ...).
+
+    total = sum_t s(t)
+    trace = sum_t beta^(T - t) * s(t)
+    t_last = the step of the last spike, counted from 1; 0 if none
+    """
+    steps = time_loop.step_numbers(spikes)
+    age = ops.cast(ops.shape(spikes)[1], "float32") - steps
+    weights = ops.exp(math.log(beta) * age)
+    return (
+        ops.sum(spikes, axis=1),
+        ops.sum(weights * spikes, axis=1),
+        ops.max(steps * spikes, axis=1),
+    )
+
+
+def resolve_factor(factor, total, trace, beta, threshold):
+    """Return the derivative of each neuron as a tensor."""
+    if factor == "leak_corrected":
+        return leak_corrected_factor(total, trace, beta, threshold)
+    return ops.full_like(total, 1.0 if factor is None else factor)
+
+
+def exact_backward(spikes, upstream, factor, unroll=False):
+    """Return `dL/dI` of the exact rule.
+
+        c(t) = factor * G(t) where s(t) else c(t+1);   D(t) = c(t)
+
+    Every step is credited with the neuron's next spike; nothing after its
+    last spike counts.
+
+    Args:
+        spikes: Tensor `s`, axes (batch, time, ...).
+        upstream: Tensor `G = dL/ds`, axes (batch, time, ...).
+        factor: Tensor, axes (batch, ...).
+        unroll: See `time_loop.scan`.
+    """
+
+    def step(carry, spikes, upstream):
+        carry = ops.where(ops.greater(spikes, 0), factor * upstream, carry)
+        return carry, carry
+
+    return time_loop.scan(
+        step,
+        ops.zeros_like(factor),
+        (spikes, upstream),
+        reverse=True,
+        unroll=unroll,
+    )
+
+
+def collapsed_backward(upstream, factor, t_last):
+    """Return `dL/dI` of the collapsed rule, the same at every step.
+
+        D = factor * mean_t(G) * t_last / T
+
+    Args:
+        upstream: Tensor `G = dL/ds`, axes (batch, time, ...).
+        factor: Tensor, axes (batch, ...).
+        t_last: Tensor, the step of each neuron's last spike, 0 if none.
+    """
+    time_steps = ops.cast(ops.shape(upstream)[1], "float32")
+    credit = factor * ops.mean(upstream, axis=1) * t_last / time_steps
+    return ops.broadcast_to(ops.expand_dims(credit, 1), ops.shape(upstream))
+
+
+def surrogate_backward(
+    potentials, upstream, surrogate, beta, threshold, reset, unroll=False
+):
+    """Return `dL/dI` of backpropagation through time.
+
+        d(t) = G(t) * surrogate'(u(t) - threshold) + k(t) * d(t+1)
+        k(t) = beta * (1 - s(t))    reset="zero"
+        k(t) = beta                 reset="subtract"
+
+    No derivative flows through the reset itself.
+
+    Args:
+        potentials: Tensor `u`, potentials before the reset, axes
+            (batch, time, ...).
+        upstream: Tensor `G = dL/ds`.
+        surrogate: Object of `keras_snn.surrogates`.
+        beta: Decay per time step.
+        threshold: Firing threshold.
+        reset: `"zero"` or `"subtract"`.
+        unroll: See `time_loop.scan`.
+    """
+
+    def step(carry, u, upstream):
+        x = u - threshold
+        kept = beta * carry
+        if reset == "zero":
+            kept = ops.where(ops.greater(x, 0.0), 0.0, kept)
+        carry = upstream * surrogate.derivative(x) + kept
+        return carry, carry
+
+    return time_loop.scan(
+        step,
+        ops.zeros_like(potentials[:, 0]),
+        (potentials, upstream),
+        reverse=True,
+        unroll=unroll,
+    )

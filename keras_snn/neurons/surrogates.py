@@ -1,0 +1,175 @@
+"""Surrogate derivatives of the spike, for backpropagation through time.
+
+Every surrogate is the same step function forward, `1 where x > 0`, with
+`x = u - threshold`, and its own bell-shaped derivative backward.
+"""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_snn.neurons import checks
+
+
+class Surrogate:
+    """A step function with a stand-in derivative.
+
+    Subclasses have one positive shape parameter and a `derivative`.
+    """
+
+    parameter = None
+
+    def __init__(self, value):
+        value = checks.real_number(self.parameter, value)
+        if not 0.0 < value < math.inf:
+            raise ValueError(
+                f"`{self.parameter}` of {type(self).__name__} must be positive "
+                f"and finite. Received: {self.parameter}={value}."
+            )
+        setattr(self, self.parameter, value)
+
+    def derivative(self, x):
+        """Return the stand-in derivative at `x = u - threshold`."""
+        raise NotImplementedError
+
+    def __call__(self, x):
+        """Return 1 where `x > 0`, else 0, differentiable by `derivative`."""
+        return _step(x, self.derivative)
+
+    def get_config(self):
+        return {self.parameter: getattr(self, self.parameter)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+    def __repr__(self):
+        value = getattr(self, self.parameter)
+        return f"{type(self).__name__}({self.parameter}={value})"
+
+
+def _step(x, derivative):
+    @ops.custom_gradient
+    def step(x):
+        def grad(*args, upstream=None):
+            if upstream is None:
+                (upstream,) = args
+            return upstream * derivative(x)
+
+        return ops.cast(ops.greater(x, 0.0), x.dtype), grad
+
+    return step(x)
+
+
+@keras.saving.register_keras_serializable(package="keras_snn")
+class Arctan(Surrogate):
+    """`alpha / 2 / (1 + (pi / 2 * alpha * x)^2)`.
+
+    Args:
+        alpha: Steepness. The peak is `alpha / 2`.
+
+    References:
+        - [Fang et al., 2021](https://arxiv.org/abs/2007.05785)
+    """
+
+    parameter = "alpha"
+
+    def __init__(self, alpha=2.0):
+        super().__init__(alpha)
+
+    def derivative(self, x):
+        return (self.alpha / 2) / (
+            1.0 + ops.square((math.pi / 2 * self.alpha) * x)
+        )
+
+
+@keras.saving.register_keras_serializable(package="keras_snn")
+class FastSigmoid(Surrogate):
+    """`1 / (1 + slope * |x|)^2`.
+
+    Args:
+        slope: Steepness. The peak is 1.
+
+    References:
+        - [Zenke and Ganguli, 2018](https://arxiv.org/abs/1705.11146)
+    """
+
+    parameter = "slope"
+
+    def __init__(self, slope=25.0):
+        super().__init__(slope)
+
+    def derivative(self, x):
+        return 1.0 / ops.square(1.0 + self.slope * ops.abs(x))
+
+
+@keras.saving.register_keras_serializable(package="keras_snn")
+class Sigmoid(Surrogate):
+    """`slope * y * (1 - y)` with `y = sigmoid(slope * x)`.
+
+    Args:
+        slope: Steepness. The peak is `slope / 4`.
+
+    References:
+        - [Neftci et al., 2019](https://arxiv.org/abs/1901.09948)
+    """
+
+    parameter = "slope"
+
+    def __init__(self, slope=4.0):
+        super().__init__(slope)
+
+    def derivative(self, x):
+        y = ops.sigmoid(self.slope * x)
+        return self.slope * y * (1.0 - y)
+
+
+@keras.saving.register_keras_serializable(package="keras_snn")
+class Triangle(Surrogate):
+    """`max(0, 1 - |x| / width) / width`.
+
+    Args:
+        width: Half of the support. The area is 1, the peak `1 / width`.
+
+    References:
+        - [Bellec et al., 2018](https://arxiv.org/abs/1803.09574)
+    """
+
+    parameter = "width"
+
+    def __init__(self, width=1.0):
+        super().__init__(width)
+
+    def derivative(self, x):
+        return ops.relu(1.0 - ops.abs(x) / self.width) / self.width
+
+
+@keras.saving.register_keras_serializable(package="keras_snn")
+class Boxcar(Surrogate):
+    """`1 / (2 * width)` where `|x| <= width`, else 0.
+
+    Args:
+        width: Half of the support. The area is 1.
+
+    References:
+        - [Wu et al., 2018](https://arxiv.org/abs/1706.02609)
+    """
+
+    parameter = "width"
+
+    def __init__(self, width=0.5):
+        super().__init__(width)
+
+    def derivative(self, x):
+        inside = ops.cast(ops.less_equal(ops.abs(x), self.width), x.dtype)
+        return inside / (2.0 * self.width)
+
+
+NAMES = {
+    "arctan": Arctan,
+    "fast_sigmoid": FastSigmoid,
+    "sigmoid": Sigmoid,
+    "triangle": Triangle,
+    "boxcar": Boxcar,
+}

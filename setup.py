@@ -1,0 +1,67 @@
+"""Metadata and dependencies of keras-snn.
+
+Lower bounds are the versions the test suite ran with; upper bounds stop
+before the next release that may break something (the next minor release of
+TensorFlow, Keras and packages below 1.0, the next major one elsewhere).
+"""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+DATASETS = [
+    "tensorflow-datasets>=4.9.10,<4.10",
+    "scikit-learn>=1.9,<2",
+    "scipy>=1.17,<2",
+    "pillow>=13,<14",
+]
+CLI = ["typer>=0.29,<0.30", "rich>=15,<16"]
+TENSORBOARD = ["tensorboard>=2.21,<2.22"]
+JAX = ["jax>=0.10.2,<0.11"]
+PLOT = ["matplotlib>=3.11,<4"]
+TEST = [
+    "pytest>=9.2,<10",
+    "pytest-xdist>=3.8,<4",
+    "ruff>=0.17.6,<0.18",
+    *DATASETS,
+    *CLI,
+    *TENSORBOARD,
+    *JAX,
+]
+
+setup(
+    name="keras-snn",
+    version="0.1.0",
+    description=(
+        "Train deep spiking neural networks with Keras 3 through model.fit"
+    ),
+    long_description=Path(__file__).with_name("README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    author="The keras_snn authors",
+    license="MIT",
+    packages=find_packages(include=["keras_snn", "keras_snn.*"]),
+    python_requires=">=3.11",
+    install_requires=[
+        "tensorflow>=2.21,<2.22",
+        "keras>=3.15,<3.16",
+        "numpy>=2.4,<2.5",
+    ],
+    extras_require={
+        "datasets": DATASETS,
+        "cli": CLI,
+        "tensorboard": TENSORBOARD,
+        "jax": JAX,
+        "plot": PLOT,
+        "test": TEST,
+    },
+    entry_points={
+        "console_scripts": ["keras-snn = keras_snn.__main__:main"],
+    },
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
