@@ -15,6 +15,7 @@ from keras import ops
 from keras_snn.layers import LIF, TimeConstantDropout, TimeFold
 from keras_snn.layers.readouts import Readout
 from keras_snn.layers.time_layer import TimeLayer
+from keras_snn.models import spike_history
 from keras_snn.neurons import learning_rules
 
 
@@ -64,13 +65,42 @@ class TimeLoop:
         """Run all steps; return the final state and T."""
         time_steps = ops.shape(next(iter(self.sources.values())))[1]
         with _constant_variables(self.model):
-            state = self.initial_state()
-            _, state = ops.while_loop(
-                lambda t, state: t < time_steps,
-                lambda t, state: (t + 1, self.step_at(t, state)),
-                (0, state),
-            )
+            start = (0, self.initial_state())
+            if self.statistics:
+                _, state = ops.while_loop(
+                    lambda t, state: t < time_steps,
+                    lambda t, state: self._window(t, state, time_steps),
+                    start,
+                )
+            else:
+                _, state = self._steps(*start, time_steps)
         return keras.tree.map_structure(ops.stop_gradient, state), time_steps
+
+    def _steps(self, t, state, end):
+        """Run the steps from `t` up to, not including, `end`."""
+        return ops.while_loop(
+            lambda t, state: t < end,
+            lambda t, state: (t + 1, self.step_at(t, state)),
+            (t, state),
+        )
+
+    def _window(self, t, state, time_steps):
+        """Run up to eight steps and add up their spikes."""
+        end = ops.minimum(t + spike_history.WINDOW, time_steps)
+        steps = ops.cast(end - t, "float32")
+        _, state = self._steps(t, state, end)
+        summed = []
+        for node, (inner, counters) in zip(self.plan.loop, state):
+            if counters:
+                byte, *sums = counters
+                layer = node.operation
+                absorb = spike_history.absorb(
+                    layer.beta, len(sums) == 3, tuple(byte.shape)
+                )
+                sums = absorb(byte, sums, steps, ops.cast(end, "float32"))
+                counters = [ops.zeros_like(byte), *sums]
+            summed.append((inner, counters))
+        return end, summed
 
     def initial_state(self):
         """Return, for each node of the loop, its layer's state and counters.
@@ -92,7 +122,8 @@ class TimeLoop:
             counters = []
             if self.statistics and isinstance(layer, LIF):
                 count = 3 if layer.factor == "leak_corrected" else 2
-                counters = [ops.zeros(shape, "float32") for _ in range(count)]
+                counters = [ops.zeros(shape, "uint8")]
+                counters += [ops.zeros(shape, "float32")] * count
             states.append((state, counters))
             if not isinstance(layer, Readout):
                 output, _ = layer.step(frame, state, training=self.training)
@@ -108,19 +139,20 @@ class TimeLoop:
     def step_at(self, t, states):
         """Return the state after step `t` (counted from 0)."""
         frames = {key: x[:, t] for key, x in self.sources.items()}
-        step = ops.cast(t, "float32") + 1.0
         new_states = []
         for node, (state, counters) in zip(self.plan.loop, states):
             layer = node.operation
             args, kwargs = node.arguments.fill_in(frames)
-            if isinstance(layer, TimeLayer):
+            if isinstance(layer, LIF):
+                output, state, counters = _fire(
+                    layer, args[0], state, counters
+                )
+            elif isinstance(layer, TimeLayer):
                 output, state = layer.step(
                     args[0], state, training=self.training
                 )
             else:
                 output = layer(*args, **kwargs)
-            if counters:
-                counters = _count(layer, output, counters, step)
             frames[id(node.output_tensors[0])] = output
             new_states.append((state, counters))
         return new_states
@@ -136,22 +168,28 @@ class TimeLoop:
     def statistics_by_name(self, final):
         """Return each spiking layer's counters by its name."""
         return {
-            node.operation.name: counters
+            node.operation.name: counters[1:]
             for node, (_, counters) in zip(self.plan.loop, final)
             if counters
         }
 
 
-def _count(layer, spikes, counters, step):
-    """Return the counters `[total, t_last, trace]` after one more step."""
-    spikes = ops.cast(spikes, "float32")
-    counted = [
-        counters[0] + spikes,
-        ops.maximum(counters[1], step * spikes),
-    ]
-    if len(counters) == 3:
-        counted.append(layer.beta * counters[2] + spikes)
-    return counted
+def _fire(layer, current, state, counters):
+    """Advance a spiking layer, its spikes' byte included, in one pass."""
+    neuron = (
+        layer.beta,
+        layer.threshold,
+        layer.reset,
+        layer.compute_dtype,
+        tuple(current.shape),
+    )
+    if not counters:
+        spikes, v = spike_history.plain_step(*neuron)(state[0], current)
+        return spikes, [v], counters
+    byte, *sums = counters
+    step = spike_history.counting_step(*neuron)
+    spikes, v, byte = step(state[0], current, byte)
+    return spikes, [v], [byte, *sums]
 
 
 def _connect(plan, loop, values, results, final, time_steps):
@@ -171,8 +209,8 @@ def _connect(plan, loop, values, results, final, time_steps):
         layer, key = node.operation, id(node.output_tensors[0])
         args, kwargs = node.arguments.fill_in(means)
         if isinstance(layer, LIF):
-            rate = counters[0] / time_steps
-            derivative = _derivative(layer, counters) / time_steps
+            rate = counters[1] / time_steps
+            derivative = _derivative(layer, counters[1:]) / time_steps
             means[key] = _replace(args[0], rate, derivative)
         elif isinstance(layer, Readout):
             scale = 1.0 if getattr(layer, "normalize", True) else time_steps
@@ -190,9 +228,9 @@ def _connect(plan, loop, values, results, final, time_steps):
     return connected
 
 
-def _derivative(layer, counters):
+def _derivative(layer, sums):
     """Return `factor * t_last` of one spiking layer."""
-    total, t_last, *trace = counters
+    total, t_last, *trace = sums
     factor = learning_rules.resolve_factor(
         layer.factor, total, *(trace or [None]), layer.beta, layer.threshold
     )

@@ -1,0 +1,1 @@
+"""What is measured, against other libraries and against the paper."""

@@ -1,0 +1,94 @@
+"""What a neuron remembers of its spikes, at one bit a spike.
+
+Within a window of eight steps each neuron's spikes are the bits of one byte,
+the newest lowest. After the window the byte goes into three sums, so that
+the memory does not grow with T and a step touches one byte a neuron instead
+of three floats.
+"""
+
+import functools
+import math
+
+import keras
+from keras import ops
+
+from keras_snn.neurons import lif_step
+
+WINDOW = 8
+
+
+def _fused(function):
+    """Return `function` as one pass over memory on every backend.
+
+    JAX compiles the whole step anyway. TensorFlow would run one pass an
+    operation.
+    """
+    if keras.config.backend() != "tensorflow":
+        return function
+    import tensorflow as tf
+
+    return tf.function(function, jit_compile=True, autograph=False)
+
+
+# The functions below are cached by shape too, although they do not use it:
+# TensorFlow warns when one function is traced for many shapes.
+
+
+@functools.lru_cache(1024)
+def counting_step(beta, threshold, reset, dtype, shape):
+    """Return the step `(v, I, byte) -> (spikes, v, byte)`."""
+
+    def step(v, current, byte):
+        spikes, v = lif_step(
+            v, ops.cast(current, "float32"), beta, threshold, reset
+        )
+        fired = ops.cast(spikes, "uint8")
+        byte = ops.bitwise_or(
+            ops.left_shift(byte, ops.ones_like(byte)), fired
+        )
+        return ops.cast(spikes, dtype), v, byte
+
+    return _fused(step)
+
+
+@functools.lru_cache(1024)
+def plain_step(beta, threshold, reset, dtype, shape):
+    """Return the step `(v, I) -> (spikes, v)`."""
+
+    def step(v, current):
+        spikes, v = lif_step(
+            v, ops.cast(current, "float32"), beta, threshold, reset
+        )
+        return ops.cast(spikes, dtype), v
+
+    return _fused(step)
+
+
+@functools.lru_cache(1024)
+def absorb(beta, with_trace, shape):
+    """Return `(byte, sums, steps, end) -> sums`, run after each window.
+
+    `sums` are `total`, `t_last` and, if `with_trace`, the leaky trace;
+    `steps` is the number of steps in the window and `end` the number of its
+    last one, both float32 scalars. The byte is 0 when a window starts. Bit k is the spike of step `end - k`:
+
+        total += sum_k bit_k
+        t_last = max(t_last, (end - k) * bit_k)
+        trace = beta^steps * trace + sum_k beta^k * bit_k
+    """
+
+    def update(byte, sums, steps, end):
+        total, t_last, *trace = sums
+        if with_trace:
+            trace = [ops.exp(math.log(beta) * steps) * trace[0]]
+        one = ops.ones_like(byte)
+        for k in range(WINDOW):
+            bit = ops.cast(ops.bitwise_and(byte, one), "float32")
+            byte = ops.right_shift(byte, one)
+            total = total + bit
+            t_last = ops.maximum(t_last, bit * (end - k))
+            if with_trace:
+                trace = [trace[0] + beta**k * bit]
+        return [total, t_last, *trace]
+
+    return _fused(update)
