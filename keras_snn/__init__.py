@@ -9,7 +9,7 @@ from keras_snn import (
     neurons,
     surrogates,
 )
-from keras_snn.models import Model
+from keras_snn.models import Model, streaming
 
 __version__ = "0.1.0"
 
@@ -21,5 +21,6 @@ __all__ = [
     "losses",
     "models",
     "neurons",
+    "streaming",
     "surrogates",
 ]

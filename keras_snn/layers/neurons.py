@@ -72,6 +72,8 @@ class LIF(TimeLayer):
         - [Lee et al., 2020](https://doi.org/10.3389/fnins.2020.00119)
     """
 
+    keeps_state = True
+
     def __init__(
         self,
         beta=None,

@@ -12,6 +12,8 @@ from keras_snn.neurons.surrogates import Surrogate
 class Readout(TimeLayer):
     """A layer that ends the time axis: (batch, time, ...) to (batch, ...)."""
 
+    keeps_state = True
+
     def initial_state(self, frame_shape, dtype="float32"):
         return [ops.zeros(frame_shape, "float32")]
 

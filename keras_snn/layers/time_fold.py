@@ -3,7 +3,15 @@
 import keras
 from keras import ops
 
+from keras_snn.layers.encoders import Encoder
 from keras_snn.layers.time_layer import TimeLayer
+
+SEQUENCE_LAYERS = (
+    TimeLayer,
+    keras.layers.RNN,
+    keras.layers.Bidirectional,
+    keras.layers.TimeDistributed,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
@@ -49,10 +57,21 @@ class TimeFold(TimeLayer):
                 "keras.layers.Dense(10)). "
                 f"Received: {layer!r} (of type {type(layer).__name__})."
             )
-        if isinstance(layer, (TimeLayer, keras.layers.RNN)):
+        kind = type(layer).__name__
+        if isinstance(layer, SEQUENCE_LAYERS):
             raise ValueError(
-                f"{type(layer).__name__} already runs over the time axis. "
-                "Call it on the sequence itself, without TimeFold."
+                f"{kind} already runs over the time axis. Call it on the "
+                "sequence itself, without TimeFold."
+            )
+        if hasattr(layer, "state_size"):
+            raise ValueError(
+                f"{kind} is a cell and needs its state from step to step. Use "
+                f"keras.layers.RNN({kind}(...), return_sequences=True)."
+            )
+        if isinstance(layer, Encoder):
+            raise ValueError(
+                f"{kind} makes the time axis. Call it on the images "
+                "themselves, without TimeFold."
             )
         # Reads as the layer it applies: "conv1", not "time_fold_3".
         kwargs.setdefault("name", layer.name)
@@ -61,13 +80,14 @@ class TimeFold(TimeLayer):
 
     def build(self, sequences_shape):
         frame_shape = (None, *sequences_shape[2:])
-        spec = self.layer.input_spec
+        first = self.layer
+        while isinstance(first, keras.Sequential) and first.layers:
+            first = first.layers[0]
+        spec = first.input_spec
         ndim = getattr(spec, "ndim", None) or getattr(spec, "min_ndim", None)
-        if isinstance(self.layer, (keras.layers.Conv2D,)):
-            ndim = 4
         if ndim is not None and len(frame_shape) < ndim:
             raise ValueError(
-                f"TimeFold({type(self.layer).__name__}) expects {ndim + 1} "
+                f"TimeFold({type(first).__name__}) expects {ndim + 1} "
                 "axes: batch, time and those of one frame. "
                 f"Received: shape {tuple(sequences_shape)}. Put an encoder, "
                 "e.g. keras_snn.layers.PoissonEncoder(time_steps=25), before "

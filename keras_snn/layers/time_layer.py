@@ -15,6 +15,8 @@ class TimeLayer(keras.layers.Layer):
 
     min_rank = 3
     axes = "(batch, time, ...features)"
+    # Whether `step` carries something from one time step to the next.
+    keeps_state = False
 
     def initial_state(self, frame_shape, dtype="float32"):
         """Return the state before the first step, a list of tensors.
@@ -47,6 +49,12 @@ class TimeLayer(keras.layers.Layer):
 
 def check_float(layer, x):
     """Raise a `ValueError` unless `x` is a floating point tensor."""
+    if not hasattr(x, "dtype"):
+        raise ValueError(
+            f"{type(layer).__name__} '{layer.name}' expects one tensor. "
+            f"Received: {type(x).__name__}. Merge several inputs first, e.g. "
+            "with keras.layers.Add()."
+        )
     dtype = keras.backend.standardize_dtype(x.dtype)
     if "float" not in dtype:
         raise ValueError(

@@ -1,6 +1,8 @@
 """What the builders share: arguments, inputs, and blocks of layers."""
 
 import dataclasses
+import math
+import numbers
 import os
 
 import keras
@@ -37,10 +39,17 @@ class Settings:
         self.beta = checks.decay(self.beta, None)
         self.seed = check_seed(self.seed)
         self.width = checks.real_number("width", self.width)
-        if not self.width > 0.0:
+        if not 0.0 < self.width < math.inf:
             raise ValueError(
-                "`width` must be positive; it multiplies every channel count. "
-                f"Received: width={self.width}."
+                "`width` must be positive and finite; it multiplies every "
+                f"channel count. Received: width={self.width}."
+            )
+        self.dropout = checks.real_number("dropout", self.dropout)
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(
+                "`dropout` must lie in [0, 1), the fraction of each spiking "
+                "layer that is dropped, or be None for the published value. "
+                f"Received: dropout={self.dropout}."
             )
 
     def channels(self, count):
@@ -82,7 +91,7 @@ def encoded_input(
     if isinstance(encoder, Encoder):
         inputs = _input(input_tensor, shape)
         return inputs, encoder(inputs)
-    if encoder not in ENCODERS:
+    if not isinstance(encoder, str) or encoder not in ENCODERS:
         known = ", ".join(f'"{name}"' for name in ENCODERS)
         raise ValueError(
             f"`encoder` must be one of {known}, an encoder layer, or None for "
@@ -109,30 +118,51 @@ def encoded_input(
 def _input(input_tensor, shape):
     if input_tensor is None:
         return keras.Input(shape, name="input")
-    if not keras.backend.is_keras_tensor(input_tensor):
-        raise ValueError(
-            "`input_tensor` must be a symbolic Keras tensor, e.g. the result "
-            f"of keras.Input({shape}). Received: {type(input_tensor).__name__}."
-        )
     if len(input_tensor.shape) != len(shape) + 1:
+        axes = "height, width, channels"
+        if len(shape) == 4:
+            axes = f"time, {axes}"
         raise ValueError(
-            f"`input_tensor` must have shape (batch, {str(shape)[1:-1]}) here. "
+            f"`input_tensor` must have axes (batch, {axes}) here: spike trains "
+            "go with encoder=None, images with an encoder. "
             f"Received: shape {tuple(input_tensor.shape)}."
         )
     return input_tensor
 
 
 def _image_shape(input_tensor, input_shape, default_shape):
-    if input_shape is None and input_tensor is not None:
-        return tuple(input_tensor.shape[-3:])
-    shape = default_shape if input_shape is None else tuple(input_shape)
-    if len(shape) != 3 or not all(isinstance(n, int) and n > 0 for n in shape):
+    if input_tensor is None:
+        shape = default_shape if input_shape is None else input_shape
+        return _check_image_shape("input_shape", shape)
+    if not keras.backend.is_keras_tensor(input_tensor):
         raise ValueError(
-            "`input_shape` must be (height, width, channels) of one image or "
-            "frame, three positive integers; time and batch axes are added. "
-            f"Received: input_shape={input_shape}."
+            "`input_tensor` must be a symbolic Keras tensor, e.g. the result "
+            f"of keras.Input({default_shape}). "
+            f"Received: {type(input_tensor).__name__}."
+        )
+    shape = _check_image_shape("input_tensor.shape", input_tensor.shape[1:])
+    if input_shape is not None and tuple(input_shape) != shape:
+        raise ValueError(
+            "`input_shape` must be that of `input_tensor`, or left out. "
+            f"Received: input_shape={input_shape}, input_tensor of shape "
+            f"{tuple(input_tensor.shape)}."
         )
     return shape
+
+
+def _check_image_shape(name, shape):
+    """Return the last three axes of `shape`, all known and positive."""
+    is_shape = isinstance(shape, (tuple, list))
+    image = tuple(shape[-3:]) if is_shape else ()
+    too_long = name == "input_shape" and is_shape and len(shape) > 3
+    is_count = [isinstance(n, numbers.Integral) and n > 0 for n in image]
+    if too_long or len(image) != 3 or not all(is_count):
+        raise ValueError(
+            f"`{name}` must be (height, width, channels) of one image or "
+            "frame, three positive integers; time and batch axes are added. "
+            f"Received: {name}={shape}."
+        )
+    return tuple(int(n) for n in image)
 
 
 def check_size(sequence, factor, name):
@@ -229,12 +259,13 @@ def top(x, hidden, classes, settings):
 
 def check_classes(classes):
     """Return `classes` as a positive int."""
-    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
+    is_int = isinstance(classes, numbers.Integral)
+    if not is_int or isinstance(classes, bool) or classes < 1:
         raise ValueError(
-            "`classes` must be a positive integer. "
+            "`classes` must be a positive integer, the number of outputs. "
             f"Received: classes={classes!r}."
         )
-    return classes
+    return int(classes)
 
 
 def finish(inputs, outputs, name, weights):
@@ -242,11 +273,11 @@ def finish(inputs, outputs, name, weights):
     model = Model(inputs, outputs, name=name)
     if weights is None:
         return model
-    path = os.fspath(weights)
-    if not os.path.exists(path):
+    is_path = isinstance(weights, (str, os.PathLike))
+    if not is_path or not os.path.exists(weights):
         raise ValueError(
             "`weights` must be None or the path of a `.weights.h5` or `.keras` "
-            f"file of this architecture. Not found: {path}."
+            f"file of this architecture. Not found: {weights}."
         )
-    model.load_weights(path)
+    model.load_weights(weights)
     return model

@@ -4,7 +4,7 @@ import dataclasses
 
 import keras
 
-from keras_snn.layers import LIF, MembraneReadout, TimeConstantDropout, TimeFold
+from keras_snn.layers import LIF, MembraneReadout, TimeFold
 from keras_snn.layers.readouts import Readout
 from keras_snn.layers.time_layer import TimeLayer
 
@@ -121,6 +121,8 @@ def make_plan(model):
                 )
             if inputs & results:
                 return None, f"'{layer.name}' starts a second sequence"
+            if None in node.input_tensors[0].shape[2:]:
+                return None, f"'{layer.name}' has features of unknown size"
             sources.update(dict.fromkeys(inputs - in_loop))
             plan.loop.append(node)
             (results if isinstance(layer, Readout) else in_loop).update(outputs)
@@ -138,8 +140,3 @@ def make_plan(model):
     plan.sources = list(sources)
     return plan, None
 
-
-def has_dropout(node):
-    """Return whether the node's layer draws a mask while training."""
-    layer = node.operation
-    return isinstance(layer, TimeConstantDropout) and layer.rate > 0.0

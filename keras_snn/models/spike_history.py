@@ -70,7 +70,8 @@ def absorb(beta, with_trace, shape):
 
     `sums` are `total`, `t_last` and, if `with_trace`, the leaky trace;
     `steps` is the number of steps in the window and `end` the number of its
-    last one, both float32 scalars. The byte is 0 when a window starts. Bit k is the spike of step `end - k`:
+    last one, both float32 scalars. The byte is 0 when a window starts. Bit k
+    is the spike of step `end - k`:
 
         total += sum_k bit_k
         t_last = max(t_last, (end - k) * bit_k)

@@ -103,38 +103,23 @@ class TimeLoop:
         return end, summed
 
     def initial_state(self):
-        """Return, for each node of the loop, its layer's state and counters.
+        """Return, for each node of the loop, its layer's state and counters."""
+        batch = ops.shape(next(iter(self.sources.values())))[0]
+        return [self._initial(node, batch) for node in self.plan.loop]
 
-        Shapes are found by running the step once on symbolic frames.
-        """
-        frames = {key: x[:, 0] for key, x in self.sources.items()}
-        states = []
-        for node in self.plan.loop:
-            layer = node.operation
-            args, kwargs = node.arguments.fill_in(frames)
-            if not isinstance(layer, TimeLayer):
-                frames[id(node.output_tensors[0])] = layer(*args, **kwargs)
-                states.append(([], []))
-                continue
-            frame = args[0]
-            shape, dtype = ops.shape(frame), frame.dtype
-            state = self._initial(layer, shape, dtype)
-            counters = []
-            if self.statistics and isinstance(layer, LIF):
-                count = 3 if layer.factor == "leak_corrected" else 2
-                counters = [ops.zeros(shape, "uint8")]
-                counters += [ops.zeros(shape, "float32")] * count
-            states.append((state, counters))
-            if not isinstance(layer, Readout):
-                output, _ = layer.step(frame, state, training=self.training)
-                frames[id(node.output_tensors[0])] = output
-        return states
-
-    def _initial(self, layer, shape, dtype):
-        if isinstance(layer, TimeConstantDropout):
-            if not self.training or layer.rate == 0.0:
-                return []
-        return layer.initial_state(shape, dtype)
+    def _initial(self, node, batch):
+        layer = node.operation
+        if not isinstance(layer, TimeLayer):
+            return [], []
+        if isinstance(layer, TimeConstantDropout) and not self.training:
+            return [], []
+        shape = (batch, *node.input_tensors[0].shape[2:])
+        state = layer.initial_state(shape, layer.compute_dtype)
+        if not (self.statistics and isinstance(layer, LIF)):
+            return state, []
+        count = 3 if layer.factor == "leak_corrected" else 2
+        sums = [ops.zeros(shape, "float32") for _ in range(count)]
+        return state, [ops.zeros(shape, "uint8"), *sums]
 
     def step_at(self, t, states):
         """Return the state after step `t` (counted from 0)."""

@@ -56,7 +56,7 @@ def positive_threshold(threshold):
 
 def reset_mode(reset):
     """Return `reset` if it is one of `RESETS`."""
-    if reset not in RESETS:
+    if not isinstance(reset, str) or reset not in RESETS:
         raise ValueError(
             '`reset` must be "zero" (the potential is set to 0 after a spike) '
             'or "subtract" (the threshold is taken off). '

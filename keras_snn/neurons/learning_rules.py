@@ -40,10 +40,11 @@ def get(learning_rule):
         learning_rule = keras.saving.deserialize_keras_object(learning_rule)
     if isinstance(learning_rule, Surrogate):
         return learning_rule
-    if learning_rule in WHOLE_SEQUENCE_RULES:
-        return learning_rule
-    if isinstance(learning_rule, str) and learning_rule in surrogates.NAMES:
-        return surrogates.NAMES[learning_rule]()
+    if isinstance(learning_rule, str):
+        if learning_rule in WHOLE_SEQUENCE_RULES:
+            return learning_rule
+        if learning_rule in surrogates.NAMES:
+            return surrogates.NAMES[learning_rule]()
     known = ", ".join(
         f'"{n}"' for n in (*WHOLE_SEQUENCE_RULES, *surrogates.NAMES)
     )
@@ -66,7 +67,9 @@ def get_factor(factor):
 
     None is the pooling neuron's constant derivative of 1.
     """
-    if factor is None or factor == "leak_corrected":
+    if factor is None:
+        return None
+    if isinstance(factor, str) and factor == "leak_corrected":
         return factor
     is_number = isinstance(factor, numbers.Real) and not isinstance(
         factor, bool

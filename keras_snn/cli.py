@@ -1,0 +1,472 @@
+"""The command line: `train`, `evaluate` and `import-data`.
+
+Keras and its backend are imported inside the commands, so that `--help`
+answers at once.
+"""
+
+import os
+import shlex
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    help="Train and measure spiking neural networks with Keras 3.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+console = Console()
+error_console = Console(stderr=True)
+
+TRAIN_EPILOG = """
+[bold]Examples[/bold]
+
+The default: LeNet on the 8x8 digits of scikit-learn, under a minute on a CPU
+\b
+  keras-snn train
+
+LeNet on MNIST, and once more as published (100 time steps, 125 epochs)
+\b
+  keras-snn train --dataset mnist --time-steps 25 --epochs 5
+  keras-snn train --dataset mnist --time-steps 100 --epochs 125 --lr-drop 75
+
+Go on after a kill or Ctrl-C, or add epochs to a finished run
+\b
+  keras-snn train --resume --output runs/lenet-mnist
+  keras-snn train --resume --output runs/lenet-mnist --epochs 20
+"""
+EVALUATE_EPILOG = """
+[bold]Examples[/bold]
+
+The best model of a run, as trained and with 10 time steps
+\b
+  keras-snn evaluate runs/lenet-digits/best.keras
+  keras-snn evaluate runs/lenet-digits/best.keras --time-steps 10
+
+A file that does not lie in the folder of a run
+\b
+  keras-snn evaluate net.keras --dataset mnist
+  keras-snn evaluate net.weights.h5 --model vgg9 --dataset cifar10
+"""
+IMPORT_EPILOG = """
+[bold]Example[/bold]
+
+\b
+  keras-snn import-data mnist ~/downloads/mnist --data-dir data
+"""
+
+Dataset = Annotated[
+    str | None,
+    typer.Option(
+        help="digits, mnist, fashion_mnist, svhn, cifar10 or cifar100.",
+        rich_help_panel="Data",
+    ),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the datasets.", rich_help_panel="Data"),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        help="Use only the first LIMIT training and test images.",
+        rich_help_panel="Data",
+    ),
+]
+TimeSteps = Annotated[
+    int | None,
+    typer.Option(help="Simulation steps per image.", rich_help_panel="Network"),
+]
+Width = Annotated[
+    float | None,
+    typer.Option(
+        help="Factor on the channels of every layer.",
+        rich_help_panel="Network",
+    ),
+]
+
+
+def _network(help, **options):
+    return typer.Option(help=help, rich_help_panel="Network", **options)
+
+
+def _training(help, *names, **options):
+    return typer.Option(
+        *names, help=help, rich_help_panel="Training", **options
+    )
+
+
+def _output(help, *names, **options):
+    return typer.Option(*names, help=help, rich_help_panel="Output", **options)
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    traceback: Annotated[
+        bool,
+        typer.Option(
+            "--traceback", help="Show where in the code an error comes from."
+        ),
+    ] = False,
+):
+    context.obj = traceback
+
+
+@app.command(epilog=TRAIN_EPILOG)
+def train(
+    context: typer.Context,
+    model: Annotated[
+        str | None,
+        _network(
+            "LeNet, VGG5/7/9/11/16 or ResNet7/9/11/19, in any case. "
+            "[dim]\\[default: lenet][/dim]"
+        ),
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="digits, mnist, fashion_mnist, svhn, cifar10 or cifar100. "
+            "[dim]\\[default: digits][/dim]",
+            rich_help_panel="Data",
+        ),
+    ] = None,
+    time_steps: TimeSteps = None,
+    epochs: Annotated[
+        int | None, _training("Passes over the training set.")
+    ] = None,
+    batch_size: Annotated[int | None, _training("Images per update.")] = None,
+    optimizer: Annotated[
+        str | None, _training("sgd (without momentum) or adam.")
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        _training("Step size; the gradient is summed over the batch."),
+    ] = None,
+    lr_drop: Annotated[
+        str | None,
+        _training(
+            "Epochs after which the rate is multiplied by 0.2, as 70,100; "
+            "none for no drop.",
+            metavar="EPOCHS",
+        ),
+    ] = None,
+    cosine: Annotated[
+        bool,
+        _training("Let the rate fall to zero along a cosine.", "--cosine"),
+    ] = False,
+    weight_decay: Annotated[
+        float | None, _training("Decoupled weight decay.")
+    ] = None,
+    learning_rule: Annotated[
+        str | None,
+        _training("collapsed, exact, or a surrogate such as arctan."),
+    ] = None,
+    seed: Annotated[
+        int | None, _training("Of the weights, shuffling and spikes.")
+    ] = None,
+    encoder: Annotated[
+        str | None, _network("poisson, rate, latency or repeat.")
+    ] = None,
+    beta: Annotated[
+        float | None,
+        _network("Decay of the membrane potential per step, in (0, 1]."),
+    ] = None,
+    dropout: Annotated[
+        float | None, _network("Dropout rate after each LIF layer.")
+    ] = None,
+    width: Width = None,
+    data_dir: DataDir = None,
+    validation_split: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the training set that is held out, watched during "
+            "training, and used to choose the best epoch. 0 watches the "
+            "test set.",
+            rich_help_panel="Data",
+        ),
+    ] = None,
+    no_augment: Annotated[
+        bool,
+        typer.Option(
+            "--no-augment",
+            help="Train on CIFAR and SVHN images as they are.",
+            rich_help_panel="Data",
+        ),
+    ] = False,
+    limit: Limit = None,
+    output: Annotated[
+        Path | None,
+        _output(
+            "Folder for history.json, best.keras, saved_model/ and backup/. "
+            "[dim]\\[default: runs/MODEL-DATASET][/dim]"
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        _output(
+            "Continue the run in the output folder; its options need not be "
+            "repeated.",
+            "--resume",
+        ),
+    ] = False,
+    overwrite: Annotated[
+        bool,
+        _output("Replace the run in the output folder.", "--overwrite"),
+    ] = False,
+):
+    """Train a spiking network and keep its files in one folder.
+
+    Options left out have the value published for the model, or one that
+    suits the dataset. The first line of the output says which.
+    """
+    given = {
+        "time_steps": time_steps,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "optimizer": optimizer,
+        "learning_rate": learning_rate,
+        "cosine": cosine or None,
+        "weight_decay": weight_decay,
+        "learning_rule": learning_rule,
+        "seed": seed,
+        "encoder": encoder,
+        "beta": beta,
+        "dropout": dropout,
+        "width": width,
+        "validation_split": validation_split,
+        "augment": False if no_augment else None,
+        "limit": limit,
+    }
+    with _plain_errors(context.obj), _resumable(lambda: output):
+        given["lr_drop"] = _epoch_list(lr_drop)
+        _import_quietly()
+        from keras_snn.training import fitting
+        from keras_snn.training.recipes import settings_for_run
+
+        settings, output = settings_for_run(
+            model, dataset, output, resume, given
+        )
+        _print_settings(settings, output)
+        record = fitting.train(
+            settings,
+            output,
+            data_dir=data_dir,
+            resume=resume,
+            overwrite=overwrite,
+            command=shlex.join(["keras-snn", *sys.argv[1:]]),
+        )
+        _print_result(record["result"], output)
+
+
+@app.command(epilog=EVALUATE_EPILOG)
+def evaluate(
+    context: typer.Context,
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MODEL", help="A .keras file, or a .weights.h5 file."
+        ),
+    ],
+    dataset: Dataset = None,
+    time_steps: TimeSteps = None,
+    data_dir: DataDir = None,
+    batch_size: Annotated[
+        int, typer.Option(help="Images per batch.", rich_help_panel="Data")
+    ] = 64,
+    limit: Limit = None,
+    model: Annotated[
+        str | None,
+        _network("Name of the model that a weights file belongs to."),
+    ] = None,
+    width: Width = None,
+):
+    """Print the accuracy, loss and spike rates of a saved model.
+
+    The dataset is that of the run the file belongs to, unless given.
+    """
+    with _plain_errors(context.obj):
+        _import_quietly()
+        from keras_snn.training import evaluate as measure
+
+        shape = {} if width is None else {"width": width}
+        result = measure(
+            path,
+            dataset,
+            model=model,
+            time_steps=time_steps,
+            data_dir=data_dir,
+            batch_size=batch_size,
+            limit=limit,
+            **shape,
+        )
+        _print_spike_rates(result["spike_rates"])
+        console.print(
+            f"{result['images']} test images of {result['dataset']}, "
+            f"{result['time_steps']} time steps: "
+            f"accuracy [bold]{result['accuracy']:.2%}[/bold], "
+            f"loss per image {result['loss']:.4f}",
+            highlight=False,
+        )
+
+
+@app.command("import-data", epilog=IMPORT_EPILOG)
+def import_data(
+    context: typer.Context,
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="mnist, cifar10, ...")
+    ],
+    source: Annotated[
+        Path, typer.Argument(help="Folder or file with the original files.")
+    ],
+    data_dir: DataDir = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier import.")
+    ] = False,
+):
+    """Make a dataset available from files that are on this machine."""
+    with _plain_errors(context.obj):
+        _import_quietly()
+        from keras_snn import datasets
+
+        datasets.import_data(dataset, source, data_dir, overwrite=overwrite)
+        console.print(f"Imported {dataset} from {source}.", highlight=False)
+
+
+def _epoch_list(text):
+    if text is None:
+        return None
+    if text.strip().lower() == "none":
+        return ()
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(
+            "`--lr-drop` expects epochs separated by commas, such as "
+            f"70,100,125, or none. Received: {text!r}."
+        ) from None
+
+
+def _import_quietly():
+    """Import Keras and its backend without their notes on missing GPUs.
+
+    TensorFlow writes some of them to the file descriptor before it reads its
+    log level. They are shown after all if the import fails, or if the user
+    has set TF_CPP_MIN_LOG_LEVEL.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    sys.stderr.flush()
+    original = os.dup(2)
+    with tempfile.TemporaryFile() as notes:
+        os.dup2(notes.fileno(), 2)
+        try:
+            import keras  # noqa: F401
+        except BaseException:
+            notes.seek(0)
+            os.write(original, notes.read())
+            raise
+        finally:
+            os.dup2(original, 2)
+            os.close(original)
+
+
+@contextmanager
+def _plain_errors(traceback):
+    try:
+        yield
+    except (ValueError, OSError, ImportError) as error:
+        if traceback:
+            raise
+        message = Text(" ".join(f"Error: {error}".split()), style="bold red")
+        error_console.print(message, soft_wrap=True)
+        raise typer.Exit(EXIT_ERROR) from None
+
+
+@contextmanager
+def _resumable(output):
+    try:
+        yield
+    except KeyboardInterrupt:
+        _print_how_to_resume(output())
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _print_how_to_resume(output):
+    from keras_snn.training import records
+
+    record = records.read_record(output) if output else None
+    if record is None:
+        console.print("\nInterrupted before the training began.")
+        return
+    done = records.epochs_done(record)
+    command = ["keras-snn", "train", "--resume", "--output", str(output)]
+    console.print(
+        f"\nInterrupted. {done} finished epoch(s) are kept in "
+        f"{escape(str(output))}. "
+        "Continue with:",
+        highlight=False,
+    )
+    console.print(f"  {shlex.join(command)}", highlight=False, soft_wrap=True)
+
+
+def _print_settings(settings, output):
+    rate = f"{settings.optimizer} {settings.learning_rate:g}"
+    if settings.lr_drop:
+        drops = ", ".join(str(epoch) for epoch in settings.lr_drop)
+        rate += f" (x 0.2 after epochs {drops})"
+    if settings.cosine:
+        rate += " (cosine)"
+    console.print(
+        f"[bold]{settings.model}[/bold] on "
+        f"[bold]{settings.dataset}[/bold]: {settings.time_steps} time steps, "
+        f"width {settings.width:g}, {settings.encoder} encoder, "
+        f"{settings.learning_rule} rule, {settings.epochs} epochs, {rate}, "
+        f"batch {settings.batch_size}, seed {settings.seed}; "
+        f"output in {escape(str(output))}",
+        highlight=False,
+    )
+
+
+def _print_spike_rates(rates):
+    table = Table()
+    table.add_column("layer")
+    table.add_column("spikes per neuron and step", justify="right")
+    for name, rate in rates.items():
+        table.add_row(name, f"{rate:.4f}")
+    console.print(table)
+
+
+def _print_result(result, output):
+    _print_spike_rates(result["spike_rates"])
+    summary = Table.grid(padding=(0, 2))
+    summary.add_row(
+        "Test accuracy, last epoch",
+        f"[bold]{result['last_epoch_test_accuracy']:.2%}[/bold]",
+        f"epoch {result['last_epoch']}, in {output / 'saved_model'}",
+    )
+    summary.add_row(
+        "Test accuracy, best epoch",
+        f"{result['best_epoch_test_accuracy']:.2%}",
+        f"epoch {result['best_epoch']}, chosen on the "
+        f"{result['best_epoch_chosen_on']}, in {output / 'best.keras'}",
+    )
+    summary.add_row("Time in epochs", f"{result['seconds']:.1f} s")
+    console.print(summary)
+    for note in result["notes"]:
+        console.print(f"Note: {note}", highlight=False, style="yellow")

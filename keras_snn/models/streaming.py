@@ -1,0 +1,124 @@
+"""A network one time step at a time, with its state in the open."""
+
+import keras
+from keras import ops
+
+from keras_snn.layers.readouts import Readout
+from keras_snn.layers.time_layer import TimeLayer
+from keras_snn.models.spiking_model import Model
+
+
+def streaming(model):
+    """Return a step model of `model` for live streams of unknown length.
+
+        output(t), state(t) = step([frame(t), *state(t-1)])
+
+    The step model is a functional `keras.Model` that shares the weights of
+    `model` (train one, the other follows). Its first input is one time step
+    of what follows the encoder, its other inputs are the state; its first
+    output is the running result, what `model` would return for the steps so
+    far, and its other outputs are the new state. After T steps from
+    `initial_state` the output equals `model`'s for the whole sequence.
+
+    Nothing is hidden: keep one state a stream, copy it, batch it, save it.
+    Dropout is off.
+
+    Args:
+        model: A functional model whose sequences go through layers of
+            `keras_snn.layers` and merges and end in readouts, with one
+            spike train (or encoder) as its source.
+
+    Returns:
+        A `StepModel`.
+
+    Raises:
+        ValueError: If `model` does not run one step at a time; the message
+            names the layer.
+
+    Example:
+
+    >>> step = keras_snn.streaming(model)
+    >>> state = step.initial_state(batch_size=1)
+    >>> for frame in camera:                       # (1, height, width, 2)
+    ...     scores, *state = step([frame, *state])
+    """
+    if not isinstance(model, Model):
+        model = Model(model.input, model.output)
+    plan = model._plan
+    if plan is None:
+        raise ValueError(
+            "streaming() expects a model that runs one time step at a time. "
+            f"'{model.name}' does not: {model._no_loop}."
+        )
+    if len(plan.sources) != 1:
+        raise ValueError(
+            "streaming() expects a model with one spike train as its source. "
+            f"'{model.name}' has {len(plan.sources)}."
+        )
+    return _build(model, plan)
+
+
+def _build(model, plan):
+    (source,) = plan.sources
+    first = next(
+        x for node in plan.loop for x in node.input_tensors if id(x) == source
+    )
+    frame = keras.Input(first.shape[2:], dtype=first.dtype, name="frame")
+    steps = keras.Input((), dtype="float32", name="steps")
+    inputs, states, values = [frame, steps], [], {source: frame}
+    now = steps + 1.0
+    for node in plan.loop:
+        layer = node.operation
+        args, kwargs = node.arguments.fill_in(values)
+        if not isinstance(layer, TimeLayer):
+            output = layer(*args, **kwargs)
+        else:
+            before = _state_inputs(layer, node)
+            inputs += before
+            output, after = layer.step(args[0], before)
+            states += after
+            if isinstance(layer, Readout):
+                output = layer.result(after, _over(now, after[0]))
+        values[id(node.output_tensors[0])] = output
+    for node in plan.after:
+        args, kwargs = node.arguments.fill_in(values)
+        for x, y in zip(
+            node.outputs, keras.tree.flatten(node.operation(*args, **kwargs))
+        ):
+            values[id(x)] = y
+    outputs = [values[id(x)] for x in model.outputs]
+    return StepModel(inputs, [*outputs, now, *states], name="step")
+
+
+def _over(steps, x):
+    """Return `steps`, one a sample, shaped to divide `x`."""
+    return ops.reshape(steps, (-1,) + (1,) * (len(x.shape) - 1))
+
+
+def _state_inputs(layer, node):
+    """Return symbolic inputs for the state of one layer."""
+    frame = node.input_tensors[0].shape[2:]
+    # Dropout's mask is no state of a network in use.
+    state = layer.initial_state((1, *frame)) if layer.keeps_state else []
+    return [
+        keras.Input(x.shape[1:], dtype="float32", name=f"{layer.name}_state")
+        for x in state
+    ]
+
+
+@keras.saving.register_keras_serializable(package="keras_snn")
+class StepModel(keras.Model):
+    """The functional model that `keras_snn.streaming` returns."""
+
+    def __call__(self, inputs, *args, **kwargs):
+        # Frames come from sensors as NumPy arrays, states as tensors; Keras
+        # refuses the mixture.
+        inputs = keras.tree.map_structure(ops.convert_to_tensor, inputs)
+        return super().__call__(inputs, *args, **kwargs)
+
+    def initial_state(self, batch_size=1):
+        """Return the state before the first step, a list of zero tensors."""
+        return [
+            ops.zeros((batch_size, *x.shape[1:]), x.dtype)
+            for x in self.inputs[1:]
+        ]

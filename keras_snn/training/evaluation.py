@@ -1,0 +1,154 @@
+"""Measure a saved model, also with another number of time steps."""
+
+from pathlib import Path
+
+import keras
+
+from keras_snn import datasets, layers, models
+from keras_snn.training import records
+from keras_snn.training.building import build_model
+from keras_snn.training.data import first
+from keras_snn.training.recipes import recipe
+from keras_snn.training.settings import Settings
+
+ENCODERS = tuple(
+    getattr(layers, name)
+    for name in (
+        "PoissonEncoder",
+        "RateEncoder",
+        "LatencyEncoder",
+        "RepeatEncoder",
+    )
+)
+SPIKE_RATE_IMAGES = 256
+
+
+def evaluate(
+    path,
+    dataset=None,
+    *,
+    model=None,
+    time_steps=None,
+    data_dir=None,
+    batch_size=64,
+    limit=None,
+    **builder_settings,
+):
+    """Return the test accuracy, loss and spike rates of a saved model.
+
+    Args:
+        path: a `.keras` file, or a `.weights.h5` file of a model that
+            `model` and `builder_settings` describe.
+        dataset: name of the dataset; by default the one in the
+            `history.json` beside the file.
+        model: name of the model, for a weights file without `history.json`.
+        time_steps: number of simulation steps; by default as trained.
+        data_dir: where the datasets are kept.
+        batch_size: images per batch.
+        limit: use only the first `limit` test images.
+        **builder_settings: further fields of `Settings` that the weights of
+            a weights file depend on, such as `width`.
+
+    Returns:
+        A dictionary with `dataset`, `images`, `time_steps`, `accuracy`,
+        `loss` (squared error summed over the classes, per image) and
+        `spike_rates` (layer name to spikes per neuron and step).
+    """
+    settings = _settings_of(Path(path), dataset, model, builder_settings)
+    network = _load(Path(path), settings)
+    if time_steps is not None:
+        network = with_time_steps(network, time_steps)
+    _, test = datasets.load(settings.dataset, data_dir=data_dir)
+    images, labels = first(test, limit)
+    scores = network.predict(images, batch_size=batch_size, verbose=0)
+    hits = scores.argmax(axis=-1) == labels.argmax(axis=-1)
+    rates = models.spike_rates(
+        network, images[:SPIKE_RATE_IMAGES], batch_size=batch_size
+    )
+    return {
+        "dataset": settings.dataset,
+        "images": len(images),
+        "time_steps": time_steps_of(network),
+        "accuracy": float(hits.mean()),
+        "loss": float(((scores - labels) ** 2).sum(axis=-1).mean()),
+        "spike_rates": {name: float(rate) for name, rate in rates.items()},
+    }
+
+
+def time_steps_of(model):
+    """Return the number of time steps of the model's encoder, or `None`."""
+    for layer in model.layers:
+        if isinstance(layer, ENCODERS):
+            return layer.time_steps
+    return None
+
+
+def with_time_steps(model, time_steps):
+    """Return the model with the same weights and another number of steps.
+
+    Args:
+        model: a functional model with an encoder as one of its layers.
+        time_steps: the new number of simulation steps, at least 1.
+    """
+    if time_steps < 1:
+        raise ValueError(
+            f"`time_steps` must be at least 1. Received: {time_steps}."
+        )
+    if time_steps_of(model) is None:
+        raise ValueError(
+            f"Model {model.name!r} has no encoder among its layers, so its "
+            "number of time steps is that of its input. Pass spike trains "
+            f"of {time_steps} steps instead."
+        )
+
+    def clone(layer):
+        config = layer.get_config()
+        if isinstance(layer, ENCODERS):
+            config["time_steps"] = time_steps
+        return layer.__class__.from_config(config)
+
+    changed = keras.models.clone_model(model, clone_function=clone)
+    changed.set_weights(model.get_weights())
+    return changed
+
+
+def _settings_of(path, dataset, model, builder_settings):
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"No such file: {path}. Expected a `.keras` or `.weights.h5` "
+            "file, such as best.keras of a training run."
+        )
+    record = _record_of(path)
+    if record is not None and model is None:
+        values = {**record["settings"], **builder_settings}
+        values["dataset"] = dataset or values["dataset"]
+        return Settings.from_dict(values)
+    if dataset is None:
+        raise ValueError(
+            f"Which dataset is {path} for? No history.json lies beside it: "
+            "pass `--dataset`."
+        )
+    if model is None and not path.name.endswith(".keras"):
+        raise ValueError(
+            f"{path} holds weights only, and no history.json lies beside "
+            "it: pass `--model`, and what else the model was built with."
+        )
+    return recipe(model or "lenet", dataset, **builder_settings)
+
+
+def _record_of(path):
+    in_backup = path.resolve().parent.name == records.BACKUP
+    directory = path.resolve().parents[1 if in_backup else 0]
+    return records.read_record(directory)
+
+
+def _load(path, settings):
+    if path.name.endswith(".weights.h5"):
+        network = build_model(settings)
+        network.load_weights(path)
+        return network
+    if path.suffix == ".keras":
+        return keras.models.load_model(path)
+    raise ValueError(
+        f"Expected a `.keras` or `.weights.h5` file. Received: {path}."
+    )

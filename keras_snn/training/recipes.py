@@ -1,0 +1,97 @@
+"""Default settings for each family of models and each dataset.
+
+The rates, batch sizes and schedules of LeNet, VGG and ResNet are those of
+Lee et al., "Enabling Spike-Based Backpropagation for Training Deep Neural
+Network Architectures", Frontiers in Neuroscience 14:119, 2020, with T = 25
+instead of 100 time steps and, for LeNet, 5 epochs instead of 125.
+"""
+
+from pathlib import Path
+
+from keras_snn.training import records
+from keras_snn.training.settings import Settings, model_name
+
+DEFAULT_MODEL, DEFAULT_DATASET = "lenet", "digits"
+
+_DEEP = {"batch_size": 16, "epochs": 150, "lr_drop": (70, 100, 125)}
+
+FAMILIES = {
+    "LeNet": {"batch_size": 64, "epochs": 5, "learning_rate": 0.0085},
+    "VGG": {**_DEEP, "learning_rate": 0.0033},
+    "ResNet": {**_DEEP, "learning_rate": 0.0025},
+}
+
+# Few and small images: with plain SGD 16 epochs would not be enough.
+DATASETS = {
+    "digits": {
+        "optimizer": "adam",
+        "learning_rate": 1e-2,
+        "batch_size": 32,
+        "epochs": 16,
+        "cosine": True,
+        "lr_drop": (),
+    },
+}
+
+ADAM_LEARNING_RATE = 1e-3
+
+
+def recipe(model=DEFAULT_MODEL, dataset=DEFAULT_DATASET, **given):
+    """Return `Settings` with defaults that suit the model and the dataset.
+
+    Args:
+        model: name of a model, in any case.
+        dataset: name of a dataset.
+        **given: fields of `Settings` that replace the default. `None` means
+            "not given". A given `cosine` or `lr_drop` replaces the default
+            schedule.
+
+    Example:
+
+    >>> recipe("lenet", "mnist", epochs=2).learning_rate
+    0.0085
+    >>> recipe("lenet", "mnist", optimizer="adam").learning_rate
+    0.001
+    """
+    model = model_name(model)
+    given = {key: value for key, value in given.items() if value is not None}
+    values = {**FAMILIES[model.rstrip("0123456789")]}
+    values.update(DATASETS.get(dataset, {}))
+    if "cosine" in given or "lr_drop" in given:
+        values.update(cosine=False, lr_drop=())
+    optimizer = values.get("optimizer", "sgd")
+    if given.get("optimizer", optimizer) != optimizer:
+        values["learning_rate"] = _usual_rate(given["optimizer"], model)
+    values.update(given, model=model, dataset=dataset)
+    return Settings.from_dict(values)
+
+
+def _usual_rate(optimizer, model):
+    if optimizer == "adam":
+        return ADAM_LEARNING_RATE
+    return FAMILIES[model.rstrip("0123456789")]["learning_rate"]
+
+
+def settings_for_run(model, dataset, output, resume, given):
+    """Return the settings and the output folder of one call of the command.
+
+    A resumed run starts from its recorded settings, so that its options need
+    not be repeated; a new run starts from its recipe.
+
+    Args:
+        model: name of a model, or `None` for the default.
+        dataset: name of a dataset, or `None` for the default.
+        output: the output folder, or `None` for `runs/MODEL-DATASET`.
+        resume: whether a run in the folder is to be continued.
+        given: further fields of `Settings`; `None` means "not given".
+    """
+    if output is None:
+        name = model_name(model or DEFAULT_MODEL).lower()
+        output = Path("runs") / f"{name}-{dataset or DEFAULT_DATASET}"
+    record = records.read_record(output) if resume else None
+    if record is None:
+        model, dataset = model or DEFAULT_MODEL, dataset or DEFAULT_DATASET
+        return recipe(model, dataset, **given), output
+    values = {**given, "model": model, "dataset": dataset}
+    values = {key: value for key, value in values.items() if value is not None}
+    return Settings.from_dict({**record["settings"], **values}), output

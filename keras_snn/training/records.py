@@ -1,0 +1,158 @@
+"""`history.json`: what a run was asked to do, and what came out so far."""
+
+import json
+import os
+import shutil
+from importlib import metadata
+from pathlib import Path
+
+HISTORY = "history.json"
+BEST = "best.keras"
+BACKUP = "backup"
+SAVED_MODEL = "saved_model"
+
+
+def new_record(settings, command=None):
+    """Return the record of a run in which no epoch has finished.
+
+    Args:
+        settings: the `Settings` of the run.
+        command: the command line that started it, if one did.
+    """
+    return {
+        "commands": [command] if command else [],
+        "status": "running",
+        "settings": settings.to_dict(),
+        "seed": settings.seed,
+        "versions": versions(),
+        "history": {},
+        "result": {},
+    }
+
+
+def versions():
+    """Return the versions of everything that determines the numbers."""
+    import platform
+
+    import keras
+
+    found = {
+        "python": platform.python_version(),
+        "backend": keras.config.backend(),
+    }
+    for package in ("keras-snn", "keras", "tensorflow", "jax", "numpy"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def write_record(directory, record):
+    """Write `history.json` so that a kill never leaves half a file."""
+    path = Path(directory) / HISTORY
+    partial = path.with_suffix(".json.partial")
+    partial.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+    os.replace(partial, path)
+
+
+def read_record(directory):
+    """Return the record in `directory`, or `None` if it holds none."""
+    path = Path(directory) / HISTORY
+    if not path.is_file():
+        return None
+    try:
+        record = json.loads(path.read_text("utf-8"))
+        record["settings"], record["history"], record["commands"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} is not the record of a run ({error!r}). Start over with "
+            "`--overwrite`, or in another `--output`."
+        ) from None
+    return record
+
+
+def epochs_done(record):
+    """Return the number of epochs whose metrics the record holds."""
+    return min((len(v) for v in record["history"].values()), default=0)
+
+
+def add_epoch(record, epoch, logs):
+    """Store the metrics of `epoch` (from 0), dropping any later ones.
+
+    A run killed between writing its history and its backup repeats an epoch
+    when it is resumed; the repeated epoch replaces the first attempt.
+    """
+    history = record["history"]
+    for name, value in logs.items():
+        history[name] = [*history.get(name, [])[:epoch], float(value)]
+
+
+def check_same_settings(record, settings):
+    """Raise a `ValueError` unless `settings` continue the recorded run.
+
+    Only the number of epochs may change.
+    """
+    before, now = record["settings"], settings.to_dict()
+    changed = [
+        f"`{name}` was {before.get(name)!r}, received {now[name]!r}"
+        for name in now
+        if name != "epochs" and before.get(name) != now[name]
+    ]
+    if changed:
+        raise ValueError(
+            "A resumed run keeps its settings; only `epochs` may change. "
+            f"{'; '.join(changed)}. Leave these options out, or start a new "
+            "run in another `--output`."
+        )
+
+
+def find_run(directory, resume=False, overwrite=False):
+    """Return the record to resume, or `None` for a new run.
+
+    Raises a `ValueError` where a new run would mix with other files. Nothing
+    is changed on the disk.
+
+    Args:
+        directory: the output folder of the run.
+        resume: whether to continue the run in `directory`. An empty or
+            missing folder starts a new run, so that the same command can
+            be repeated until it ends.
+        overwrite: whether an earlier run may be replaced.
+    """
+    directory = Path(directory)
+    if resume and overwrite:
+        raise ValueError(
+            "`--resume` continues the run in the folder, `--overwrite` "
+            "replaces it. Received both; choose one of them."
+        )
+    if directory.exists() and not directory.is_dir():
+        raise ValueError(f"{directory} is a file; `--output` needs a folder.")
+    record = read_record(directory) if resume else None
+    is_empty = not directory.is_dir() or not any(directory.iterdir())
+    if is_empty or overwrite or record is not None:
+        return record
+    if resume:
+        raise ValueError(
+            f"{directory} holds no {HISTORY}, so there is no run to resume. "
+            "Choose the `--output` of the run, or an empty folder."
+        )
+    raise ValueError(
+        f"{directory} is not empty. Continue the run in it with `--resume`, "
+        "replace the run with `--overwrite`, or choose another `--output`."
+    )
+
+
+def make_folder(directory, overwrite=False):
+    """Make the output folder; with `overwrite` delete an earlier run in it.
+
+    Only files that a run writes are deleted.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    if not overwrite:
+        return
+    for name in (HISTORY, BEST):
+        (directory / name).unlink(missing_ok=True)
+    for name in (BACKUP, SAVED_MODEL):
+        shutil.rmtree(directory / name, ignore_errors=True)

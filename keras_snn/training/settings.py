@@ -1,0 +1,143 @@
+"""The settings of one training run, and where their defaults come from."""
+
+from dataclasses import asdict, dataclass, fields
+
+MODELS = (
+    "LeNet",
+    "VGG5",
+    "VGG7",
+    "VGG9",
+    "VGG11",
+    "VGG16",
+    "ResNet7",
+    "ResNet9",
+    "ResNet11",
+    "ResNet19",
+)
+OPTIMIZERS = ("sgd", "adam")
+
+
+def model_name(name):
+    """Return the builder's name, `"LeNet"`, for `name` in any case."""
+    known = {builder.lower(): builder for builder in MODELS}
+    if str(name).lower() not in known:
+        raise ValueError(
+            f"Unknown model {name!r}. Expected one of: {', '.join(MODELS)} "
+            "(in upper or lower case)."
+        )
+    return known[str(name).lower()]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What defines a training run, apart from where its files are.
+
+    Use `keras_snn.training.recipe` to get settings whose defaults suit the
+    model and the dataset; the defaults here are those of LeNet on MNIST.
+
+    Args:
+        model: name of a builder in `keras_snn.models`, in any case.
+        dataset: name of a dataset in `keras_snn.datasets`.
+        time_steps: number of simulation steps per image.
+        epochs: number of passes over the training set.
+        batch_size: images per update.
+        optimizer: `"sgd"` (without momentum) or `"adam"`.
+        learning_rate: step size. The loss is a sum over the batch and so is
+            its gradient: the same SGD rate at twice the batch size moves the
+            weights equally far per epoch.
+        weight_decay: decoupled weight decay (times the learning rate).
+        lr_drop: epochs after which the rate is multiplied by 0.2.
+        cosine: whether the rate falls to zero along a half cosine instead.
+        learning_rule: `"collapsed"`, `"exact"` or the name of a surrogate.
+        encoder: `"poisson"`, `"rate"`, `"latency"` or `"repeat"`.
+        beta: decay of the membrane potential per step, in (0, 1].
+        dropout: rate of the dropout after each LIF layer, or `None` for the
+            default of the model.
+        width: factor on the number of channels of every layer.
+        validation_split: share of the training set that is held out and
+            watched during training. 0 watches the test set.
+        augment: whether CIFAR and SVHN images are augmented in training.
+        limit: use only the first `limit` training and test images.
+        seed: seed of the weights, the shuffling and the spikes.
+    """
+
+    model: str = "LeNet"
+    dataset: str = "mnist"
+    time_steps: int = 25
+    epochs: int = 5
+    batch_size: int = 64
+    optimizer: str = "sgd"
+    learning_rate: float = 0.0085
+    weight_decay: float = 5e-4
+    lr_drop: tuple = ()
+    cosine: bool = False
+    learning_rule: str = "collapsed"
+    encoder: str = "poisson"
+    beta: float = 0.99
+    dropout: float | None = None
+    width: float = 1.0
+    validation_split: float = 0.0
+    augment: bool = True
+    limit: int | None = None
+    seed: int = 0
+
+    def __post_init__(self):
+        object.__setattr__(self, "model", model_name(self.model))
+        object.__setattr__(self, "lr_drop", tuple(self.lr_drop))
+        for name in ("time_steps", "epochs", "batch_size"):
+            _check(self, name, "be at least 1", lambda n: n >= 1)
+        for name in ("learning_rate", "width"):
+            _check(self, name, "be positive", lambda x: x > 0)
+        _check(self, "weight_decay", "not be negative", lambda x: x >= 0)
+        _check(self, "beta", "lie in (0, 1]", lambda x: 0 < x <= 1)
+        _check(
+            self,
+            "dropout",
+            "lie in [0, 1)",
+            lambda p: p is None or 0 <= p < 1,
+        )
+        _check(self, "validation_split", "lie in [0, 1)", lambda x: 0 <= x < 1)
+        _check(self, "limit", "be at least 1", lambda n: n is None or n >= 1)
+        _check(
+            self,
+            "optimizer",
+            f"be one of {', '.join(OPTIMIZERS)}",
+            lambda name: name in OPTIMIZERS,
+        )
+        _check(
+            self,
+            "lr_drop",
+            "be increasing epochs, each at least 1",
+            lambda drops: (
+                list(drops) == sorted(set(drops))
+                and all(epoch >= 1 for epoch in drops)
+            ),
+        )
+        if self.cosine and self.lr_drop:
+            raise ValueError(
+                "`cosine` and `lr_drop` are two schedules for one learning "
+                f"rate. Received: cosine=True, lr_drop={self.lr_drop}. "
+                "Choose one of them."
+            )
+
+    @classmethod
+    def from_dict(cls, values):
+        """Return the settings that `to_dict` wrote, unknown keys refused."""
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ValueError(
+                f"Unknown settings: {', '.join(unknown)}. "
+                f"Expected some of: {', '.join(sorted(known))}."
+            )
+        return cls(**values)
+
+    def to_dict(self):
+        """Return the settings as a dictionary that JSON can hold."""
+        return {**asdict(self), "lr_drop": list(self.lr_drop)}
+
+
+def _check(settings, name, rule, is_valid):
+    value = getattr(settings, name)
+    if not is_valid(value):
+        raise ValueError(f"`{name}` must {rule}. Received: {name}={value!r}.")

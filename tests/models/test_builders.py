@@ -1,0 +1,281 @@
+"""Each network is the one its paper's architecture string says."""
+
+import math
+import re
+
+import keras
+import numpy as np
+import pytest
+
+from keras_snn import layers, models
+
+BUILDERS = [name for name in models.__all__ if re.search(r"\d|LeNet", name)]
+
+# Kernels in forward order, from the strings 20C5-P-50C5-P-200-10,
+# 64C3 64C3 P 128C3 128C3 P 256C3 256C3 256C3 P 1024-10 and
+# 64C3 P [128 128] [256 256/2] [512 512] [512 512/2] 1024-10, for images of
+# 28x28x1 and 32x32x3. Each shortcut follows its block's convolutions.
+KERNELS = {
+    "LeNet": [(5, 5, 1, 20), (5, 5, 20, 50), (7 * 7 * 50, 200), (200, 10)],
+    "VGG5": [
+        *[(3, 3, 3, 64), (3, 3, 64, 128), (3, 3, 128, 128)],
+        *[(8 * 8 * 128, 1024), (1024, 10)],
+    ],
+    "VGG7": [
+        *[(3, 3, 3, 64), (3, 3, 64, 64), (3, 3, 64, 128), (3, 3, 128, 128)],
+        *[(3, 3, 128, 256), (4 * 4 * 256, 1024), (1024, 10)],
+    ],
+    "VGG9": [
+        *[(3, 3, 3, 64), (3, 3, 64, 64), (3, 3, 64, 128), (3, 3, 128, 128)],
+        *[(3, 3, 128, 256), (3, 3, 256, 256), (3, 3, 256, 256)],
+        *[(4 * 4 * 256, 1024), (1024, 10)],
+    ],
+    "ResNet7": [
+        (3, 3, 3, 64),
+        *[(3, 3, 64, 128), (3, 3, 128, 128), (1, 1, 64, 128)],
+        *[(3, 3, 128, 256), (3, 3, 256, 256), (1, 1, 128, 256)],
+        *[(4 * 4 * 256, 1024), (1024, 10)],
+    ],
+    "ResNet9": [
+        (3, 3, 3, 64),
+        *[(3, 3, 64, 128), (3, 3, 128, 128), (1, 1, 64, 128)],
+        *[(3, 3, 128, 256), (3, 3, 256, 256), (1, 1, 128, 256)],
+        *[(3, 3, 256, 512), (3, 3, 512, 512), (1, 1, 256, 512)],
+        *[(4 * 4 * 512, 1024), (1024, 10)],
+    ],
+    # The fourth block keeps its width: its shortcut has no weights.
+    "ResNet11": [
+        (3, 3, 3, 64),
+        *[(3, 3, 64, 128), (3, 3, 128, 128), (1, 1, 64, 128)],
+        *[(3, 3, 128, 256), (3, 3, 256, 256), (1, 1, 128, 256)],
+        *[(3, 3, 256, 512), (3, 3, 512, 512), (1, 1, 256, 512)],
+        *[(3, 3, 512, 512), (3, 3, 512, 512)],
+        *[(4 * 4 * 512, 1024), (1024, 10)],
+    ],
+}
+PUBLISHED_DROPOUT = {
+    "LeNet": [],
+    **{name: [0.2] for name in BUILDERS if "VGG" in name},
+    **{name: [0.25] for name in ("ResNet7", "ResNet9", "ResNet11")},
+    "ResNet19": [],
+}
+
+
+def builder(name, **kwargs):
+    """Build a network with few channels, or as `kwargs` say."""
+    return getattr(models, name)(**{"width": 1 / 16, **kwargs})
+
+
+def kernels(model):
+    return [w for w in model.weights if w.path.endswith("kernel")]
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_kernels_are_those_of_the_architecture(name):
+    model = builder(name, width=1.0)
+    assert [tuple(w.shape) for w in model.weights] == KERNELS[name]
+    assert model.output_shape == (None, 10)
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_the_number_in_the_name_counts_layers_with_weights(name):
+    weighted = [w for w in kernels(builder(name)) if "shortcut" not in w.path]
+    assert len(weighted) == int(re.sub(r"\D", "", name) or 4)
+
+
+@pytest.mark.parametrize(
+    "name, side, channels",
+    [("LeNet", 7, 50), ("VGG5", 8, 128), ("VGG9", 4, 256), ("VGG11", 1, 512)]
+    + [("VGG16", 1, 512), ("ResNet7", 4, 256), ("ResNet11", 4, 512)]
+    + [("ResNet19", 8, 512)],
+)
+def test_without_top_the_last_blocks_spikes_are_returned(name, side, channels):
+    model = builder(name, include_top=False, width=1 / 2, time_steps=3)
+    assert model.output_shape == (None, 3, side, side, channels // 2)
+    last = model.layers[-1]
+    assert isinstance(last, (layers.LIF, layers.TimeConstantDropout))
+
+
+def test_width_multiplies_every_channel_count_but_the_classes():
+    model = builder("LeNet", width=1 / 10)
+    shapes = [tuple(w.shape) for w in model.weights]
+    assert shapes == [(5, 5, 1, 2), (5, 5, 2, 5), (245, 20), (20, 10)]
+
+
+def test_classes_and_input_shape():
+    model = builder("VGG7", classes=3, input_shape=(16, 24, 2))
+    assert model.input_shape == (None, 16, 24, 2)
+    assert model.output_shape == (None, 3)
+    assert model.get_layer("fc1").layer.kernel.shape == (2 * 3 * 16, 64)
+
+
+def test_pooling_neurons_have_the_published_threshold_and_derivative():
+    pools = [x for x in builder("VGG9").layers if type(x) is layers.IF]
+    assert len(pools) == 3
+    assert {(x.threshold, x.factor, x.beta) for x in pools} == {(0.75, None, 1)}
+
+
+@pytest.mark.parametrize("time_steps", [None, 4])
+def test_encoder_none_takes_spike_trains(time_steps):
+    model = builder(
+        "LeNet", input_shape=(8, 8, 1), encoder=None, time_steps=time_steps
+    )
+    assert model.input_shape == (None, time_steps, 8, 8, 1)
+    for steps in (4,) if time_steps else (4, 6):
+        x = np.ones((1, steps, 8, 8, 1), "float32")
+        assert model.predict(x, verbose=0).shape == (1, 10)
+
+
+@pytest.mark.parametrize(
+    "encoder, kind",
+    [
+        ("poisson", layers.PoissonEncoder),
+        ("rate", layers.RateEncoder),
+        ("latency", layers.LatencyEncoder),
+        ("repeat", layers.RepeatEncoder),
+    ],
+)
+def test_encoder_by_name(encoder, kind):
+    model = builder("LeNet", encoder=encoder, time_steps=7)
+    assert type(model.get_layer("encoder")) is kind
+    assert model.get_layer("encoder").time_steps == 7
+
+
+def test_encoder_of_ones_own():
+    mine = layers.PoissonEncoder(9, max_rate=0.5, name="mine")
+    model = builder("LeNet", encoder=mine)
+    assert model.get_layer("mine") is mine
+    assert mine.output.shape == (None, 9, 28, 28, 1)
+
+
+def test_input_tensor_is_built_on():
+    images = keras.Input((28, 28, 1))
+    scaled = keras.layers.Rescaling(1 / 255)(images)
+    outputs = builder("LeNet", input_tensor=images, encoder="repeat").output
+    assert keras.Model(images, outputs).output_shape == (None, 10)
+    model = builder("LeNet", input_tensor=scaled, encoder="repeat")
+    assert model.input_shape == (None, 28, 28, 1)
+
+
+@pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
+def test_weights_of_a_file(tmp_path, suffix):
+    arguments = {"encoder": None, "time_steps": 3, "input_shape": (8, 8, 1)}
+    saved = builder("LeNet", seed=1, **arguments)
+    path = tmp_path / f"saved{suffix}"
+    save = saved.save if suffix == ".keras" else saved.save_weights
+    save(path)
+    loaded = builder("LeNet", seed=2, weights=path, **arguments)
+    for a, b in zip(saved.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_seed_makes_weights_and_noise_reproducible():
+    x = np.full((2, 8, 8, 1), 0.5, "float32")
+    a, b, other = (
+        builder("VGG5", seed=seed, time_steps=3, input_shape=(8, 8, 1))
+        for seed in (1, 1, 2)
+    )
+    for one, same in zip(a.get_weights(), b.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, same)
+    encoded = [np.asarray(m.get_layer("encoder")(x)) for m in (a, b, other)]
+    np.testing.assert_array_equal(encoded[0], encoded[1])
+    assert np.any(encoded[0] != encoded[2])
+    assert np.any(a.get_weights()[0] != other.get_weights()[0])
+
+
+def test_layers_of_one_seed_have_weights_of_their_own():
+    one, two = kernels(builder("ResNet11", seed=1, width=1 / 4))[-4:-2]
+    assert one.shape == two.shape
+    assert np.any(np.asarray(one) != np.asarray(two))
+
+
+@pytest.mark.parametrize(
+    "name, gain", [("VGG9", 2.0), ("LeNet", 2.0), ("ResNet9", 1.0)]
+)
+def test_initial_kernels_are_normal_with_the_published_deviation(name, gain):
+    for kernel in kernels(builder(name, width=1 / 2, seed=0)):
+        values = np.asarray(kernel)
+        deviation = math.sqrt(gain / np.prod(kernel.shape[:-1]))
+        # The standard error of a deviation from n normal values.
+        error = 4 / math.sqrt(2 * values.size)
+        assert values.std() == pytest.approx(deviation, rel=error)
+        assert abs(values.mean()) < 4 * deviation / math.sqrt(values.size)
+        # Not truncated at two deviations.
+        if values.size > 1000:
+            assert np.abs(values).max() > 2.5 * deviation
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_published_dropout_follows_every_lif_layer(name):
+    def rates(**kwargs):
+        model = builder(name, **kwargs)
+        lifs = [x for x in model.layers if type(x) is layers.LIF]
+        dropouts = [
+            x for x in model.layers if type(x) is layers.TimeConstantDropout
+        ]
+        assert len(dropouts) in (0, len(lifs))
+        return sorted({x.rate for x in dropouts})
+
+    assert rates() == PUBLISHED_DROPOUT[name]
+    assert rates(dropout=0.0) == []
+    assert rates(dropout=0.4) == [0.4]
+
+
+def test_learning_rule_and_beta_reach_every_neuron():
+    model = builder("ResNet11", learning_rule="exact", beta=0.9)
+    for layer in model.layers:
+        if isinstance(layer, (layers.LIF, layers.MembraneReadout)):
+            assert layer.learning_rule == "exact"
+            assert layer.beta == (1.0 if type(layer) is layers.IF else 0.9)
+
+
+def test_names_are_stable_paths():
+    names = [x.name for x in builder("ResNet7").layers]
+    assert names == [
+        *["input", "encoder", "block1_conv1", "block1_lif1"],
+        *["block1_lif1_dropout", "block1_pool", "block1_pool_if"],
+        *["block2_conv1", "block2_lif1", "block2_lif1_dropout"],
+        *["block2_conv2_pad", "block2_conv2", "block2_shortcut"],
+        *["block2_add", "block2_lif2", "block2_lif2_dropout"],
+        *["block3_conv1", "block3_lif1", "block3_lif1_dropout"],
+        *["block3_conv2_pad", "block3_conv2", "block3_shortcut"],
+        *["block3_add", "block3_lif2", "block3_lif2_dropout"],
+        *["flatten", "fc1", "fc1_lif", "fc1_lif_dropout", "predictions"],
+        "readout",
+    ]
+    assert names == [x.name for x in builder("ResNet7").layers]
+
+
+def test_summary_reads_as_the_architecture():
+    lines = []
+    builder("LeNet").summary(print_fn=lines.append, line_length=100)
+    text = "\n".join(lines)
+    for name in ("encoder", "block1_conv1", "block2_pool_if", "predictions"):
+        assert name in text
+    assert "(None, 25, 14, 14," in text
+
+
+def test_a_stride_pads_the_image_on_every_side():
+    # The paper pads by 1; Keras' "same" would pad the far side only.
+    model = builder("ResNet7", encoder=None, time_steps=1)
+    padding = model.get_layer("block2_conv2_pad").layer
+    assert padding.padding == ((1, 1), (1, 1))
+    assert model.get_layer("block2_conv2").layer.padding == "valid"
+
+
+@pytest.mark.parametrize("name", ["VGG16", "ResNet19"])
+def test_networks_of_todays_literature(name):
+    model = builder(name)
+    assert model.get_layer("encoder").time_steps == 4
+    assert isinstance(model.get_layer("encoder"), layers.RepeatEncoder)
+    normalised = [x for x in model.layers if x.name.endswith("_bn")]
+    convolutions = [w for w in kernels(model) if len(w.shape) == 4]
+    assert len(normalised) == len(convolutions)
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_help_describes_the_network(name):
+    function = getattr(models, name)
+    assert function.__name__ == name
+    assert function.__doc__.startswith(f"Spiking {name}")
+    assert "Returns:" in function.__doc__

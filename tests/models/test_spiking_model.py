@@ -1,0 +1,343 @@
+"""`keras_snn.Model` is `keras.Model` in another order of work."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+
+import keras_snn
+from keras_snn import layers, models
+from keras_snn.losses import SummedSquaredError
+from tests.helpers import compiled, relative_error
+
+RULES = ("collapsed", "exact", "arctan")
+
+
+def network(
+    rule="collapsed", time_steps=11, dropout=0.0, middle=None, seed=0, top=True
+):
+    """Return the inputs and outputs of a small network of every kind."""
+    inputs = keras.Input((time_steps, 6, 6, 1))
+    x = layers.TimeFold(keras.layers.Conv2D(3, 3, use_bias=False))(inputs)
+    if middle is not None:
+        x = layers.TimeFold(middle)(x)
+    x = layers.LIF(beta=0.9, learning_rule=rule, name="lif1")(x)
+    if dropout:
+        x = layers.TimeConstantDropout(dropout, seed=seed)(x)
+    x = layers.TimeFold(keras.layers.AveragePooling2D(2))(x)
+    x = layers.IF(threshold=0.75, learning_rule=rule, name="if1")(x)
+    x = layers.TimeFold(keras.layers.Flatten())(x)
+    x = layers.TimeFold(keras.layers.Dense(5, use_bias=False))(x)
+    x = layers.LIF(beta=0.9, learning_rule=rule, name="lif2")(x)
+    if top:
+        x = layers.TimeFold(keras.layers.Dense(3, use_bias=False))(x)
+        x = layers.MembraneReadout(beta=0.9, learning_rule=rule)(x)
+    return inputs, x
+
+
+def data(time_steps=11, samples=4, seed=0):
+    rng = np.random.default_rng(seed)
+    spikes = rng.random((samples, time_steps, 6, 6, 1)) < 0.6
+    labels = np.eye(3, dtype="float32")[rng.integers(0, 3, samples)]
+    return spikes.astype("float32"), labels
+
+
+def with_weights(model, seed=0):
+    """Give a model weights with which all of its layers fire."""
+    rng = np.random.default_rng(seed)
+    for w in model.trainable_variables:
+        if len(w.shape) == 1:
+            w.assign_add(0.5 * np.ones(w.shape))
+            continue
+        fan_in = np.prod(w.shape[:-1])
+        w.assign(rng.normal(0.2, 1.5 / np.sqrt(fan_in), w.shape))
+    return model
+
+
+def both(**kwargs):
+    """Return the same network as keras_snn.Model and as keras.Model."""
+    pair = []
+    for kind in (keras_snn.Model, keras.Model):
+        model = with_weights(kind(*network(**kwargs)))
+        model.compile(keras.optimizers.SGD(0.05), SummedSquaredError())
+        pair.append(model)
+    return pair
+
+
+def fit_one_step(model, x, labels):
+    """Return how one step of `fit` moves the weights, and its loss."""
+    before = [np.asarray(w) for w in model.trainable_variables]
+    history = model.fit(x, labels, len(x), verbose=0, shuffle=False)
+    after = [np.asarray(w) for w in model.trainable_variables]
+    return [b - a for a, b in zip(before, after)], history.history["loss"][0]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_predict_equals_keras_model(rule):
+    model, plain = both(rule=rule)
+    x, labels = data()
+    outputs = model.predict(x, batch_size=4, verbose=0)
+    expected = plain.predict(x, batch_size=4, verbose=0)
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-6)
+    assert np.any(outputs)
+    assert model.evaluate(x, labels, verbose=0) == pytest.approx(
+        plain.evaluate(x, labels, verbose=0), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        *({"rule": rule} for rule in RULES),
+        *({"time_steps": time_steps} for time_steps in (1, 8, 17)),
+        {"dropout": 0.4},
+        {"middle": keras.layers.ZeroPadding2D(1)},
+    ],
+    ids=lambda case: "-".join(f"{k}={v}"[:15] for k, v in case.items()),
+)
+def test_one_step_of_fit_equals_keras_models(case):
+    model, plain = both(**case)
+    x, labels = data(case.get("time_steps", 11))
+    moves, loss = fit_one_step(model, x, labels)
+    expected, plain_loss = fit_one_step(plain, x, labels)
+    assert loss == pytest.approx(plain_loss, rel=1e-5)
+    for move, same in zip(moves, expected, strict=True):
+        assert relative_error(move, same) < 1e-4
+
+
+def test_dropout_draws_anew_at_every_step_of_fit():
+    model, _ = both(dropout=0.5)
+    model.optimizer.learning_rate = 0.0
+    x, labels = data()
+    losses = [fit_one_step(model, x, labels)[1] for _ in range(4)]
+    assert len(set(losses)) > 1
+
+
+def with_sequence_output():
+    return network(top=False)
+
+
+def with_keras_rnn():
+    inputs, x = network(top=False)
+    return inputs, keras.layers.LSTM(3)(x)
+
+
+@pytest.mark.parametrize(
+    "parts, reason",
+    [
+        (network("arctan"), r"'lif1' learns by Arctan\(alpha=2.0\)"),
+        (network("exact"), "'lif1' learns by 'exact', not \"collapsed\""),
+        (
+            network(middle=keras.layers.MaxPooling2D(2)),
+            r"'max_pool.*' \(MaxPooling2D\) is not linear",
+        ),
+        (
+            network(middle=keras.layers.BatchNormalization()),
+            r"\(BatchNormalization\) is not linear",
+        ),
+        (
+            network(middle=keras.layers.Dense(3, activation="relu")),
+            r"\(Dense\) is not linear",
+        ),
+        (with_sequence_output(), "returns the sequence of 'lif2'"),
+        (with_keras_rnn(), r"\(LSTM\) works on the whole sequence"),
+    ],
+    ids=["surrogate", "exact", "max", "batch_norm", "relu", "sequence", "rnn"],
+)
+def test_tells_why_it_runs_layer_by_layer(parts, reason):
+    assert keras_snn.Model(*network()).runs_layer_by_layer is None
+    assert re.search(reason, keras_snn.Model(*parts).runs_layer_by_layer)
+
+
+@pytest.mark.parametrize(
+    "middle",
+    [keras.layers.MaxPooling2D, keras.layers.BatchNormalization],
+    ids=lambda x: x.__name__,
+)
+def test_trains_layer_by_layer_where_no_loop_fits(middle):
+    pair = []
+    for kind in (keras_snn.Model, keras.Model):
+        inner = middle() if "Batch" in middle.__name__ else middle(1)
+        model = with_weights(kind(*network(middle=inner)))
+        model.compile(keras.optimizers.SGD(0.05), SummedSquaredError())
+        pair.append(fit_one_step(model, *data()))
+    for move, expected in zip(pair[0][0], pair[1][0], strict=True):
+        assert np.any(expected)
+        assert relative_error(move, expected) < 1e-4
+
+
+def test_keras_file_keeps_the_class_and_the_outputs(tmp_path):
+    model, _ = both()
+    x, labels = data()
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert type(loaded) is keras_snn.Model
+    assert loaded.runs_layer_by_layer is None
+    np.testing.assert_allclose(
+        loaded.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-6
+    )
+    moves, _ = fit_one_step(loaded, x, labels)
+    for move, expected in zip(moves, fit_one_step(model, x, labels)[0]):
+        assert relative_error(move, expected) < 1e-5
+
+
+def test_one_model_takes_any_number_of_steps():
+    model, plain = both(time_steps=None)
+    for time_steps in (1, 7, 9):
+        x, _ = data(time_steps)
+        np.testing.assert_allclose(
+            model.predict(x, verbose=0),
+            plain.predict(x, verbose=0),
+            rtol=1e-4,
+            atol=1e-6,
+        )
+    x, labels = data(9)
+    moves, _ = fit_one_step(model, x, labels)
+    for move, expected in zip(moves, fit_one_step(plain, x, labels)[0]):
+        assert relative_error(move, expected) < 1e-4
+
+
+def test_a_builder_without_top_is_a_backbone():
+    pair = []
+    for kind in (keras_snn.Model, keras.Model):
+        backbone = models.LeNet(
+            include_top=False,
+            input_shape=(8, 8, 1),
+            time_steps=5,
+            encoder=None,
+            width=1 / 10,
+        )
+        images = keras.Input((8, 8, 1))
+        x = layers.RateEncoder(time_steps=5)(images)
+        x = layers.TimeFold(keras.layers.Flatten())(backbone(x))
+        x = layers.TimeFold(keras.layers.Dense(3, use_bias=False))(x)
+        model = with_weights(kind(images, layers.MembraneReadout()(x)))
+        model.compile(keras.optimizers.SGD(0.05), SummedSquaredError())
+        pair.append(model)
+    x = np.random.default_rng(0).random((4, 8, 8, 1)).astype("float32")
+    labels = np.eye(3, dtype="float32")[[0, 1, 2, 0]]
+    outputs, expected = (model.predict(x, verbose=0) for model in pair)
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-6)
+    moves, expected = (fit_one_step(model, x, labels)[0] for model in pair)
+    for move, same in zip(moves, expected, strict=True):
+        assert np.any(same)
+        assert relative_error(move, same) < 1e-4
+
+
+def test_layers_before_the_encoder_and_after_the_readout_learn_too():
+    pair = []
+    for kind in (keras_snn.Model, keras.Model):
+        inputs = keras.Input((6,))
+        x = keras.layers.Dense(8)(inputs)
+        x = layers.RepeatEncoder(time_steps=7)(x)
+        x = layers.TimeFold(keras.layers.Dense(5))(x)
+        x = layers.LIF(beta=0.9)(x)
+        x = layers.SpikeCountReadout()(x)
+        outputs = keras.layers.Dense(3, activation="softmax")(x)
+        model = with_weights(kind(inputs, outputs))
+        model.compile(keras.optimizers.SGD(0.5), "categorical_crossentropy")
+        x = np.random.default_rng(1).random((4, 6)).astype("float32")
+        pair.append(fit_one_step(model, x, np.eye(3)[[0, 1, 2, 0]]))
+    assert pair[0][1] == pytest.approx(pair[1][1], rel=1e-5)
+    for move, expected in zip(pair[0][0], pair[1][0], strict=True):
+        assert np.any(expected)
+        assert relative_error(move, expected) < 1e-4
+
+
+def training_shapes(model, x, labels):
+    """Return the shapes, and the operations, of a traced training step."""
+    if keras.config.backend() == "tensorflow":
+        return _tensorflow_shapes(model, x, labels)
+    return _jax_shapes(model, x, labels)
+
+
+def _tensorflow_shapes(model, x, labels):
+    def step(x, labels):
+        return model.train_step((x, labels))
+
+    model.optimizer.build(model.trainable_variables)
+    graph = compiled(step).get_concrete_function(x, labels).graph
+    graph = graph.as_graph_def(add_shapes=True)
+    functions = [graph.node, *(f.node_def for f in graph.library.function)]
+    nodes = [node for function in functions for node in function]
+    shapes = [
+        tuple(axis.size for axis in shape.dim)
+        for node in nodes
+        for shape in node.attr["_output_shapes"].list.shape
+    ]
+    return shapes, {node.op for node in nodes}
+
+
+def _jax_shapes(model, x, labels):
+    import jax
+
+    def loss(values, seeds, x):
+        mapping = [
+            *zip(model.trainable_variables, values),
+            *zip(model.non_trainable_variables, seeds),
+        ]
+        with keras.StatelessScope(state_mapping=mapping):
+            return model.compute_loss(x, labels, model(x, training=True))
+
+    jaxpr = jax.make_jaxpr(jax.grad(loss))(
+        [v.value for v in model.trainable_variables],
+        [v.value for v in model.non_trainable_variables],
+        x,
+    )
+    shapes, operations = [], set()
+
+    def visit(jaxpr):
+        for equation in jaxpr.eqns:
+            operations.add(equation.primitive.name)
+            shapes.extend(tuple(v.aval.shape) for v in equation.outvars)
+            for value in jax.tree.leaves(
+                list(equation.params.values()),
+                is_leaf=lambda p: hasattr(p, "jaxpr") or hasattr(p, "eqns"),
+            ):
+                inner = getattr(value, "jaxpr", value)
+                if hasattr(inner, "eqns"):
+                    visit(inner)
+
+    visit(jaxpr.jaxpr)
+    return shapes, operations
+
+
+@pytest.mark.parametrize("rule, grows", [("collapsed", False), ("exact", True)])
+def test_memory_of_fit_does_not_grow_with_time(rule, grows):
+    # No other axis is a multiple of 13, so nothing but the encoder's spikes
+    # may have such an axis (time folded into the batch counts, too). Nor may
+    # a loop push its steps on a list.
+    time_steps, x = 13, np.full((2, 8, 8, 1), 0.5, "float32")
+    model = models.LeNet(
+        input_shape=(8, 8, 1),
+        time_steps=time_steps,
+        learning_rule=rule,
+        width=1 / 4,
+        seed=0,
+    )
+    model.compile("sgd", SummedSquaredError())
+    labels = np.eye(10, dtype="float32")[:2]
+    shapes, operations = training_shapes(model, x, labels)
+    large = {
+        shape
+        for shape in shapes
+        if any(n > 0 and n % time_steps == 0 for n in shape)
+        and abs(np.prod(shape)) > x.size * time_steps
+    }
+    lists = {name for name in operations if "TensorList" in name}
+    assert len(shapes) > 100
+    assert bool(large or lists) is grows, (large, lists)
+
+
+def test_spike_rates_equal_the_means_of_the_layers_spikes():
+    model, _ = both()
+    x, _ = data(samples=6)
+    rates = models.spike_rates(model, x, batch_size=4)
+    trains = keras.Model(
+        model.input, [model.get_layer(name).output for name in rates]
+    )(x)
+    assert list(rates) == ["lif1", "if1", "lif2"]
+    for train, rate in zip(trains, rates.values()):
+        assert 0 < rate < 1
+        assert rate == pytest.approx(np.asarray(train).mean(), rel=1e-5)
