@@ -58,6 +58,15 @@ def arguments(argv=None):
     return parser.parse_args(argv)
 
 
+def command(argv):
+    """Return the command without the folders of this machine."""
+    argv = list(argv)
+    for option, name in (("--data-dir", "DIR"), ("--output", "OUTPUT")):
+        if option in argv:
+            argv[argv.index(option) + 1] = name
+    return " ".join(["python -m benchmarks.mnist_lenet", *argv])
+
+
 def main(argv=None):
     args = arguments(argv)
     args.output.mkdir(parents=True, exist_ok=True)
@@ -100,8 +109,7 @@ def main(argv=None):
     names = rows[0].split(",")
     history = [dict(zip(names, map(float, r.split(",")))) for r in rows[1:]]
     result = {
-        "command": "python -m benchmarks.mnist_lenet "
-        + " ".join(sys.argv[1:] if argv is None else argv),
+        "command": command(sys.argv[1:] if argv is None else argv),
         "seed": args.seed,
         "test_accuracy_last_epoch": history[-1]["val_accuracy"],
         "test_accuracy_best_epoch": max(h["val_accuracy"] for h in history),

@@ -104,8 +104,6 @@ def introduction(results):
         f"- Environment of keras_snn: `{results['environment_of_keras_snn']}`.",
     ]
     for result in results["checks"]:
-        if result["library"] == "keras_snn":
-            continue
         outcome = "not compared"
         if result["same"] is not None:
             outcome = (

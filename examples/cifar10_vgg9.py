@@ -56,9 +56,10 @@ else:
 
 model = snn.models.VGG9(seed=0, **settings)
 model.summary()
-model.compile(
-    optimizer, snn.losses.SummedSquaredError(), metrics=["accuracy"]
-)
+if not args.paper:
+    # With few time steps the deep layers would be silent at first.
+    snn.models.scale_to_rate(model, x_test[:32])
+model.compile(optimizer, snn.losses.SummedSquaredError(), metrics=["accuracy"])
 model.fit(
     **data,
     epochs=epochs,

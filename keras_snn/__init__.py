@@ -1,26 +1,46 @@
 """Deep spiking networks for Keras, trained by spike-based backpropagation."""
 
-from keras_snn import (
-    datasets,
-    encoding,
-    layers,
-    losses,
-    models,
-    neurons,
-    surrogates,
-)
-from keras_snn.models import Model, streaming
+import importlib
+import pathlib
+import sys
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "Model",
+_MODULES = (
     "datasets",
     "encoding",
     "layers",
     "losses",
     "models",
     "neurons",
-    "streaming",
     "surrogates",
-]
+)
+_FROM_MODELS = ("Model", "streaming")
+
+__all__ = [*_MODULES, *_FROM_MODELS]
+
+
+def __getattr__(name):
+    if name in _MODULES:
+        return importlib.import_module(f"keras_snn.{name}")
+    if name in _FROM_MODELS:
+        return getattr(importlib.import_module("keras_snn.models"), name)
+    raise AttributeError(f"module 'keras_snn' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])
+
+
+def _is_command():
+    """Return whether `keras-snn` or `python -m keras_snn` is starting."""
+    program = pathlib.Path(sys.argv[0] if sys.argv else "").stem
+    return program in ("-m", "keras-snn")
+
+
+# `keras.models.load_model` finds our classes once their modules are imported,
+# so they are, except at the start of the command line: `keras-snn --help`
+# answers without waiting for the backend.
+if not _is_command():
+    for _module in _MODULES:
+        importlib.import_module(f"keras_snn.{_module}")

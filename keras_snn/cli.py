@@ -35,7 +35,7 @@ error_console = Console(stderr=True)
 TRAIN_EPILOG = """
 [bold]Examples[/bold]
 
-The default: LeNet on the 8x8 digits of scikit-learn, under a minute on a CPU
+The default: LeNet on the 8x8 digits of scikit-learn, about a minute on a CPU
 \b
   keras-snn train
 

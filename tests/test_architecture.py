@@ -102,6 +102,9 @@ def test_no_backend_is_imported_at_module_level(path):
     assert not roots & {"tensorflow", "jax", "torch"}
 
 
+# Without optimizations the program compiles in half the time.
+JAX = {"KERAS_BACKEND": "jax", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+
 WITHOUT_TENSORFLOW = """
 import sys
 
@@ -134,7 +137,7 @@ def test_trains_on_jax_where_tensorflow_is_missing():
     result = subprocess.run(
         [sys.executable, "-c", WITHOUT_TENSORFLOW],
         cwd=ROOT,
-        env={**os.environ, "KERAS_BACKEND": "jax"},
+        env={**os.environ, **JAX},
         capture_output=True,
         text=True,
     )

@@ -293,7 +293,11 @@ LOSSES = [
 BUILDERS = [
     (name, lambda kwargs=kwargs: small(**kwargs), message)
     for name, kwargs, message in [
-        ("classes 0", {"classes": 0}, "`classes` must be a positive integer.*0"),
+        (
+            "classes 0",
+            {"classes": 0},
+            "`classes` must be a positive integer.*0",
+        ),
         ("classes of text", {"classes": "10"}, "`classes` must be.*'10'"),
         ("classes True", {"classes": True}, "`classes` must be.*True"),
         ("width 0", {"width": 0}, "`width` must be positive.*width=0"),

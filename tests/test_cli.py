@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 
 typer_testing = pytest.importorskip("typer.testing")
@@ -151,6 +152,34 @@ def test_held_out_images_choose_the_best_epoch(tmp_path):
     assert result.exit_code == 0, result.output
     chosen_on = read_history(output)["result"]["best_epoch_chosen_on"]
     assert chosen_on == "held-out training images"
+
+
+@pytest.mark.skipif(not ON_TENSORFLOW, reason="the pipeline is tf.data")
+def test_cifar_images_are_augmented_by_the_pipeline(tmp_path, monkeypatch):
+    import tensorflow as tf
+
+    from keras_snn import datasets
+
+    images = np.random.default_rng(0).random((48, 32, 32, 3), "float32")
+    labels = np.eye(10, dtype="float32")[np.arange(48) % 10]
+    requests = []
+
+    def load_tf(name, *, batch_size, **options):
+        requests.append(options)
+        batches = tf.data.Dataset.from_tensor_slices((images, labels))
+        return batches.batch(batch_size)
+
+    monkeypatch.setattr(
+        datasets, "load", lambda *_, **__: ((images, labels),) * 2
+    )
+    monkeypatch.setattr(datasets, "load_tf", load_tf)
+    result = run(
+        *("train", "--dataset", "cifar10", *SMOKE, "--limit", "20"),
+        *("--seed", "5", "--output", tmp_path / "run"),
+    )
+    assert result.exit_code == 0, result.output
+    assert [(r["split"], r["seed"]) for r in requests] == [("train", 5)]
+    assert "2/2 - " in result.output  # 20 images are two batches of 16
 
 
 def test_an_earlier_run_is_not_overwritten(finished_run):

@@ -72,6 +72,7 @@ def test_setup_and_the_package_state_one_version():
 def test_help_does_not_import_tensorflow(arguments):
     code = (
         "import sys\n"
+        "sys.argv[0] = 'keras-snn'\n"
         "from keras_snn.__main__ import main\n"
         "try:\n"
         "    main()\n"

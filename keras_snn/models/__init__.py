@@ -1,6 +1,7 @@
 """Spiking networks as functional Keras models."""
 
 from keras_snn.models.lenet import LeNet
+from keras_snn.models.rate_scaling import scale_to_rate
 from keras_snn.models.resnet import ResNet7, ResNet9, ResNet11, ResNet19
 from keras_snn.models.spike_rates import spike_rates
 from keras_snn.models.spiking_model import Model
@@ -20,6 +21,7 @@ __all__ = [
     "VGG7",
     "VGG9",
     "StepModel",
+    "scale_to_rate",
     "spike_rates",
     "streaming",
 ]

@@ -93,6 +93,13 @@ def make_builder(name, network, summary, defaults=Defaults(), reference=LEE):
         width=1.0,
         seed=None,
     ):
+        if not isinstance(include_top, bool):
+            raise ValueError(
+                "`include_top` must be True or False. Received: include_top="
+                f"{include_top!r}. It is the first argument, as in "
+                f"keras.applications; write e.g. {name}(input_shape="
+                f"{defaults.input_shape}, classes=10)."
+            )
         settings = blocks.Settings(
             learning_rule=learning_rule,
             beta=beta,

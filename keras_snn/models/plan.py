@@ -139,4 +139,3 @@ def make_plan(model):
             return None, f"the model returns the sequence of '{name}'"
     plan.sources = list(sources)
     return plan, None
-

@@ -43,9 +43,7 @@ def counting_step(beta, threshold, reset, dtype, shape):
             v, ops.cast(current, "float32"), beta, threshold, reset
         )
         fired = ops.cast(spikes, "uint8")
-        byte = ops.bitwise_or(
-            ops.left_shift(byte, ops.ones_like(byte)), fired
-        )
+        byte = ops.bitwise_or(ops.left_shift(byte, ops.ones_like(byte)), fired)
         return ops.cast(spikes, dtype), v, byte
 
     return _fused(step)

@@ -41,6 +41,18 @@ def _mean_by_sample(x):
     return ops.mean(ops.cast(x, "float32"), axis=axes, keepdims=True)
 
 
+def rate_probe(model):
+    """Return a model from inputs to each spiking layer's rate by sample."""
+    if not isinstance(model, Model):
+        model = Model(model.input, model.output)
+    if not any(isinstance(layer, LIF) for layer in model.layers):
+        raise ValueError(
+            "Expected a functional model with layers keras_snn.layers.LIF or "
+            f"IF. '{model.name}' has none."
+        )
+    return _RateProbe(model)
+
+
 def spike_rates(model, x, batch_size=64):
     """Return each spiking layer's mean rate, in spikes a neuron and step.
 
@@ -55,13 +67,6 @@ def spike_rates(model, x, batch_size=64):
     Raises:
         ValueError: If the model has no spiking layer.
     """
-    if not isinstance(model, Model):
-        model = Model(model.input, model.output)
-    probe = _RateProbe(model)
-    if not probe.names:
-        raise ValueError(
-            "spike_rates expects a functional model with layers "
-            f"keras_snn.layers.LIF or IF. '{model.name}' has none."
-        )
+    probe = rate_probe(model)
     rates = probe.predict(x, batch_size=batch_size, verbose=0)
     return {name: float(np.mean(rates[name])) for name in probe.names}

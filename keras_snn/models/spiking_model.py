@@ -5,6 +5,7 @@ import threading
 
 import keras
 
+from keras_snn.layers.encoders import Encoder
 from keras_snn.models import plan as planning
 from keras_snn.models import time_first
 
@@ -12,14 +13,26 @@ _scope = threading.local()
 
 
 @contextlib.contextmanager
-def inference_only():
-    """Within this scope models compute outputs, without gradients."""
-    before = getattr(_scope, "inference", False)
-    _scope.inference = True
+def inference_only(portable=False):
+    """Within this scope models compute outputs, without gradients.
+
+    Args:
+        portable: Whether to use plain operations only, which any program
+            that reads an exported graph knows.
+    """
+    before = _scope_now()
+    _scope.inference, _scope.portable = True, portable
     try:
         yield
     finally:
-        _scope.inference = before
+        _scope.inference, _scope.portable = before
+
+
+def _scope_now():
+    return (
+        getattr(_scope, "inference", False),
+        getattr(_scope, "portable", False),
+    )
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
@@ -69,7 +82,9 @@ class Model(keras.Model):
         return self._no_loop or self._no_collapse
 
     def call(self, inputs, training=None, mask=None):
-        inference = getattr(_scope, "inference", False) and not training
+        self._check_pixels(inputs)
+        inference, portable = _scope_now()
+        inference = inference and not training
         if self._no_loop or (self._no_collapse and not inference):
             return super().call(inputs, training=training, mask=mask)
         outputs, _, _ = time_first.run(
@@ -78,8 +93,23 @@ class Model(keras.Model):
             self._standardize_inputs(inputs),
             training=bool(training),
             differentiable=not inference,
+            fused=not portable,
         )
         return keras.tree.pack_sequence_as(self._outputs_struct, outputs)
+
+    def _check_pixels(self, inputs):
+        """Refuse integer images, which Keras would cast without scaling."""
+        if not any(isinstance(layer, Encoder) for layer in self.layers):
+            return
+        for x in keras.tree.flatten(inputs):
+            dtype = keras.backend.standardize_dtype(x.dtype)
+            if "int" in dtype:
+                raise ValueError(
+                    f"'{self.name}' expects floating point images, scaled to "
+                    f"[-1, 1]. Received: dtype {dtype}, in which every pixel "
+                    "above 0 would spike at every step. Scale them first, "
+                    'e.g. images.astype("float32") / 255.'
+                )
 
     def test_step(self, *args, **kwargs):
         with inference_only():
@@ -90,5 +120,5 @@ class Model(keras.Model):
             return super().predict_step(*args, **kwargs)
 
     def export(self, *args, **kwargs):
-        with inference_only():
+        with inference_only(portable=True):
             return super().export(*args, **kwargs)

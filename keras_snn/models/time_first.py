@@ -19,7 +19,7 @@ from keras_snn.models import spike_history
 from keras_snn.neurons import learning_rules
 
 
-def run(plan, model, inputs, training=False, differentiable=True):
+def run(plan, model, inputs, training=False, differentiable=True, fused=True):
     """Run a functional model with the loop over time outside its layers.
 
     Args:
@@ -28,6 +28,7 @@ def run(plan, model, inputs, training=False, differentiable=True):
         inputs: Flat list of tensors, one for each of `model.inputs`.
         training: Whether dropout applies.
         differentiable: Whether gradients by the collapsed rule are wanted.
+        fused: Whether neurons may run as one compiled operation.
 
     Returns:
         Tuple: flat list of the model's outputs; dict from each spiking
@@ -37,7 +38,7 @@ def run(plan, model, inputs, training=False, differentiable=True):
     values = {id(x): y for x, y in zip(model.inputs, inputs)}
     for node in plan.before:
         _run_node(node, values, training)
-    loop = TimeLoop(plan, model, values, training, statistics=differentiable)
+    loop = TimeLoop(plan, model, values, training, differentiable, fused)
     final, time_steps = loop.run()
     results = loop.results(final, time_steps)
     if differentiable:
@@ -52,8 +53,9 @@ def run(plan, model, inputs, training=False, differentiable=True):
 class TimeLoop:
     """The forward loop of a plan: its state, one step, and all of them."""
 
-    def __init__(self, plan, model, values, training, statistics):
+    def __init__(self, plan, model, values, training, statistics, fused):
         self.plan = plan
+        self.fused = fused
         self.training = training
         self.statistics = statistics
         self.model = model
@@ -128,10 +130,8 @@ class TimeLoop:
         for node, (state, counters) in zip(self.plan.loop, states):
             layer = node.operation
             args, kwargs = node.arguments.fill_in(frames)
-            if isinstance(layer, LIF):
-                output, state, counters = _fire(
-                    layer, args[0], state, counters
-                )
+            if isinstance(layer, LIF) and (self.fused or counters):
+                output, state, counters = _fire(layer, args[0], state, counters)
             elif isinstance(layer, TimeLayer):
                 output, state = layer.step(
                     args[0], state, training=self.training

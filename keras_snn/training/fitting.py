@@ -127,6 +127,7 @@ def _fit(model, data, settings, output, record):
         labels,
         batch_size=settings.batch_size if is_arrays else None,
         epochs=settings.epochs,
+        shuffle=is_arrays,  # a pipeline shuffles itself
         validation_data=data.watched,
         validation_batch_size=EVALUATION_BATCH_SIZE,
         callbacks=callbacks,

@@ -48,9 +48,7 @@ def test_residual_networks_stream():
     state = step.initial_state(3)
     for t in range(5):
         scores, *state = step([x[:, t], *state])
-    np.testing.assert_allclose(
-        scores, model.predict(x, verbose=0), atol=1e-6
-    )
+    np.testing.assert_allclose(scores, model.predict(x, verbose=0), atol=1e-6)
 
 
 def test_streams_of_a_batch_may_be_of_different_age():
@@ -68,8 +66,9 @@ def test_streams_of_a_batch_may_be_of_different_age():
     for t in range(3, 6):
         scores, *state = step([x[:, t], *state])
     scores = np.asarray(scores)
-    whole, late = model.predict(x, verbose=0), model.predict(
-        x[:, 3:], verbose=0
+    whole, late = (
+        model.predict(x, verbose=0),
+        model.predict(x[:, 3:], verbose=0),
     )
     np.testing.assert_allclose(scores[keep], whole[keep], atol=1e-6)
     np.testing.assert_allclose(scores[1], late[1], atol=1e-6)
@@ -96,16 +95,12 @@ def test_step_model_saves_and_loads(tmp_path):
 
 def test_layers_after_the_readout_see_the_running_output():
     model = lenet()
-    softmax = snn.Model(
-        model.input, keras.layers.Softmax()(model.output)
-    )
+    softmax = snn.Model(model.input, keras.layers.Softmax()(model.output))
     step, x = snn.streaming(softmax), spikes(2)
     state = step.initial_state(3)
     for t in range(2):
         scores, *state = step([x[:, t], *state])
-    np.testing.assert_allclose(
-        scores, softmax.predict(x, verbose=0), atol=1e-6
-    )
+    np.testing.assert_allclose(scores, softmax.predict(x, verbose=0), atol=1e-6)
 
 
 def test_a_model_that_needs_the_whole_sequence_is_refused():

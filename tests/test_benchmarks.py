@@ -1,0 +1,184 @@
+"""The benchmark programs at toy size, and the arithmetic in their tables."""
+
+import importlib.util
+import json
+import sys
+
+import pytest
+
+from benchmarks import bounds, case, compare, gpu, networks, processes, report
+
+PEERS = ("snntorch", "spikingjelly")
+
+
+def installed(*names):
+    return all(importlib.util.find_spec(name) for name in names)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not installed("tensorflow"), reason="needs TensorFlow")
+def test_compare_measures_time_memory_and_limits(tmp_path):
+    compare.main(
+        ["--quick", "--time-steps", "2", "--libraries", "keras_snn"]
+        + ["--output", str(tmp_path)]
+    )
+    results = json.loads((tmp_path / "compare.json").read_text())
+    assert [c["what"] for c in results["cases"]] == ["train", "inference"]
+    for measured in results["cases"]:
+        assert measured["status"] == "ok", measured.get("error")
+        assert measured["runs_layer_by_layer"] is None
+        assert measured["TF_ENABLE_ONEDNN_OPTS"] == "1"
+        assert measured["import_seconds"] > 0
+        assert measured["first_call_seconds"] > measured["median_seconds"] > 0
+        assert measured["memory_peak"] > measured["memory_baseline"] > 0
+    (limits,) = results["limits"]
+    assert limits["gflops"] > 0 and limits["bandwidth_gb_s"] > 0
+    assert len(limits["layers"]) == 4
+    assert "| keras_snn |" in (tmp_path / "compare.md").read_text()
+    if installed("matplotlib"):
+        assert (tmp_path / "compare_lenet_float32.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not installed("jax"), reason="needs JAX")
+def test_gpu_benchmark_runs_at_toy_size(tmp_path, capsys):
+    gpu.main(["--toy", "--output", str(tmp_path)])
+    results = json.loads((tmp_path / "gpu.json").read_text())
+    assert results["check"]["same"], results["check"]
+    assert results["matrix_rates"]["bfloat16"]["flops"] > 0
+    ours = results["cases"][0]
+    assert ours["status"] == "ok", ours.get("error")
+    assert ours["library"] == "keras_snn-jax"
+    assert ours["images_per_second"] > 0
+    assert ours["share_of_matrix_rate"] > 0
+    expected = {"ok"} if installed("torch") else {"not installed"}
+    assert {c["status"] for c in results["cases"][1:]} == expected
+    assert "| lenet | 2 | 2 | bfloat16 |" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not installed("torch", "tensorflow"), reason="needs both frameworks"
+)
+def test_all_libraries_compute_the_same_network(tmp_path):
+    peers = [name for name in PEERS if installed(name)]
+    checks = compare.main(
+        ["--quick", "--check", "--output", str(tmp_path)]
+        + ["--libraries", "torch", "torch-layers", *peers]
+    )
+    assert {c["library"]: c["same"] for c in checks} == dict.fromkeys(
+        ["torch", "torch-layers", *peers], True
+    )
+
+
+@pytest.mark.parametrize("name", networks.NETWORKS)
+def test_layout_agrees_with_the_builder(name):
+    models = pytest.importorskip("keras_snn.models")
+    builder = getattr(models, networks.NETWORKS[name].builder)
+    model = builder(
+        input_shape=networks.NETWORKS[name].input_shape,
+        time_steps=2,
+        width=1 / 16,
+    )
+    kernels = networks.weights(name, 1 / 16)
+    assert [w.shape for w in model.get_weights()] == [w.shape for w in kernels]
+
+
+def test_operations_of_lenet():
+    convolutions = 2 * 25 * 20 * 28**2 + 2 * 25 * 20 * 50 * 14**2
+    dense = 2 * 50 * 7**2 * 200 + 2 * 200 * 10
+    assert networks.flops("lenet") == convolutions + dense
+
+
+def test_spike_trains_are_binary_and_repeatable():
+    spikes = networks.spike_trains("lenet", 2, 50)
+    assert spikes.shape == (2, 50, 28, 28, 1)
+    assert set(spikes.ravel()) == {0.0, 1.0}
+    assert spikes.mean() == pytest.approx(0.5, abs=0.01)
+    assert (spikes == networks.spike_trains("lenet", 2, 50)).all()
+
+
+def test_bound_counts_one_backward_pass_for_the_collapsed_rule():
+    limits = {
+        "step_seconds": 3.0,
+        "first_layer_seconds": 1.0,
+        "dtype": "float32",
+        "batch": 2,
+        "neurons": 5,
+        "bandwidth_gb_s": 1e-9,
+    }
+    products, _ = bounds.lower_bound(limits, "train", 10, False)
+    assert products == 10 * 3 + 5
+    products, _ = bounds.lower_bound(limits, "train", 10, True)
+    assert products == 10 * (3 + 5)
+    products, everything = bounds.lower_bound(limits, "inference", 10, True)
+    assert products == 10 * 3
+    # A float32 current and spike, and the potential read and written.
+    assert everything == 10 * 3 + 10 * 2 * 5 * 16
+
+
+def test_missing_library_is_a_result(monkeypatch):
+    monkeypatch.setitem(case.MODULES, "snntorch", "no_such_module")
+    result = case.run({"library": "snntorch"})
+    assert result["status"] == "not installed"
+
+
+def test_running_out_of_memory_is_a_result(monkeypatch):
+    def run(case):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 20 GiB")
+
+    module = type(sys)("benchmarks.full")
+    module.run = run
+    monkeypatch.setitem(sys.modules, "benchmarks.full", module)
+    monkeypatch.setitem(case.MODULES, "torch", "benchmarks.full")
+    assert case.run({"library": "torch"})["status"] == "out of memory"
+
+
+@pytest.mark.parametrize(
+    ("limits", "status"),
+    [({"timeout": 0.0}, "timeout"), ({"memory_limit": 1}, "out of memory")],
+)
+def test_limits_end_a_case(limits, status):
+    result = processes.run_case({"library": "matrix"}, sys.executable, **limits)
+    assert result["status"] == status
+
+
+def test_tables_show_medians_over_rounds_and_failures():
+    measured = [
+        {
+            "library": "snntorch",
+            "what": "train",
+            "time_steps": t,
+            "status": status,
+            "median_seconds": seconds,
+        }
+        for t, status, seconds in [
+            (10, "ok", 0.1),
+            (10, "ok", 0.3),
+            (10, "ok", 0.2),
+            (100, "timeout", None),
+        ]
+    ]
+    text = report.table(
+        measured, "train", "median_seconds", "Title", 1e3, "{:.0f}"
+    )
+    assert "| | T = 10 | T = 100 |" in text
+    assert "| snnTorch | 200 | timeout |" in text
+
+
+def test_gpu_cases_come_in_order_of_importance():
+    cases = gpu.cases(gpu.FULL)
+    assert len(cases) == 3 * 2 * 2 * 3 * 2
+    assert [c["library"] for c in cases[:2]] == ["keras_snn-jax", "torch"]
+    main = ("vgg9", 100, 64, "bfloat16")
+    for first in cases[:2]:
+        keys = ("network", "time_steps", "batch", "dtype")
+        assert tuple(first[k] for k in keys) == main
+
+
+def test_gpu_cases_without_time_are_skipped_and_named(tmp_path):
+    (first, *_) = gpu.cases(gpu.TOY)
+    result = gpu.Budget(0, 10, str(tmp_path)).run(first)
+    assert result["status"] == "skipped"
+    line = gpu.skipped({"cases": [result]})
+    assert line == "Skipped, out of time: keras_snn lenet/2/2/bfloat16."
