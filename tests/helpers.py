@@ -52,9 +52,9 @@ def _jax_gradients(function, tensors, variables):
         with keras.StatelessScope(state_mapping=zip(variables, values)):
             return function(*tensors)
 
-    value, found = jax.value_and_grad(stateless, argnums=(0, 1))(
-        tensors, [v.value for v in variables]
-    )
+    differentiate = jax.value_and_grad(stateless, argnums=(0, 1))
+    # Compiled as a whole: one operation at a time would compile each.
+    value, found = jax.jit(differentiate)(tensors, [v.value for v in variables])
     return np.asarray(value), [np.asarray(g) for part in found for g in part]
 
 

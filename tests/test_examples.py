@@ -1,0 +1,26 @@
+"""Every example runs with `--smoke`, offline."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem
+)
+def test_example_runs_and_leaves_a_saved_model(path, tmp_path):
+    output = tmp_path / "model"
+    result = subprocess.run(
+        [sys.executable, path, "--smoke", "--output", output],
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "test accuracy:" in result.stdout
+    assert (output / "saved_model.pb").exists()
+    assert len(path.read_text("utf-8").splitlines()) < 150
