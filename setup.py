@@ -14,6 +14,8 @@ DATASETS = [
     "scikit-learn>=1.9,<2",
     "scipy>=1.17,<2",
     "pillow>=13,<14",
+    # tensorflow-datasets needs it for downloads but does not say so.
+    "importlib-resources>=7.1,<8",
 ]
 CLI = ["typer>=0.29,<0.30", "rich>=15,<16"]
 TENSORBOARD = ["tensorboard>=2.21,<2.22"]

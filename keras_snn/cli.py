@@ -331,7 +331,7 @@ def import_data(
         str, typer.Argument(metavar="DATASET", help="mnist, cifar10, ...")
     ],
     source: Annotated[
-        Path, typer.Argument(help="Folder or file with the original files.")
+        Path, typer.Argument(help="Folder with the original files, unpacked.")
     ],
     data_dir: DataDir = None,
     overwrite: Annotated[
