@@ -1,5 +1,6 @@
 """Every example runs with `--smoke`, offline."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -19,6 +20,7 @@ def test_example_runs_and_leaves_a_saved_model(path, tmp_path):
         [sys.executable, path, "--smoke", "--output", output],
         capture_output=True,
         text=True,
+        env={**os.environ, "PYTHONPATH": str(EXAMPLES.parent)},
     )
     assert result.returncode == 0, result.stderr[-2000:]
     assert "test accuracy:" in result.stdout
