@@ -29,6 +29,7 @@ TEST = [
     *CLI,
     *TENSORBOARD,
     *JAX,
+    *PLOT,
 ]
 
 setup(
