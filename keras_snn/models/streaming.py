@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_snn.layers.readouts import Readout
 from keras_snn.layers.time_layer import TimeLayer
+from keras_snn.models import time_first
 from keras_snn.models.spiking_model import Model
 
 
@@ -81,11 +82,7 @@ def _build(model, plan):
                 output = layer.result(after, _over(now, after[0]))
         values[id(node.output_tensors[0])] = output
     for node in plan.after:
-        args, kwargs = node.arguments.fill_in(values)
-        for x, y in zip(
-            node.outputs, keras.tree.flatten(node.operation(*args, **kwargs))
-        ):
-            values[id(x)] = y
+        time_first.run_node(node, values, training=False)
     outputs = [values[id(x)] for x in model.outputs]
     return StepModel(inputs, [*outputs, now, *states], name="step")
 

@@ -37,7 +37,7 @@ def run(plan, model, inputs, training=False, differentiable=True, fused=True):
     """
     values = {id(x): y for x, y in zip(model.inputs, inputs)}
     for node in plan.before:
-        _run_node(node, values, training)
+        run_node(node, values, training)
     loop = TimeLoop(plan, model, values, training, differentiable, fused)
     final, time_steps = loop.run()
     results = loop.results(final, time_steps)
@@ -45,7 +45,7 @@ def run(plan, model, inputs, training=False, differentiable=True, fused=True):
         results = _connect(plan, loop, values, results, final, time_steps)
     values.update(results)
     for node in plan.after:
-        _run_node(node, values, training)
+        run_node(node, values, training)
     outputs = [values[id(x)] for x in model.outputs]
     return outputs, loop.statistics_by_name(final), time_steps
 
@@ -258,7 +258,8 @@ def _constant_variables(model):
             v.assign(value)
 
 
-def _run_node(node, values, training):
+def run_node(node, values, training):
+    """Run one node of a functional model; put its outputs into `values`."""
     args, kwargs = node.arguments.fill_in(values)
     if getattr(node.operation, "_call_has_training_arg", False):
         kwargs["training"] = training
