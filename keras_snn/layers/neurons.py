@@ -14,7 +14,7 @@ from keras_snn.neurons import sequences as neuron_sequences
 class LIF(TimeLayer):
     """Leaky integrate-and-fire neurons, one for each feature.
 
-    From rest, `v(0) = 0`, at every step, exactly:
+    From `v(0) = initial_potential` at every step, exactly:
 
         u(t) = v(t-1) + I(t)
         s(t) = 1 where u(t) > threshold, else 0        (strictly above)
@@ -48,6 +48,9 @@ class LIF(TimeLayer):
         tau: Time constant in steps, instead of `beta = exp(-1 / tau)`.
         unroll: Whether to lay the time steps out one by one instead of
             looping. Needs a fixed number of steps.
+        initial_potential: `v(0)` of every neuron. Defaults to 0, rest. Half
+            the threshold makes a neuron that counts round its input instead
+            of rounding it down, as converted networks want.
 
     Call arguments:
         currents: Input currents `I`, floating point.
@@ -83,6 +86,7 @@ class LIF(TimeLayer):
         factor="leak_corrected",
         tau=None,
         unroll=False,
+        initial_potential=0.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -92,6 +96,7 @@ class LIF(TimeLayer):
         self.learning_rule = learning_rules.get(learning_rule)
         self.factor = learning_rules.get_factor(factor)
         self.unroll = bool(unroll)
+        self.initial_potential = checks.potential(initial_potential)
 
     @property
     def tau(self):
@@ -108,11 +113,12 @@ class LIF(TimeLayer):
             learning_rule=self.learning_rule,
             factor=self.factor,
             unroll=self.unroll,
+            initial_potential=self.initial_potential,
         )
         return ops.cast(spikes, self.compute_dtype)
 
     def initial_state(self, frame_shape, dtype="float32"):
-        return [ops.zeros(frame_shape, "float32")]
+        return [ops.full(frame_shape, self.initial_potential, "float32")]
 
     def step(self, frame, state, training=False):
         spikes, v = dynamics.lif_step(
@@ -136,6 +142,7 @@ class LIF(TimeLayer):
             "learning_rule": learning_rules.serialize(self.learning_rule),
             "factor": self.factor,
             "unroll": self.unroll,
+            "initial_potential": self.initial_potential,
         }
 
 
@@ -159,6 +166,7 @@ class IF(LIF):
             constant 1; a positive number; or `"leak_corrected"`, which is
             `1 / threshold` here.
         unroll: As in `LIF`.
+        initial_potential: As in `LIF`.
 
     Call arguments:
         currents: Input currents `I`, floating point.
@@ -180,6 +188,7 @@ class IF(LIF):
         learning_rule="collapsed",
         factor=None,
         unroll=False,
+        initial_potential=0.0,
         **kwargs,
     ):
         super().__init__(
@@ -189,6 +198,7 @@ class IF(LIF):
             learning_rule=learning_rule,
             factor=factor,
             unroll=unroll,
+            initial_potential=initial_potential,
             **kwargs,
         )
 

@@ -67,6 +67,7 @@ def _build(model, plan):
     frame = keras.Input(first.shape[2:], dtype=first.dtype, name="frame")
     steps = keras.Input((), dtype="float32", name="steps")
     inputs, states, values = [frame, steps], [], {source: frame}
+    initial = [0.0]
     now = steps + 1.0
     for node in plan.loop:
         layer = node.operation
@@ -76,6 +77,7 @@ def _build(model, plan):
         else:
             before = _state_inputs(layer, node)
             inputs += before
+            initial += [getattr(layer, "initial_potential", 0.0)] * len(before)
             output, after = layer.step(args[0], before)
             states += after
             if isinstance(layer, Readout):
@@ -84,7 +86,9 @@ def _build(model, plan):
     for node in plan.after:
         time_first.run_node(node, values, training=False)
     outputs = [values[id(x)] for x in model.outputs]
-    return StepModel(inputs, [*outputs, now, *states], name="step")
+    step = StepModel(inputs, [*outputs, now, *states], name="step")
+    step.initial_values = initial
+    return step
 
 
 def _over(steps, x):
@@ -105,7 +109,13 @@ def _state_inputs(layer, node):
 
 @keras.saving.register_keras_serializable(package="keras_snn")
 class StepModel(keras.Model):
-    """The functional model that `keras_snn.streaming` returns."""
+    """The functional model that `keras_snn.streaming` returns.
+
+    Attributes:
+        initial_values: The value that each state tensor starts with.
+    """
+
+    initial_values = ()
 
     def __call__(self, inputs, *args, **kwargs):
         # Frames come from sensors as NumPy arrays, states as tensors; Keras
@@ -114,8 +124,19 @@ class StepModel(keras.Model):
         return super().__call__(inputs, *args, **kwargs)
 
     def initial_state(self, batch_size=1):
-        """Return the state before the first step, a list of zero tensors."""
+        """Return the state before the first step, a list of tensors."""
         return [
-            ops.zeros((batch_size, *x.shape[1:]), x.dtype)
-            for x in self.inputs[1:]
+            ops.full((batch_size, *x.shape[1:]), value, x.dtype)
+            for x, value in zip(self.inputs[1:], self.initial_values)
         ]
+
+    def get_config(self):
+        return {**super().get_config(), "initial_values": self.initial_values}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        initial_values = config.pop("initial_values")
+        step = super().from_config(config, custom_objects)
+        step.initial_values = initial_values
+        return step

@@ -54,6 +54,17 @@ def positive_threshold(threshold):
     return threshold
 
 
+def potential(value):
+    """Return an initial potential as a finite float."""
+    value = real_number("initial_potential", value)
+    if not math.isfinite(value):
+        raise ValueError(
+            "`initial_potential` must be finite, in the unit of the "
+            f"threshold. Received: initial_potential={value}."
+        )
+    return value
+
+
 def reset_mode(reset):
     """Return `reset` if it is one of `RESETS`."""
     if not isinstance(reset, str) or reset not in RESETS:

@@ -17,8 +17,9 @@ def lif(
     learning_rule="collapsed",
     factor="leak_corrected",
     unroll=False,
+    initial_potential=0.0,
 ):
-    """Return the spikes of LIF neurons that start at rest.
+    """Return the spikes of LIF neurons.
 
         u(t) = v(t-1) + I(t)
         s(t) = 1 where u(t) > threshold, else 0
@@ -33,13 +34,16 @@ def lif(
         factor: A result of `learning_rules.get_factor`; used by the rules
             `"exact"` and `"collapsed"`.
         unroll: Whether to lay out the time steps one by one.
+        initial_potential: `v(0)` of every neuron.
 
     Returns:
         float32 tensor of 0 and 1, axes (batch, time, ...).
     """
     neuron = {"beta": beta, "threshold": threshold, "reset": reset}
     if isinstance(learning_rule, Surrogate):
-        return _with_surrogate(currents, learning_rule, neuron, unroll)
+        return _with_surrogate(
+            currents, learning_rule, neuron, unroll, initial_potential
+        )
 
     @ops.custom_gradient
     def spikes_of(currents):
@@ -47,7 +51,7 @@ def lif(
             spikes, v = lif_step(v, current, **neuron)
             return v, spikes
 
-        start = ops.zeros_like(currents[:, 0])
+        start = ops.full_like(currents[:, 0], initial_potential)
         spikes = time_loop.scan(step, start, (currents,), unroll=unroll)
         total, trace, t_last = learning_rules.spike_statistics(spikes, beta)
         derivative = learning_rules.resolve_factor(
@@ -72,7 +76,7 @@ def lif(
     return spikes_of(currents)
 
 
-def _with_surrogate(currents, surrogate, neuron, unroll):
+def _with_surrogate(currents, surrogate, neuron, unroll, initial_potential):
     @ops.custom_gradient
     def spikes_of(currents):
         def step(v, current):
@@ -80,7 +84,7 @@ def _with_surrogate(currents, surrogate, neuron, unroll):
             v = reset_and_leak(u, fire(u, neuron["threshold"]), **neuron)
             return v, u
 
-        start = ops.zeros_like(currents[:, 0])
+        start = ops.full_like(currents[:, 0], initial_potential)
         potentials = time_loop.scan(step, start, (currents,), unroll=unroll)
 
         def grad(*args, upstream=None):

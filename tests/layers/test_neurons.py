@@ -59,6 +59,19 @@ def test_no_spike_where_the_potential_tends_to_the_threshold(beta, current):
     assert not np.any(spikes)
 
 
+@pytest.mark.parametrize("rule", ["collapsed", "arctan"])
+def test_initial_potential_against_a_loop(rule):
+    x, neuron = currents_of((2, 9, 5)), {"threshold": 0.8, "reset": "subtract"}
+    layer = LIF(0.9, **neuron, learning_rule=rule, initial_potential=0.7)
+    expected, _ = lif_loop(x, 0.9, **neuron, start=0.7)
+    assert (expected != lif_loop(x, 0.9, **neuron)[0]).any()
+    np.testing.assert_array_equal(layer(x), expected)
+    again = LIF.from_config(layer.get_config())
+    assert again.initial_potential == 0.7
+    with pytest.raises(ValueError, match="must be finite"):
+        IF(initial_potential=math.inf)
+
+
 @pytest.mark.parametrize("count, expected", [(3, 0.0), (4, 1.0)])
 def test_a_pooling_neuron_needs_four_spikes_of_four(count, expected):
     frame = np.float32([1] * count + [0] * (4 - count)).reshape(1, 1, 2, 2, 1)

@@ -35,6 +35,23 @@ def test_running_output_equals_the_model_at_every_step(rule):
     assert float(state[0][0]) == 7
 
 
+def test_streams_start_from_the_initial_potential(tmp_path):
+    inputs = keras.Input((5, 4))
+    x = snn.layers.TimeFold(keras.layers.Dense(6))(inputs)
+    x = snn.layers.IF(initial_potential=0.9, reset="subtract")(x)
+    outputs = snn.layers.SpikeCountReadout()(x)
+    model = snn.Model(inputs, outputs)
+    frames = spikes(5, (4,))
+    expected = keras.Model(inputs, outputs).predict(frames, verbose=0)
+    np.testing.assert_array_equal(model.predict(frames, verbose=0), expected)
+    snn.streaming(model).save(tmp_path / "step.keras")
+    step = keras.models.load_model(tmp_path / "step.keras")
+    state = step.initial_state(3)
+    for t in range(5):
+        scores, *state = step([frames[:, t], *state])
+    np.testing.assert_allclose(scores, expected, atol=1e-6)
+
+
 def test_residual_networks_stream():
     model = snn.models.ResNet7(
         input_shape=(8, 8, 3),

@@ -59,9 +59,9 @@ def test_collapsed_rule_leaves_out_what_follows_the_last_spike():
     np.testing.assert_allclose(np.ravel(credit), 0.5 * 3 * 4 / 5)
 
 
-def lif_loop(currents, beta, threshold, reset):
+def lif_loop(currents, beta, threshold, reset, start=0.0):
     """Plain NumPy LIF; returns spikes and potentials before the reset."""
-    v = np.zeros_like(currents[:, 0])
+    v = np.full_like(currents[:, 0], start)
     spikes, potentials = [], []
     for t in range(currents.shape[1]):
         u = v + currents[:, t]
