@@ -73,6 +73,11 @@ class TimeConstantDropout(TimeLayer):
             return frame, state
         return frame * state[0], state
 
+    def window(self, sequence, state, training=False):
+        if not training or self.rate == 0.0:
+            return sequence, state
+        return sequence * ops.expand_dims(state[0], 1), state
+
     def compute_output_shape(self, sequences_shape):
         return tuple(sequences_shape)
 

@@ -130,6 +130,18 @@ class LIF(TimeLayer):
         )
         return ops.cast(spikes, self.compute_dtype), [v]
 
+    def window(self, sequence, state, training=False):
+        """Return `(output, state)` of some steps; surrogates only."""
+        spikes, v = neuron_sequences.surrogate_window(
+            ops.cast(sequence, "float32"),
+            state[0],
+            self.learning_rule,
+            self.beta,
+            self.threshold,
+            self.reset,
+        )
+        return ops.cast(spikes, self.compute_dtype), [v]
+
     def compute_output_shape(self, currents_shape):
         return tuple(currents_shape)
 

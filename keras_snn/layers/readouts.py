@@ -76,6 +76,15 @@ class MembraneReadout(Readout):
         v = self.beta * (state[0] + ops.cast(frame, "float32"))
         return v, [v]
 
+    def window(self, sequence, state, training=False):
+        v = neuron_sequences.leaky_sum(
+            ops.cast(sequence, "float32"),
+            state[0],
+            self.beta,
+            leak_in_backward=isinstance(self.learning_rule, Surrogate),
+        )
+        return v, [v]
+
     def result(self, state, time_steps):
         mean = state[0] / ops.cast(time_steps, "float32")
         return ops.cast(mean, self.compute_dtype)
@@ -122,6 +131,11 @@ class SpikeCountReadout(Readout):
 
     def step(self, frame, state, training=False):
         count = state[0] + ops.cast(frame, "float32")
+        return count, [count]
+
+    def window(self, sequence, state, training=False):
+        sequence = ops.cast(sequence, "float32")
+        count = state[0] + ops.sum(sequence, axis=1)
         return count, [count]
 
     def result(self, state, time_steps):

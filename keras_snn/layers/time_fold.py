@@ -108,6 +108,9 @@ class TimeFold(TimeLayer):
     def step(self, frame, state, training=False):
         return self._apply(frame, training), state
 
+    def window(self, sequence, state, training=False):
+        return self.call(sequence, training=training), state
+
     def _apply(self, frames, training):
         if self.layer._call_has_training_arg:
             return self.layer(frames, training=training)

@@ -31,6 +31,16 @@ class TimeLayer(keras.layers.Layer):
         """Return `(output, state)` of one step."""
         raise NotImplementedError
 
+    def window(self, sequence, state, training=False):
+        """Return `(output, state)` of some steps, like as many `step`s.
+
+        Differentiable to the state, too. For layers without state it is the
+        whole-sequence call.
+        """
+        if self.keeps_state:
+            raise NotImplementedError
+        return self.call(sequence), state
+
     def compute_output_spec(self, sequences, *args, **kwargs):
         self.check_sequence(sequences)
         return super().compute_output_spec(sequences, *args, **kwargs)

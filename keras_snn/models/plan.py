@@ -7,6 +7,7 @@ import keras
 from keras_snn.layers import LIF, MembraneReadout, TimeFold
 from keras_snn.layers.readouts import Readout
 from keras_snn.layers.time_layer import TimeLayer
+from keras_snn.neurons.surrogates import Surrogate
 
 # Layers that work on one step as on all steps.
 MERGES = (
@@ -66,23 +67,91 @@ class Plan:
         """The nodes of spiking layers in the loop."""
         return [n for n in self.loop if isinstance(n.operation, LIF)]
 
-    def obstacle_to_collapse(self):
-        """Return why the collapsed backward pass does not apply, or None."""
+    @property
+    def rule(self):
+        """How the spiking layers learn.
+
+        `"collapsed"`, `"exact"`, `"surrogate"`, or `"mixed"`.
+        """
+        rules = {
+            "surrogate" if isinstance(rule, Surrogate) else rule
+            for rule in (node.operation.learning_rule for node in self.neurons)
+        }
+        if len(rules) > 1:
+            return "mixed"
+        return rules.pop() if rules else "collapsed"
+
+    def obstacle_to_loop(self, remat_steps=None):
+        """Return why the model cannot learn time first, or None.
+
+        Args:
+            remat_steps: Steps in a window of backpropagation through time;
+                None to run it layer by layer.
+        """
+        if self.rule == "mixed":
+            return "its spiking layers learn by different rules"
+        if self.rule == "surrogate":
+            if remat_steps is None:
+                layer = self.neurons[0].operation
+                return (
+                    f"'{layer.name}' learns by {layer.learning_rule!r}, "
+                    "through time, and `remat_steps` is not set"
+                )
+            return self._obstacle(_obstacle_to_window)
         for node in self.loop:
             layer = node.operation
-            rule = getattr(layer, "learning_rule", "collapsed")
-            if (
-                isinstance(layer, (LIF, MembraneReadout))
-                and rule != "collapsed"
+            if isinstance(layer, MembraneReadout) and isinstance(
+                layer.learning_rule, Surrogate
             ):
-                if isinstance(layer, LIF) or rule != "exact":
-                    return (
-                        f"'{layer.name}' learns by {rule!r}, not \"collapsed\""
-                    )
-            if isinstance(layer, TimeFold) and not is_linear(layer.layer):
-                kind = type(layer.layer).__name__
-                return f"'{layer.name}' ({kind}) is not linear"
+                return (
+                    f"'{layer.name}' learns by {layer.learning_rule!r}, unlike "
+                    "the spiking layers"
+                )
+        if self.rule == "exact":
+            return self._obstacle(_obstacle_to_exact)
+        return self._obstacle(_obstacle_to_collapse)
+
+    def _obstacle(self, obstacle_of):
+        """Return the first layer's obstacle, or None."""
+        layers = (node.operation for node in self.loop)
+        return next(filter(None, map(obstacle_of, layers)), None)
+
+
+def _obstacle_to_collapse(layer):
+    if isinstance(layer, TimeFold):
+        if is_linear(layer.layer):
+            return None
+        kind = type(layer.layer).__name__
+        return f"'{layer.name}' ({kind}) is not linear"
+    return _obstacle_of_state(layer)
+
+
+def _obstacle_to_exact(layer):
+    return _obstacle_to_window(layer) or _obstacle_of_state(layer)
+
+
+def _obstacle_of_state(layer):
+    """Return that only neurons and readouts may carry state, or None."""
+    if isinstance(layer, (LIF, Readout)):
         return None
+    if not getattr(layer, "keeps_state", False):
+        return None
+    kind = type(layer).__name__
+    return f"'{layer.name}' ({kind}) carries state from step to step"
+
+
+def _obstacle_to_window(layer):
+    if isinstance(layer, TimeFold) and layer.layer.non_trainable_variables:
+        kind = type(layer.layer).__name__
+        return (
+            f"'{layer.name}' ({kind}) works on all steps together, or draws "
+            "random numbers at each"
+        )
+    own = type(layer).window if isinstance(layer, TimeLayer) else None
+    if own is TimeLayer.window and layer.keeps_state:
+        kind = type(layer).__name__
+        return f"'{layer.name}' ({kind}) cannot run in windows of steps"
+    return None
 
 
 def is_linear(layer):
@@ -93,6 +162,15 @@ def is_linear(layer):
         return False
     activation = getattr(layer, "activation", None)
     return activation in (None, keras.activations.linear)
+
+
+def _runs_on_frames(layer, node):
+    """Return whether a layer works on one step as on all steps."""
+    if isinstance(layer, keras.layers.Concatenate):
+        # Counted from the end, a feature axis is the same without time.
+        rank = len(node.input_tensors[0].shape)
+        return 2 - rank <= layer.axis < 0
+    return isinstance(layer, (TimeLayer, *MERGES))
 
 
 def make_plan(model):
@@ -114,7 +192,7 @@ def make_plan(model):
         inputs = {id(x) for x in node.input_tensors}
         outputs = {id(x) for x in node.output_tensors}
         if isinstance(layer, TimeLayer) or inputs & in_loop:
-            if not isinstance(layer, (TimeLayer, *MERGES)):
+            if not _runs_on_frames(layer, node):
                 kind = type(layer).__name__
                 return None, (
                     f"'{layer.name}' ({kind}) works on the whole sequence"

@@ -9,25 +9,13 @@ of three floats.
 import functools
 import math
 
-import keras
+import numpy as np
 from keras import ops
 
+from keras_snn.models.compilation import fused
 from keras_snn.neurons import lif_step
 
 WINDOW = 8
-
-
-def _fused(function):
-    """Return `function` as one pass over memory on every backend.
-
-    JAX compiles the whole step anyway. TensorFlow would run one pass an
-    operation.
-    """
-    if keras.config.backend() != "tensorflow":
-        return function
-    import tensorflow as tf
-
-    return tf.function(function, jit_compile=True, autograph=False)
 
 
 # The functions below are cached by shape too, although they do not use it:
@@ -46,7 +34,7 @@ def counting_step(beta, threshold, reset, dtype, shape):
         byte = ops.bitwise_or(ops.left_shift(byte, ops.ones_like(byte)), fired)
         return ops.cast(spikes, dtype), v, byte
 
-    return _fused(step)
+    return fused(step)
 
 
 @functools.lru_cache(1024)
@@ -59,7 +47,20 @@ def plain_step(beta, threshold, reset, dtype, shape):
         )
         return ops.cast(spikes, dtype), v
 
-    return _fused(step)
+    return fused(step)
+
+
+def unpack(byte, steps):
+    """Return a window's spikes, float32, axes (batch, step, ...).
+
+    Args:
+        byte: uint8 tensor, axes (batch, ...), after the window's steps.
+        steps: Number of steps in the window, an int of at most 8.
+    """
+    age = np.arange(steps - 1, -1, -1, dtype="uint8")
+    age = age.reshape(1, steps, *[1] * (len(byte.shape) - 1))
+    bits = ops.right_shift(ops.expand_dims(byte, 1), age)
+    return ops.cast(ops.bitwise_and(bits, np.uint8(1)), "float32")
 
 
 @functools.lru_cache(1024)
@@ -90,4 +91,4 @@ def absorb(beta, with_trace, shape):
                 trace = [trace[0] + beta**k * bit]
         return [total, t_last, *trace]
 
-    return _fused(update)
+    return fused(update)

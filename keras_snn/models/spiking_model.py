@@ -1,13 +1,14 @@
 """A functional model that runs with the loop over time outside its layers."""
 
 import contextlib
+import numbers
 import threading
 
 import keras
 
 from keras_snn.layers.encoders import Encoder
 from keras_snn.models import plan as planning
-from keras_snn.models import time_first
+from keras_snn.models import time_first, windows
 
 _scope = threading.local()
 
@@ -48,7 +49,14 @@ class Model(keras.Model):
       layers of `keras_snn.layers` and merges, and end in a readout;
     - in `fit`, if besides all spiking layers learn by `"collapsed"` and the
       layers between them are linear (convolution, dense, average pooling,
-      flatten, padding). One backward pass then serves all steps.
+      flatten, padding). One backward pass then serves all steps;
+    - in `fit` by the `"exact"` rule, if T is fixed and no layer between works
+      on all steps together (batch normalization). One bit a spike is kept;
+    - in `fit` by a surrogate, through time, if `remat_steps` is set: the
+      state is kept every so many steps, and the steps between are computed
+      again in the backward pass. Memory goes from T steps to
+      `remat_steps + T / remat_steps`, least at the square root of T, for
+      about a third more time.
 
     Anything else runs layer by layer, as in `keras.Model`; the property
     `runs_layer_by_layer` tells whether and why.
@@ -57,6 +65,12 @@ class Model(keras.Model):
         inputs: Input(s), `keras.Input` objects.
         outputs: Output(s).
         name: Name of the model.
+        remat_steps: Steps laid out at once in backpropagation through time;
+            None (default) lays out all of them. Also an attribute, for models
+            that a builder returned: set it before `fit`.
+
+    Raises:
+        ValueError: If `remat_steps` is no positive integer.
 
     Example:
 
@@ -69,33 +83,74 @@ class Model(keras.Model):
     >>> model = keras_snn.Model(images, keras_snn.layers.MembraneReadout()(x))
     """
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, remat_steps=None, **kwargs):
         super().__init__(*args, **kwargs)
         self._plan, self._no_loop = planning.make_plan(self)
-        self._no_collapse = None
+        self.remat_steps = remat_steps
+
+    @property
+    def remat_steps(self):
+        """Steps laid out at once in backpropagation through time."""
+        return self._remat_steps
+
+    @remat_steps.setter
+    def remat_steps(self, steps):
+        if steps is not None:
+            is_int = isinstance(steps, numbers.Integral)
+            if not is_int or isinstance(steps, bool) or steps < 1:
+                raise ValueError(
+                    "`remat_steps` must be a positive integer, a number of "
+                    "time steps (about the square root of T is leanest), or "
+                    f"None. Received: remat_steps={steps!r}."
+                )
+            steps = int(steps)
+        self._remat_steps = steps
+        self._no_training_loop = None
         if self._plan is not None:
-            self._no_collapse = self._plan.obstacle_to_collapse()
+            self._no_training_loop = self._plan.obstacle_to_loop(steps)
+        # A step that was traced before would go on as it is.
+        self.train_function = None
 
     @property
     def runs_layer_by_layer(self):
         """Why `fit` runs layer by layer, or None if it does not."""
-        return self._no_loop or self._no_collapse
+        return self._no_loop or self._no_training_loop
 
     def call(self, inputs, training=None, mask=None):
         self._check_pixels(inputs)
         inference, portable = _scope_now()
         inference = inference and not training
-        if self._no_loop or (self._no_collapse and not inference):
+        if self._no_loop or (self._no_training_loop and not inference):
             return super().call(inputs, training=training, mask=mask)
-        outputs, _, _ = time_first.run(
-            self._plan,
-            self,
-            self._standardize_inputs(inputs),
-            training=bool(training),
-            differentiable=not inference,
-            fused=not portable,
-        )
+        rule, training = self._plan.rule, bool(training)
+        flat = self._standardize_inputs(inputs)
+        if inference or rule == "collapsed":
+            outputs, _, _ = time_first.run(
+                self._plan,
+                self,
+                flat,
+                training,
+                differentiable=not inference,
+                fused=not portable,
+            )
+        elif self._time_is_unknown(flat):
+            return super().call(inputs, training=training, mask=mask)
+        elif rule == "exact":
+            outputs = windows.run_exact(self._plan, self, flat, training)
+        else:
+            outputs = windows.run_surrogate(
+                self._plan, self, flat, training, self.remat_steps
+            )
         return keras.tree.pack_sequence_as(self._outputs_struct, outputs)
+
+    def _time_is_unknown(self, inputs):
+        """Return whether a sequence among the inputs has no fixed T."""
+        sequences = (
+            x
+            for x, y in zip(inputs, self.inputs)
+            if id(y) in self._plan.sources
+        )
+        return any(x.shape[1] is None for x in sequences)
 
     def _check_pixels(self, inputs):
         """Refuse integer images, which Keras would cast without scaling."""
@@ -110,6 +165,12 @@ class Model(keras.Model):
                     "above 0 would spike at every step. Scale them first, "
                     'e.g. images.astype("float32") / 255.'
                 )
+
+    def get_config(self):
+        config = super().get_config()
+        if self.remat_steps is not None:
+            config["remat_steps"] = self.remat_steps
+        return config
 
     def test_step(self, *args, **kwargs):
         with inference_only():

@@ -35,25 +35,56 @@ def run(plan, model, inputs, training=False, differentiable=True, fused=True):
         layer's name to its statistics `(total, trace, t_last)`, empty unless
         `differentiable`; number of steps T.
     """
-    values = {id(x): y for x, y in zip(model.inputs, inputs)}
-    for node in plan.before:
-        run_node(node, values, training)
+    values = values_before_loop(plan, model, inputs, training)
     loop = TimeLoop(plan, model, values, training, differentiable, fused)
     final, time_steps = loop.run()
     results = loop.results(final, time_steps)
     if differentiable:
         results = _connect(plan, loop, values, results, final, time_steps)
-    values.update(results)
-    for node in plan.after:
-        run_node(node, values, training)
-    outputs = [values[id(x)] for x in model.outputs]
+    outputs = outputs_after_loop(plan, model, values, results, training)
     return outputs, loop.statistics_by_name(final), time_steps
 
 
-class TimeLoop:
-    """The forward loop of a plan: its state, one step, and all of them."""
+def values_before_loop(plan, model, inputs, training):
+    """Return the values, by tensor id, that the loop over time starts from."""
+    values = {id(x): y for x, y in zip(model.inputs, inputs)}
+    for node in plan.before:
+        run_node(node, values, training)
+    return values
 
-    def __init__(self, plan, model, values, training, statistics, fused):
+
+def outputs_after_loop(plan, model, values, results, training):
+    """Return the model's outputs from the readouts' results."""
+    values = {**values, **results}
+    for node in plan.after:
+        run_node(node, values, training)
+    return [values[id(x)] for x in model.outputs]
+
+
+class TimeLoop:
+    """The forward loop of a plan: its state, one step, and all of them.
+
+    Args:
+        plan: The model's `plan.Plan`.
+        model: The functional model.
+        values: What the loop starts from, by tensor id.
+        training: Whether dropout applies.
+        statistics: Whether to keep each spiking layer's sums.
+        fused: Whether neurons may run as one compiled operation.
+        history: Whether to keep every spike, at one bit, in `histories`:
+            uint8 tensors of axes (window, batch, ...) by tensor id.
+    """
+
+    def __init__(
+        self,
+        plan,
+        model,
+        values,
+        training,
+        statistics,
+        fused,
+        history=False,
+    ):
         self.plan = plan
         self.fused = fused
         self.training = training
@@ -62,21 +93,40 @@ class TimeLoop:
         self.sources = {
             key: ops.stop_gradient(values[key]) for key in plan.sources
         }
+        self.keeps_history = history
+        self.histories = None
+        self.time_steps = ops.shape(next(iter(self.sources.values())))[1]
 
     def run(self):
         """Run all steps; return the final state and T."""
-        time_steps = ops.shape(next(iter(self.sources.values())))[1]
         with _constant_variables(self.model):
             start = (0, self.initial_state())
             if self.statistics:
-                _, state = ops.while_loop(
-                    lambda t, state: t < time_steps,
-                    lambda t, state: self._window(t, state, time_steps),
-                    start,
+                _, state, histories = ops.while_loop(
+                    lambda t, *_: t < self.time_steps,
+                    self._window,
+                    (*start, self._empty_histories(start[1])),
+                )
+                self.histories = keras.tree.map_structure(
+                    ops.stop_gradient, histories
                 )
             else:
-                _, state = self._steps(*start, time_steps)
-        return keras.tree.map_structure(ops.stop_gradient, state), time_steps
+                _, state = self._steps(*start, self.time_steps)
+        final = keras.tree.map_structure(ops.stop_gradient, state)
+        return final, self.time_steps
+
+    def _empty_histories(self, state):
+        """Return zeros for the bytes of every window and spiking layer."""
+        if not self.keeps_history:
+            return {}
+        windows = -(-self.time_steps // spike_history.WINDOW)
+        return {
+            id(node.output_tensors[0]): ops.zeros(
+                (windows, *ops.shape(counters[0])), "uint8"
+            )
+            for node, (_, counters) in zip(self.plan.loop, state)
+            if counters
+        }
 
     def _steps(self, t, state, end):
         """Run the steps from `t` up to, not including, `end`."""
@@ -86,11 +136,23 @@ class TimeLoop:
             (t, state),
         )
 
-    def _window(self, t, state, time_steps):
+    def _window(self, t, state, histories):
         """Run up to eight steps and add up their spikes."""
-        end = ops.minimum(t + spike_history.WINDOW, time_steps)
+        end = ops.minimum(t + spike_history.WINDOW, self.time_steps)
         steps = ops.cast(end - t, "float32")
         _, state = self._steps(t, state, end)
+        if histories:
+            window = ops.reshape(t // spike_history.WINDOW, (1, 1))
+            histories = {
+                key: ops.scatter_update(
+                    histories[key], window, ops.expand_dims(counters[0], 0)
+                )
+                for key, counters in (
+                    (id(node.output_tensors[0]), counters)
+                    for node, (_, counters) in zip(self.plan.loop, state)
+                )
+                if counters
+            }
         summed = []
         for node, (inner, counters) in zip(self.plan.loop, state):
             if counters:
@@ -102,7 +164,7 @@ class TimeLoop:
                 sums = absorb(byte, sums, steps, ops.cast(end, "float32"))
                 counters = [ops.zeros_like(byte), *sums]
             summed.append((inner, counters))
-        return end, summed
+        return end, summed, histories
 
     def initial_state(self):
         """Return, for each node of the loop, its layer's state and counters."""
@@ -195,14 +257,15 @@ def _connect(plan, loop, values, results, final, time_steps):
         args, kwargs = node.arguments.fill_in(means)
         if isinstance(layer, LIF):
             rate = counters[1] / time_steps
-            derivative = _derivative(layer, counters[1:]) / time_steps
-            means[key] = _replace(args[0], rate, derivative)
+            factor, t_last = factor_of(layer, counters[1:]), counters[2]
+            derivative = factor * t_last / time_steps
+            means[key] = replace(args[0], rate, derivative)
         elif isinstance(layer, Readout):
             scale = 1.0 if getattr(layer, "normalize", True) else time_steps
             scale = ops.ones_like(results[key]) * ops.cast(
                 scale, results[key].dtype
             )
-            connected[key] = _replace(args[0], results[key], scale)
+            connected[key] = replace(args[0], results[key], scale)
         elif isinstance(layer, TimeConstantDropout):
             mask = ops.cast(state[0], args[0].dtype) if state else 1.0
             means[key] = args[0] * mask
@@ -213,17 +276,16 @@ def _connect(plan, loop, values, results, final, time_steps):
     return connected
 
 
-def _derivative(layer, sums):
-    """Return `factor * t_last` of one spiking layer."""
-    total, t_last, *trace = sums
-    factor = learning_rules.resolve_factor(
+def factor_of(layer, sums):
+    """Return the leak-corrected factor of one spiking layer."""
+    total, _, *trace = sums
+    return learning_rules.resolve_factor(
         layer.factor, total, *(trace or [None]), layer.beta, layer.threshold
     )
-    return factor * t_last
 
 
 @ops.custom_gradient
-def _replace(x, value, derivative):
+def replace(x, value, derivative):
     """Return `value`, whose derivative to `x` is `derivative`."""
 
     def grad(*args, upstream=None):

@@ -125,7 +125,7 @@ def resolve_factor(factor, total, trace, beta, threshold):
     return ops.full_like(total, 1.0 if factor is None else factor)
 
 
-def exact_backward(spikes, upstream, factor, unroll=False):
+def exact_backward(spikes, upstream, factor, unroll=False, credit=None):
     """Return `dL/dI` of the exact rule.
 
         c(t) = factor * G(t) where s(t) else c(t+1);   D(t) = c(t)
@@ -138,6 +138,8 @@ def exact_backward(spikes, upstream, factor, unroll=False):
         upstream: Tensor `G = dL/ds`, axes (batch, time, ...).
         factor: Tensor, axes (batch, ...).
         unroll: See `time_loop.scan`.
+        credit: Tensor `c(T+1)`, axes (batch, ...), what the spikes after
+            these steps are credited with. Defaults to zero.
     """
 
     def step(carry, spikes, upstream):
@@ -146,7 +148,7 @@ def exact_backward(spikes, upstream, factor, unroll=False):
 
     return time_loop.scan(
         step,
-        ops.zeros_like(factor),
+        ops.zeros_like(factor) if credit is None else credit,
         (spikes, upstream),
         reverse=True,
         unroll=unroll,
@@ -169,7 +171,14 @@ def collapsed_backward(upstream, factor, t_last):
 
 
 def surrogate_backward(
-    potentials, upstream, surrogate, beta, threshold, reset, unroll=False
+    potentials,
+    upstream,
+    surrogate,
+    beta,
+    threshold,
+    reset,
+    unroll=False,
+    upstream_v=None,
 ):
     """Return `dL/dI` of backpropagation through time.
 
@@ -188,6 +197,8 @@ def surrogate_backward(
         threshold: Firing threshold.
         reset: `"zero"` or `"subtract"`.
         unroll: See `time_loop.scan`.
+        upstream_v: Tensor `d(T+1) = dL/dv(T)`, axes (batch, ...), what comes
+            back from the steps after these. Defaults to zero.
     """
 
     def step(carry, u, upstream):
@@ -200,7 +211,7 @@ def surrogate_backward(
 
     return time_loop.scan(
         step,
-        ops.zeros_like(potentials[:, 0]),
+        ops.zeros_like(potentials[:, 0]) if upstream_v is None else upstream_v,
         (potentials, upstream),
         reverse=True,
         unroll=unroll,

@@ -2,6 +2,7 @@
 
 import math
 
+import keras
 from keras import ops
 
 from keras_snn.neurons import learning_rules, time_loop
@@ -97,6 +98,129 @@ def _with_surrogate(currents, surrogate, neuron, unroll, initial_potential):
         return fire(potentials, neuron["threshold"]), grad
 
     return spikes_of(currents)
+
+
+def surrogate_window(
+    currents, v, surrogate, beta=0.99, threshold=1.0, reset="zero"
+):
+    """Return the spikes of some steps, and the potential after them.
+
+    What `lif` computes with a surrogate, but from any potential and with the
+    derivatives to it and from it, so that T steps may be cut into windows.
+
+    Args:
+        currents: float32 tensor `I`, axes (batch, time, ...).
+        v: float32 tensor, the potential before the first step, (batch, ...).
+        surrogate: Object of `keras_snn.surrogates`.
+        beta: Decay per step.
+        threshold: Firing threshold.
+        reset: `"zero"` or `"subtract"`.
+
+    Returns:
+        Tuple `(spikes, v)`.
+    """
+    neuron = {"beta": beta, "threshold": threshold, "reset": reset}
+    unroll = time_loop.unrolls_windows()
+
+    @ops.custom_gradient
+    def run(currents, v):
+        def step(v, current):
+            u = v + current
+            return reset_and_leak(u, fire(u, threshold), **neuron), u
+
+        potentials = time_loop.scan(step, v, (currents,), unroll=unroll)
+        spikes = fire(potentials, threshold)
+        last = reset_and_leak(potentials[:, -1], spikes[:, -1], **neuron)
+
+        def grad(*args, upstream=None):
+            of_spikes, of_v = keras.tree.flatten(args or upstream)
+            credit = learning_rules.surrogate_backward(
+                potentials,
+                of_spikes,
+                surrogate,
+                unroll=unroll,
+                upstream_v=of_v,
+                **neuron,
+            )
+            return credit, credit[:, 0]
+
+        return (spikes, last), grad
+
+    return run(currents, v)
+
+
+@ops.custom_gradient
+def credit_next_spike(currents, carry, spikes, factor):
+    """Return `(spikes, carry)`, differentiable by the exact rule.
+
+        c(t) = factor * G(t) where s(t) else c(t+1);   D(t) = c(t)
+
+    `carry` takes the credit from window to window: the derivative to the
+    returned one is `c` after the last of these steps, and the derivative to
+    the given one is `c` of the first.
+
+    Args:
+        currents: float32 tensor, axes (batch, time, ...); its values are not
+            used.
+        carry: float32 tensor, axes (batch, ...).
+        spikes: float32 tensor `s`, axes (batch, time, ...).
+        factor: float32 tensor, axes (batch, ...).
+    """
+
+    def grad(*args, upstream=None):
+        of_spikes, of_carry = keras.tree.flatten(args or upstream)
+        credit = learning_rules.exact_backward(
+            spikes,
+            of_spikes,
+            factor,
+            unroll=time_loop.unrolls_windows(),
+            credit=of_carry,
+        )
+        zeros = ops.zeros_like(spikes), ops.zeros_like(factor)
+        return credit, credit[:, 0], *zeros
+
+    return (spikes, carry), grad
+
+
+@ops.custom_gradient
+def credit_all_steps(currents, carry):
+    """Return `carry`, whose derivative is that of a sum over time.
+
+    Args:
+        currents: float32 tensor, axes (batch, time, ...); its values are not
+            used.
+        carry: float32 tensor, axes (batch, ...).
+    """
+
+    def grad(*args, upstream=None):
+        (upstream,) = args or (upstream,)
+        each = ops.expand_dims(upstream, 1)
+        return ops.broadcast_to(each, ops.shape(currents)), upstream
+
+    return carry, grad
+
+
+def leaky_sum(currents, v, beta=0.99, leak_in_backward=False):
+    """Return the potential of neurons that never fire, after some steps.
+
+        v(t) = beta * (v(t-1) + I(t))
+
+    Args:
+        currents: float32 tensor `I`, axes (batch, time, ...).
+        v: float32 tensor, the potential before the first step.
+        beta: Decay per step, in (0, 1].
+        leak_in_backward: As in `leaky_average`.
+    """
+    steps = time_loop.step_numbers(currents)
+    count = ops.cast(ops.shape(currents)[1], "float32")
+    weights = ops.exp(math.log(beta) * (count - steps + 1.0))
+    after = ops.exp(math.log(beta) * count) * v
+    after = after + ops.sum(weights * currents, axis=1)
+    if leak_in_backward:
+        return after
+    without_leak = v + ops.sum(currents, axis=1)
+    derivative_only = without_leak - ops.stop_gradient(without_leak)
+    return ops.stop_gradient(after) + derivative_only
 
 
 def leaky_average(currents, beta=0.99, leak_in_backward=False):

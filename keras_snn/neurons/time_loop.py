@@ -1,5 +1,6 @@
 """The loop over time, on every backend, forwards and backwards."""
 
+import keras
 from keras import ops
 
 
@@ -27,6 +28,15 @@ def scan(step, carry, sequences, reverse=False, unroll=False):
         lambda carry, xs: step(carry, *xs), carry, time_major, reverse=reverse
     )
     return ops.moveaxis(outputs, 0, 1)
+
+
+def unrolls_windows():
+    """Return whether to lay out the steps of a window one by one.
+
+    On TensorFlow that is three times as fast as its loop; the others compile
+    loops.
+    """
+    return keras.config.backend() == "tensorflow"
 
 
 def _unrolled(step, carry, sequences, reverse):
