@@ -8,6 +8,7 @@ network, weights, batch, number of time steps and input spikes. Writes
 """
 
 import argparse
+import json
 import pathlib
 import sys
 
@@ -24,6 +25,7 @@ LIBRARIES = {
     "keras_snn-layers": {**OURS, "KERAS_BACKEND": "tensorflow"},
     "keras_snn-exact": {**OURS, "KERAS_BACKEND": "tensorflow"},
     "keras_snn-arctan": {**OURS, "KERAS_BACKEND": "tensorflow"},
+    "keras_snn-arctan-remat": {**OURS, "KERAS_BACKEND": "tensorflow"},
     "keras_snn-jax": JAX,
     "snntorch": None,
     "spikingjelly": None,
@@ -34,7 +36,11 @@ DEFAULT_LIBRARIES = [name for name in LIBRARIES if "torch-" not in name]
 DEFAULT_LIBRARIES.remove("torch")
 
 # Inference does not depend on the learning rule.
-SAME_INFERENCE = ("keras_snn-exact", "keras_snn-arctan")
+SAME_INFERENCE = (
+    "keras_snn-exact",
+    "keras_snn-arctan",
+    "keras_snn-arctan-remat",
+)
 
 FULL = {
     "networks": ["lenet", "vgg9"],
@@ -72,6 +78,11 @@ def arguments(argv=None):
     add("--timeout", type=float, default=900, help="seconds a case may take")
     add("--memory", type=float, default=24, help="gigabytes a case may take")
     add("--output", type=pathlib.Path, default=report.RESULTS)
+    add(
+        "--resume",
+        action="store_true",
+        help="keep what is in the output's compare.json, measure the rest",
+    )
     add("--quick", action="store_true", help="toy sizes")
     add("--check", action="store_true", help="only compare the outputs")
     args = parser.parse_args(argv)
@@ -187,6 +198,33 @@ def _difference(found, expected):
     }
 
 
+def keep(results, path):
+    """Take over what an earlier run left in `path`."""
+    if not path.exists():
+        return
+    earlier = json.loads(path.read_text())
+    for key in ("checks", "limits"):
+        known = {_name(x) for x in results[key]}
+        results[key] += [x for x in earlier[key] if _name(x) not in known]
+    results["cases"] = earlier["cases"]
+    if earlier["command"] != results["command"]:
+        results["command"] = f"{earlier['command']}; {results['command']}"
+
+
+def _name(result):
+    return result["library"], result["network"], result.get("dtype")
+
+
+def is_measured(case, results):
+    """Return whether the results have this case, whatever its repeats."""
+    keys = ("round", "library", "network", "time_steps", "batch", "what")
+    keys += ("dtype", "width")
+    return any(
+        all(found[key] == case[key] for key in keys)
+        for found in results["cases"]
+    )
+
+
 def command(argv):
     """Return the command without the paths of this machine."""
     words = ["python -m benchmarks.compare", *map(str, argv)]
@@ -227,9 +265,13 @@ def main(argv=None):
         "limits": limits(args),
         "cases": [],
     }
+    if args.resume:
+        keep(results, args.output / "compare.json")
     todo = cases(args)
     for number in range(args.rounds):
         for index, case in enumerate(todo, 1):
+            if is_measured({"round": number, **case}, results):
+                continue
             results["cases"].append({"round": number, **run(case, args)})
             print(
                 f"{number + 1}/{args.rounds} {index:3}/{len(todo)} "

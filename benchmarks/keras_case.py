@@ -1,7 +1,8 @@
 """keras_snn as its users run it: a compiled model, batch by batch.
 
 The variant is the part of the library's name after the dash: a learning rule,
-`"layers"` (a plain `keras.Model`, layer by layer, collapsed rule), or nothing
+`"arctan-remat"` (with `remat_steps` at the square root of T), `"layers"` (a
+plain `keras.Model`, layer by layer, collapsed rule), or nothing
 (`keras_snn.Model`, collapsed rule). A backend is chosen by KERAS_BACKEND.
 """
 
@@ -25,7 +26,8 @@ class Program:
         if case["dtype"] == "bfloat16":
             keras.config.set_dtype_policy("mixed_bfloat16")
         variant = case["library"].partition("-")[2]
-        rule = variant if variant in LEARNING_RULES else "collapsed"
+        rule, _, remat = variant.partition("-")
+        rule = rule if rule in LEARNING_RULES else "collapsed"
         network = networks.NETWORKS[case["network"]]
         model = getattr(keras_snn.models, network.builder)(
             input_shape=network.input_shape,
@@ -38,6 +40,8 @@ class Program:
             width=case["width"],
         )
         model.set_weights(networks.weights(case["network"], case["width"]))
+        if remat:
+            model.remat_steps = round(case["time_steps"] ** 0.5)
         if variant == "layers":
             model = keras.Model(model.input, model.output)
         model.compile(

@@ -46,6 +46,7 @@ def training_data(images, labels, batch_size, shift, seed):
 def arguments(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--learning-rule", default="collapsed")
+    parser.add_argument("--dtype", default="float32", help="policy of Keras")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--time-steps", type=int, default=25)
     parser.add_argument("--batch-size", type=int, default=64)
@@ -71,6 +72,7 @@ def main(argv=None):
     args = arguments(argv)
     args.output.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(args.seed)
+    keras.config.set_dtype_policy(args.dtype)
     (x, y), (x_test, y_test) = snn.datasets.load("mnist", args.data_dir)
     x, y = x[: args.limit], y[: args.limit]
     model = snn.models.LeNet(

@@ -20,6 +20,7 @@ LABELS = {
     "keras_snn-layers": "keras_snn, layer by layer",
     "keras_snn-exact": "keras_snn, exact rule",
     "keras_snn-arctan": "keras_snn, arctan BPTT",
+    "keras_snn-arctan-remat": "keras_snn, arctan BPTT, remat_steps",
     "keras_snn-jax": "keras_snn on JAX",
     "snntorch": "snnTorch",
     "spikingjelly": "SpikingJelly",
@@ -51,6 +52,7 @@ MEASURES = (
         1,
         "{:.1f}",
     ),
+    ("train", "import_seconds", "Import (s)", 1, "{:.1f}"),
 )
 
 

@@ -35,6 +35,12 @@ def test_compare_measures_time_memory_and_limits(tmp_path):
     assert limits["gflops"] > 0 and limits["bandwidth_gb_s"] > 0
     assert len(limits["layers"]) == 4
     assert "| keras_snn |" in (tmp_path / "compare.md").read_text()
+    again = ["--quick", "--time-steps", "2", "--resume"]
+    again += ["--libraries", "keras_snn", "keras_snn-arctan-remat"]
+    more = compare.main([*again, "--output", str(tmp_path)])
+    assert more["cases"][:2] == results["cases"]
+    assert [c["library"] for c in more["cases"][2:]] == [again[-1]]
+    assert more["cases"][2]["status"] == "ok", more["cases"][2]
     if installed("matplotlib"):
         assert (tmp_path / "compare_lenet_float32.png").stat().st_size > 1000
 
