@@ -27,6 +27,10 @@ LAYERS = {
         (None, 6),
     ),
     "LatencyEncoder": (lambda: layers.LatencyEncoder(3), IMAGE),
+    "MaxRatePooling2D": (
+        lambda: layers.MaxRatePooling2D((2, 1), padding="same"),
+        (None, *FRAME),
+    ),
     "MembraneReadout": (
         lambda: layers.MembraneReadout(0.9, "exact"),
         (None, *FRAME),

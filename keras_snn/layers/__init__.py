@@ -9,6 +9,7 @@ from keras_snn.layers.encoders import (
     RepeatEncoder,
 )
 from keras_snn.layers.neurons import IF, LIF
+from keras_snn.layers.pooling import MaxRatePooling2D
 from keras_snn.layers.readouts import MembraneReadout, SpikeCountReadout
 from keras_snn.layers.time_fold import TimeFold
 
@@ -18,6 +19,7 @@ __all__ = [
     "LIF",
     "LIFCell",
     "LatencyEncoder",
+    "MaxRatePooling2D",
     "MembraneReadout",
     "PoissonEncoder",
     "RateEncoder",

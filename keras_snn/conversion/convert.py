@@ -1,0 +1,228 @@
+"""From a trained ordinary network to a spiking one."""
+
+from keras_snn import layers
+from keras_snn.conversion import balancing, calibration, plain, spiking
+from keras_snn.conversion.folding import folded
+from keras_snn.layers.encoders import Encoder
+from keras_snn.layers.time_layer import check_time_steps
+from keras_snn.neurons import checks, learning_rules
+
+METHODS = ("max", "percentile", "threshold_balancing", "qcfs")
+MAX_POOLINGS = ("rate", "spike", "average")
+
+
+def convert(
+    ann,
+    calibration_data,
+    method="percentile",
+    *,
+    time_steps=128,
+    encoder="repeat",
+    reset="subtract",
+    percentile=99.9,
+    max_pooling="rate",
+    pooling_neurons=None,
+    initial_potential=0.5,
+    learning_rule="collapsed",
+    batch_size=64,
+    name=None,
+):
+    """Return a spiking network that computes what `ann` computes.
+
+    Every ReLU becomes a layer of integrate-and-fire neurons whose spike rate,
+    times their threshold, approaches its activation as T grows:
+
+        a ~ threshold * (s(1) + ... + s(T)) / T      for a <= threshold
+
+    Kernels are multiplied by the threshold of the layer whose spikes they
+    see, biases are currents of every step, and the network's output is read
+    from the mean current of the last layer, so it means what the output of
+    `ann` means; a softmax stays behind it. Batch normalisation is folded into
+    the weights, dropout is left out. Branches that meet in a merge are
+    brought to one scale.
+
+    The `method` chooses the thresholds, in units of activations of `ann`:
+
+    - `"max"`: the layer's largest activation on the calibration data (Diehl
+      et al.). No activation is cut off, but most rates are low.
+    - `"percentile"`: the 99.9 percentile of its positive activations
+      (Rueckauer et al.). Fewer steps are needed; rare outliers are cut off.
+    - `"threshold_balancing"`: the largest current that any neuron of the
+      layer receives in one step while the layers before it are spiking
+      (Sengupta et al.). The most careful and the slowest to converge.
+    - `"qcfs"`: the threshold that the `QCFS` activation has learned (Bu et
+      al.), for networks trained after `quantize`. For few steps.
+
+    With the other methods, a QCFS activation keeps its threshold too.
+
+    The model goes on training with `fit`, by any learning rule ("hybrid"
+    training). A surrogate's width is in units of the potential, as the
+    thresholds are.
+
+    Args:
+        ann: Functional or Sequential Keras model with one input and output.
+        calibration_data: Array of some hundred inputs of `ann`, scaled as in
+            its training. May be None for `"qcfs"`.
+        method: See above.
+        time_steps: Steps T of the encoder, and of balancing.
+        encoder: `"repeat"`, the analog input as the current of every step;
+            `"poisson"`, signed spikes, for inputs in [-1, 1]; an encoder
+            layer whose mean over time is its input; or None for a network
+            that takes sequences (time_steps may then be None, any T).
+        reset: `"subtract"`, or `"zero"`, which loses at every spike what
+            exceeds the threshold: rates come out too low however large T
+            is, the more so the closer they are to 1. With `"zero"` choose a
+            method of high thresholds, and expect little of deep networks.
+        percentile: For `"percentile"`, in (0, 100].
+        max_pooling: `"rate"`: `keras_snn.layers.MaxRatePooling2D`, the
+            maximum of the rates; `"spike"`: the maximum of the spikes, cheap,
+            too high; `"average"`: average pooling instead, which `ann` should
+            have been trained with.
+        pooling_neurons: Whether neurons follow each average pooling of
+            spikes, so that all synapses see spikes. None is True, except
+            False for `"qcfs"`.
+        initial_potential: Potential before the first step, as a fraction of
+            the threshold. 1/2 rounds the spike counts instead of rounding
+            them down; 0 is rest, as in the older papers, and needs about
+            four times the steps.
+        learning_rule: As in `keras_snn.layers.LIF`; for training afterwards.
+        batch_size: Samples of the calibration data run at once.
+        name: Name of the model.
+
+    Returns:
+        A `keras_snn.Model`, not compiled. Spiking layers are called after the
+        activations or poolings that they stand for, with "_if" appended.
+        `keras_snn.conversion.report` compares it with `ann` layer by layer.
+
+    Raises:
+        ValueError: If `ann` has layers that cannot be converted (all are
+            named, with the reason), or for other arguments than these.
+
+    Example:
+
+    >>> model = keras_snn.conversion.convert(ann, x_train[:512])
+    >>> model.compile(metrics=["accuracy"], loss="categorical_crossentropy")
+    >>> model.evaluate(x_test, y_test)
+    >>> keras_snn.conversion.report(ann, model, x_test[:256]).summary()
+
+    References:
+        - [Diehl et al., 2015](https://doi.org/10.1109/IJCNN.2015.7280696)
+        - [Rueckauer et al., 2017](https://doi.org/10.3389/fnins.2017.00682)
+        - [Sengupta et al., 2019](https://doi.org/10.3389/fnins.2019.00095)
+        - [Bu et al., 2022](https://arxiv.org/abs/2303.04347)
+    """
+    _check_choice("method", method, METHODS)
+    _check_choice("max_pooling", max_pooling, MAX_POOLINGS)
+    reset = checks.reset_mode(reset)
+    if pooling_neurons is None:
+        pooling_neurons = method != "qcfs"
+    settings = spiking.Settings(
+        encoder=_encoder(encoder, time_steps),
+        time_steps=time_steps,
+        reset=reset,
+        initial_potential=checks.potential(initial_potential),
+        max_pooling=max_pooling,
+        pooling_neurons=bool(pooling_neurons),
+        learning_rule=learning_rules.get(learning_rule),
+    )
+    graph = folded(ann)
+    data = None
+    if calibration_data is not None or method != "qcfs":
+        data = calibration.check_data(graph, calibration_data)
+        _check_range(settings.encoder, graph, data)
+    thresholds = _thresholds(
+        graph, method, settings, _percentile(percentile), data, batch_size
+    )
+    return spiking.build(
+        graph, thresholds, settings, name or f"{ann.name}_spiking"
+    )
+
+
+def _thresholds(graph, method, settings, percentile, data, batch_size):
+    neurons = graph.neurons()
+    known = {op: _learned(op) for op in neurons if op.function == "qcfs"}
+    ops = [op for op in neurons if op not in known]
+    if method == "qcfs" and ops:
+        names = ", ".join(f"'{op.name}'" for op in ops)
+        raise ValueError(
+            'method="qcfs" expects a network trained with QCFS activations. '
+            f"'{graph.name}' has ReLU at {names}. Replace them by "
+            "quantized = keras_snn.conversion.quantize(ann, levels=8), train "
+            "that for some epochs, and convert it; or use "
+            'method="percentile".'
+        )
+    if not ops:
+        return known
+    if method == "threshold_balancing":
+        if settings.encoder is None:
+            raise ValueError(
+                'method="threshold_balancing" runs spikes through the network '
+                "and needs an encoder. Received: encoder=None. Convert with "
+                'encoder="repeat" or "poisson", or choose another method.'
+            )
+        return balancing.balanced_thresholds(
+            graph, known, settings, data, batch_size
+        )
+    model = plain.reference(graph, ops)
+    if method == "max":
+        found = calibration.max_thresholds(model, ops, data, batch_size)
+    else:
+        found = calibration.percentile_thresholds(
+            model, ops, data, percentile, batch_size
+        )
+    return {**known, **calibration.limited(found)}
+
+
+def _learned(op):
+    threshold = float(op.layer.scale)
+    calibration.check_active(op, threshold)
+    return threshold
+
+
+def _encoder(encoder, time_steps):
+    if encoder is None:
+        if time_steps is not None:
+            check_time_steps(time_steps)
+        return None
+    if isinstance(encoder, Encoder):
+        return encoder
+    known = {"repeat": layers.RepeatEncoder, "poisson": layers.PoissonEncoder}
+    if not isinstance(encoder, str) or encoder not in known:
+        raise ValueError(
+            '`encoder` must be "repeat", "poisson", an encoder layer of '
+            "keras_snn.layers, or None for input that is a sequence already. "
+            f"Received: encoder={encoder!r}."
+        )
+    return known[encoder](check_time_steps(time_steps), name="encoder")
+
+
+def _check_range(encoder, graph, data):
+    """Refuse data that spikes cannot hold."""
+    is_spikes = encoder is not None and type(encoder) is not (
+        layers.RepeatEncoder
+    )
+    if not is_spikes or graph.before() or abs(data).max() <= 1.0:
+        return
+    raise ValueError(
+        f"{type(encoder).__name__} holds values in [-1, 1] only. "
+        f"`calibration_data` reach {abs(data).max():.3g}. Train on data scaled "
+        'to [-1, 1], or use encoder="repeat".'
+    )
+
+
+def _percentile(percentile):
+    percentile = checks.real_number("percentile", percentile)
+    if not 0.0 < percentile <= 100.0:
+        raise ValueError(
+            "`percentile` must lie in (0, 100]; 99.9 cuts off one activation "
+            f"in a thousand. Received: percentile={percentile}."
+        )
+    return percentile
+
+
+def _check_choice(name, value, known):
+    if not isinstance(value, str) or value not in known:
+        options = ", ".join(f'"{option}"' for option in known)
+        raise ValueError(
+            f"`{name}` must be one of {options}. Received: {name}={value!r}."
+        )

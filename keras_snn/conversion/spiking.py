@@ -1,0 +1,208 @@
+"""The spiking network of a graph."""
+
+import dataclasses
+
+import keras
+
+from keras_snn import layers
+from keras_snn.conversion.graph import fresh_layer
+from keras_snn.models import Model
+
+
+@dataclasses.dataclass
+class Settings:
+    """How the spiking network is to be built.
+
+    `initial_potential` is a fraction of each threshold.
+    """
+
+    encoder: object
+    time_steps: int | None
+    reset: str
+    initial_potential: float
+    max_pooling: str
+    pooling_neurons: bool
+    learning_rule: object
+
+
+@dataclasses.dataclass
+class Train:
+    """A sequence whose mean over time, times `scale`, is the activation.
+
+    `bounded` tells that every step's value lies between 0 and 1.
+    """
+
+    sequence: object
+    scale: float = 1.0
+    bounded: bool = False
+
+
+def neuron_name(op):
+    """Return the name of the spiking layer of an operation."""
+    return f"{op.name}_if"
+
+
+def build(graph, thresholds, settings, name=None):
+    """Return the spiking `keras_snn.Model` of a graph.
+
+    Args:
+        graph: A `Graph` without problems, folded.
+        thresholds: Dict from the graph's neurons to their thresholds.
+        settings: `Settings`.
+        name: Name of the model.
+    """
+    inputs, trains = _start(graph, settings)
+    head, tail = graph.head()
+    for op in _between(graph, tail):
+        trains[op] = _convert(op, trains, thresholds, settings)
+    train = trains[head]
+    readout = layers.MembraneReadout(
+        beta=1.0, learning_rule=settings.learning_rule, name="readout"
+    )
+    x = readout(train.sequence)
+    if train.scale != 1.0:
+        x = keras.layers.Rescaling(train.scale, name="readout_scale")(x)
+    for op in tail:
+        x = fresh_layer(op)(x)
+    return Model(inputs, x, name=name)
+
+
+def currents_into(graph, target, thresholds, settings):
+    """Return `(inputs, currents)`: the network up to one activation.
+
+    The currents are in units of the ordinary network's activations.
+    """
+    inputs, trains = _start(graph, settings)
+    _, tail = graph.head()
+    for op in _between(graph, tail):
+        if op is target:
+            break
+        trains[op] = _convert(op, trains, thresholds, settings)
+    return inputs, _rescaled(trains[target.inputs[0]], target.name).sequence
+
+
+def _between(graph, tail):
+    """Return the operations between the encoder and the readout."""
+    return [
+        op
+        for op in graph.ops[1:]
+        if op not in tail and op not in graph.before()
+    ]
+
+
+def _start(graph, settings):
+    """Return the model's input and the encoded trains."""
+    before, shape = graph.before(), graph.input.shape
+    if settings.encoder is None:
+        shape = (settings.time_steps, *shape)
+    x = inputs = keras.Input(shape, name="input")
+    for op in before:
+        layer = fresh_layer(op)
+        x = layer(x) if settings.encoder else layers.TimeFold(layer)(x)
+    if settings.encoder is not None:
+        x = settings.encoder(x)
+    return inputs, dict.fromkeys([graph.input, *before], Train(x))
+
+
+def _convert(op, trains, thresholds, settings):
+    """Append one operation to the spiking network; return its train."""
+    sources = [trains[x] for x in op.inputs]
+    if op.kind == "merge":
+        return _merge(op, sources)
+    (source,) = sources
+    if op.kind == "linear":
+        return _fold(fresh_layer(op, source.scale), source.sequence)
+    if op.fires:
+        currents = _rescaled(source, op.name).sequence
+        threshold = thresholds[op]
+        spikes = _neurons(op, threshold, settings)(currents)
+        return Train(spikes, threshold, bounded=True)
+    if op.kind == "max":
+        return _max_pooling(op, source, settings)
+    if op.kind == "average":
+        return _average_pooling(fresh_layer(op), op, source, settings)
+    return _fold(fresh_layer(op), source.sequence, source)
+
+
+def _fold(layer, sequence, source=None):
+    """Apply a layer at every step; the scale stays that of `source`."""
+    sequence = layers.TimeFold(layer)(sequence)
+    if source is None:
+        return Train(sequence)
+    return Train(sequence, source.scale, source.bounded)
+
+
+def _neurons(op, threshold, settings):
+    return layers.IF(
+        threshold=threshold,
+        reset=settings.reset,
+        learning_rule=settings.learning_rule,
+        # A threshold's worth of current makes one spike.
+        factor=1.0 / threshold,
+        initial_potential=settings.initial_potential * threshold,
+        name=neuron_name(op),
+    )
+
+
+def _average_pooling(layer, op, source, settings):
+    pooled = _fold(layer, source.sequence, source)
+    if source.bounded and settings.pooling_neurons:
+        pooled.sequence = _neurons(op, 1.0, settings)(pooled.sequence)
+    return pooled
+
+
+def _max_pooling(op, source, settings):
+    config = {
+        "pool_size": op.layer.pool_size,
+        "strides": op.layer.strides,
+        "padding": op.layer.padding,
+        "name": op.name,
+    }
+    if settings.max_pooling == "average":
+        layer = keras.layers.AveragePooling2D(**config)
+        return _average_pooling(layer, op, source, settings)
+    if settings.max_pooling == "spike" and source.bounded:
+        layer = keras.layers.MaxPooling2D(**config)
+        return _fold(layer, source.sequence, source)
+    sequence = layers.MaxRatePooling2D(**config)(source.sequence)
+    return Train(sequence, source.scale, source.bounded)
+
+
+def _merge(op, sources):
+    config = {**op.layer.get_config(), "name": op.name}
+    if isinstance(op.layer, keras.layers.Concatenate):
+        if config["axis"] > 0:
+            # Counted from the end it is the same axis with time and without.
+            config["axis"] -= len(op.shape) + 1
+        scales = {source.scale for source in sources}
+        scale = scales.pop() if len(scales) == 1 else max(scales)
+        bounded = all(source.bounded for source in sources)
+    else:
+        scale, bounded = 1.0, False
+    layer = type(op.layer).from_config(config)
+    parts = [
+        _rescaled(source, f"{op.name}_{number}", scale).sequence
+        for number, source in enumerate(sources, 1)
+    ]
+    return Train(layer(parts), scale, bounded)
+
+
+def _rescaled(source, name, scale=1.0):
+    """Return the train at another scale, by a layer if it differs."""
+    if source.scale == scale:
+        return source
+    layer = keras.layers.Rescaling(source.scale / scale, name=f"{name}_scale")
+    return Train(layers.TimeFold(layer)(source.sequence), scale, source.bounded)
+
+
+def scale_of(op, thresholds):
+    """Return the scale of an operation's train, as `build` chooses it."""
+    if op.fires:
+        return thresholds[op]
+    if op.kind == "merge":
+        if not isinstance(op.layer, keras.layers.Concatenate):
+            return 1.0
+        return max(scale_of(x, thresholds) for x in op.inputs)
+    if op.kind in ("linear", "input", "scale"):
+        return 1.0
+    return scale_of(op.inputs[0], thresholds)

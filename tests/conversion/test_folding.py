@@ -1,0 +1,90 @@
+"""Batch normalisation and dropout vanish without changing the output.
+
+A network without ReLU converts to one without neurons, whose output is exact
+at every T.
+"""
+
+import numpy as np
+import pytest
+
+import keras_snn as snn
+from keras_snn.conversion import plain
+from keras_snn.conversion.folding import folded
+from tests.conversion.networks import L, data, everything, functional, network
+
+NORM = L.BatchNormalization
+FOLDED = {
+    "after a convolution": lambda: [L.Conv2D(3, 3, padding="same"), NORM()],
+    "after one without bias": lambda: [L.Conv2D(3, 3, use_bias=False), NORM()],
+    "after a grouped one": lambda: [L.Conv2D(4, 3, groups=2), NORM()],
+    "after a depthwise one": lambda: [
+        L.DepthwiseConv2D(3, depth_multiplier=2),
+        NORM(),
+    ],
+    "after a separable one": lambda: [L.SeparableConv2D(4, 3), NORM()],
+    "after a transposed one": lambda: [L.Conv2DTranspose(4, 3), NORM()],
+    "after a dense layer": lambda: [L.Flatten(), L.Dense(5), NORM()],
+    "after dropout": lambda: [L.Conv2D(3, 3), L.Dropout(0.5), NORM()],
+    "before a convolution": lambda: [NORM(), L.Conv2D(3, 3)],
+    "before one with strides": lambda: [NORM(), L.Conv2D(3, 3, strides=2)],
+    "before a depthwise one": lambda: [
+        NORM(),
+        L.DepthwiseConv2D(3, depth_multiplier=2),
+    ],
+    "before a dense layer": lambda: [L.Flatten(), NORM(), L.Dense(5)],
+    "before a padded one, without shift": lambda: [
+        L.BatchNormalization(center=False),
+        L.Conv2D(3, 3, padding="same"),
+    ],
+    "without scale and shift": lambda: [
+        L.Conv2D(3, 3),
+        L.BatchNormalization(center=False, scale=False),
+    ],
+    "twice": lambda: [L.Conv2D(3, 3), NORM(), NORM()],
+}
+
+
+@pytest.mark.parametrize("case", FOLDED)
+def test_batch_normalisation_is_folded_exactly(case):
+    ann, x = network(*FOLDED[case]()), data()
+    if case.endswith("without shift"):
+        ann.layers[0].moving_mean.assign(np.zeros(2))
+    model = snn.conversion.convert(ann, x, "max", time_steps=2)
+    kinds = {type(getattr(layer, "layer", layer)) for layer in model.layers}
+    assert not kinds & {L.BatchNormalization, L.Dropout}
+    np.testing.assert_allclose(
+        model.predict(x, verbose=0), ann.predict(x, verbose=0), atol=1e-5
+    )
+
+
+def test_the_folded_network_equals_the_network():
+    ann, x = functional(everything), data()
+    graph = folded(ann)
+    again = plain.reference(graph, [graph.output])
+    np.testing.assert_allclose(
+        again.predict(x, verbose=0), ann.predict(x, verbose=0), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    "body, reason",
+    [
+        (
+            lambda x: L.Conv2D(3, 3, padding="same")(NORM()(x)),
+            "pads with zeros.*padding=.valid",
+        ),
+        (
+            lambda x: NORM()(L.Add()([L.Conv2D(2, 1)(x), x])),
+            "no convolution or dense layer stands directly",
+        ),
+        (
+            lambda x: L.Add()([c := L.Conv2D(2, 1)(x), NORM()(c)]),
+            "goes nowhere else",
+        ),
+        (lambda x: NORM(axis=1)(L.Conv2D(2, 1)(x)), "only the last axis"),
+    ],
+    ids=["padded", "sum", "branch", "axis"],
+)
+def test_what_cannot_be_folded_is_refused(body, reason):
+    with pytest.raises(ValueError, match=f"(?s)BatchNormalization.*{reason}"):
+        snn.conversion.convert(functional(body), data())
