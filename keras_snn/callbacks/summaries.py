@@ -1,0 +1,154 @@
+"""Files that TensorBoard reads, and rasters to put into them.
+
+They are written with TensorBoard's own package, which needs no TensorFlow.
+"""
+
+import importlib
+import inspect
+import io
+import os
+import time
+
+import keras
+import numpy as np
+
+MOST_NEURONS = 100
+
+
+def require(module, extra):
+    """Import `module`, or say which extra of this package brings it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"SpikeRateMonitor needs the module `{module}` for this, which "
+            f"could not be imported ({error}). Install it with "
+            f'`pip install "keras-snn[{extra}]"`.'
+        ) from error
+
+
+def require_tensorboard():
+    """Raise an `ImportError` with advice where TensorBoard is missing."""
+    require("tensorboard", "tensorboard")
+
+
+def require_matplotlib():
+    """Raise an `ImportError` with advice where matplotlib is missing."""
+    require("matplotlib", "plot")
+
+
+def log_dir_beside(callback):
+    """Return the folder of the TensorBoard in the same `fit`, or None.
+
+    Keras tells a callback its model, but not what it is in a list with. The
+    list is the one that is calling just now.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        if isinstance(caller, keras.callbacks.CallbackList) and any(
+            x is callback for x in caller.callbacks
+        ):
+            for x in caller.callbacks:
+                if isinstance(x, keras.callbacks.TensorBoard):
+                    return x.log_dir
+            return None
+        frame = frame.f_back
+    return None
+
+
+class EventFile:
+    """A file of summaries in a folder, which TensorBoard takes for a run.
+
+    Args:
+        directory: The folder; created if need be.
+    """
+
+    def __init__(self, directory):
+        require_tensorboard()
+        from tensorboard.summary.writer import event_file_writer
+
+        self._file = event_file_writer.EventFileWriter(os.fspath(directory))
+
+    def scalar(self, tag, value, step):
+        from tensorboard.plugins.scalar import summary_v2
+
+        self._add(summary_v2.scalar_pb(tag, value), step)
+
+    def histogram(self, tag, values, step):
+        from tensorboard.plugins.histogram import summary_v2
+
+        self._add(summary_v2.histogram_pb(tag, values), step)
+
+    def images(self, tag, images, step):
+        """Add PNG images of one size, pairs `(bytes, (width, height))`."""
+        from tensorboard.compat.proto import summary_pb2
+        from tensorboard.plugins.image import metadata
+        from tensorboard.util import tensor_util
+
+        size = [str(pixels).encode() for pixels in images[0][1]]
+        content = np.array([*size, *(png for png, _ in images)], dtype=object)
+        summary = summary_pb2.Summary()
+        summary.value.add(
+            tag=tag,
+            tensor=tensor_util.make_tensor_proto(content),
+            metadata=metadata.create_summary_metadata(
+                display_name=None, description=None
+            ),
+        )
+        self._add(summary, step)
+
+    def _add(self, summary, step):
+        from tensorboard.compat.proto import event_pb2
+
+        self._file.add_event(
+            event_pb2.Event(wall_time=time.time(), step=step, summary=summary)
+        )
+
+    def flush(self):
+        self._file.flush()
+
+    def close(self):
+        self._file.close()
+
+
+def raster(train, title):
+    """Draw spikes over time, a row for each neuron.
+
+    Args:
+        train: Spikes of one sample, `(time, ...features)`. Of more than 100
+            neurons, 100 evenly spaced ones are drawn.
+        title: Text above the raster.
+
+    Returns:
+        Tuple: the PNG file's bytes, and its `(width, height)` in pixels.
+    """
+    require_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    time_steps = len(train)
+    train = train.reshape(time_steps, -1)
+    count = train.shape[1]
+    shown = np.linspace(0, count - 1, min(count, MOST_NEURONS)).astype(int)
+    # Without pyplot: no global state, and no window system.
+    figure = Figure(figsize=(4.8, 3.6), dpi=100, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.imshow(
+        train[:, shown].T,
+        cmap="Greys",
+        vmin=0,
+        vmax=1,
+        aspect="auto",
+        origin="lower",
+        interpolation="nearest",
+        extent=(0.5, time_steps + 0.5, 0.5, len(shown) + 0.5),
+    )
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_xlabel("time step")
+    axes.set_ylabel(f"{len(shown)} of {count} neurons")
+    axes.set_title(title)
+    file = io.BytesIO()
+    canvas.print_png(file)
+    return file.getvalue(), canvas.get_width_height()
