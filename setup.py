@@ -21,6 +21,7 @@ CLI = ["typer>=0.29,<0.30", "rich>=15,<16"]
 TENSORBOARD = ["tensorboard>=2.21,<2.22"]
 JAX = ["jax>=0.10.2,<0.11"]
 PLOT = ["matplotlib>=3.11,<4"]
+ANALYSIS = ["pandas>=3.1,<4", *PLOT]
 TEST = [
     "pytest>=9.2,<10",
     "pytest-xdist>=3.8,<4",
@@ -29,7 +30,7 @@ TEST = [
     *CLI,
     *TENSORBOARD,
     *JAX,
-    *PLOT,
+    *ANALYSIS,
 ]
 
 setup(
@@ -55,6 +56,7 @@ setup(
         "tensorboard": TENSORBOARD,
         "jax": JAX,
         "plot": PLOT,
+        "analysis": ANALYSIS,
         "test": TEST,
     },
     entry_points={

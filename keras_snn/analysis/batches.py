@@ -1,0 +1,139 @@
+"""Models and data that the analysis functions take."""
+
+import numbers
+
+import keras
+import numpy as np
+
+from keras_snn.models import Model
+
+
+def functional(model, function):
+    """Return `model` as a `keras_snn.Model` with one input.
+
+    Args:
+        model: What the user gave.
+        function: Name of the public function, for the error message.
+
+    Raises:
+        ValueError: If `model` is no functional model with one input.
+    """
+    expected = (
+        f"{function}() expects a functional model with one input, e.g. of "
+        "keras_snn.models or keras_snn.Model(inputs, outputs). "
+    )
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"{expected}Received: {type(model).__name__}.")
+    if not isinstance(model, Model):
+        try:
+            model = Model(model.inputs, model.outputs, name=model.name)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{expected}Received: '{model.name}' "
+                f"({type(model).__name__}), which is not one, or not built "
+                f"yet ({error})."
+            ) from error
+    if len(model.inputs) != 1:
+        raise ValueError(
+            f"{expected}'{model.name}' has {len(model.inputs)} inputs."
+        )
+    return model
+
+
+def batches(model, data, batch_size, function, verbose=0):
+    """Yield `(x, y)` of every batch, y None where `data` has no labels.
+
+    Args:
+        model: Functional model with one input.
+        data: NumPy array of inputs; a pair of arrays `(x, y)`; or an iterable
+            of batches (a list, `tf.data.Dataset`, `PyDataset`), each `x` or
+            `(x, y)`.
+        batch_size: Samples run at once, where `data` is an array.
+        function: Name of the public function, for error messages.
+        verbose: 1 shows a progress bar, 0 does not.
+
+    Raises:
+        ValueError: If `data` is empty, or a batch does not fit the model.
+    """
+    check_batch_size(batch_size)
+    if verbose not in (0, 1):
+        raise ValueError(
+            "`verbose` must be 1, a progress bar, or 0, silence. Received: "
+            f"verbose={verbose!r}."
+        )
+    samples, bar = 0, None
+    for x, y in _pairs(data, batch_size, function):
+        _check_shape(model, x, function)
+        if verbose and bar is None:
+            bar = keras.utils.Progbar(_samples_in(data), unit_name="sample")
+        yield x, y
+        samples += len(x)
+        if bar is not None:
+            bar.update(samples)
+    if bar is not None and bar.target is None:
+        bar.update(samples, finalize=True)
+    if not samples:
+        raise ValueError(
+            f"{function}() expects at least one sample. Received: none."
+        )
+
+
+def _samples_in(data):
+    """Return the number of samples if `data` tells, else None."""
+    if isinstance(data, tuple):
+        data = data[0]
+    return len(data) if hasattr(data, "shape") else None
+
+
+def check_batch_size(batch_size):
+    """Raise a `ValueError` unless `batch_size` is a positive integer."""
+    is_int = isinstance(batch_size, numbers.Integral)
+    if not is_int or isinstance(batch_size, bool) or batch_size < 1:
+        raise ValueError(
+            "`batch_size` must be a positive integer, the number of samples "
+            f"run at once. Received: batch_size={batch_size!r}."
+        )
+
+
+def _pairs(data, batch_size, function):
+    if isinstance(data, tuple) and len(data) == 2:
+        x, y = data
+        for start in range(0, len(x), batch_size):
+            part = slice(start, start + batch_size)
+            yield np.asarray(x[part]), np.asarray(y[part])
+    elif isinstance(data, keras.utils.PyDataset):
+        for index in range(len(data)):
+            yield _split(data[index])
+    elif hasattr(data, "shape"):
+        for start in range(0, len(data), batch_size):
+            yield np.asarray(data[start : start + batch_size]), None
+    elif hasattr(data, "__iter__") and not isinstance(data, (str, dict)):
+        for batch in data:
+            yield _split(batch)
+    else:
+        raise ValueError(
+            f"{function}() expects a NumPy array of inputs, a pair (x, y) of "
+            "arrays, or batches: a list, a tf.data.Dataset or a PyDataset. "
+            f"Received: {type(data).__name__}."
+        )
+
+
+def _split(batch):
+    if isinstance(batch, (tuple, list)):
+        y = np.asarray(batch[1]) if len(batch) > 1 else None
+        return np.asarray(batch[0]), y
+    return np.asarray(batch), None
+
+
+def _check_shape(model, x, function):
+    expected = tuple(model.inputs[0].shape)
+    fits = len(x.shape) == len(expected) and all(
+        n in (None, m) for n, m in zip(expected[1:], x.shape[1:])
+    )
+    if not fits:
+        raise ValueError(
+            f"{function}() expects inputs of shape {expected} for "
+            f"'{model.name}', the batch axis first. Received: shape "
+            f"{tuple(x.shape)}. A single sample needs a batch axis, "
+            "x[None]; a list is a list of batches."
+        )

@@ -1,0 +1,205 @@
+"""Accuracy against time: how early a network knows the answer."""
+
+import dataclasses
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_snn.analysis import plots
+from keras_snn.analysis.batches import batches, functional
+from keras_snn.models import time_first
+from keras_snn.neurons import checks
+
+
+@dataclasses.dataclass(frozen=True)
+class LatencyCurve:
+    """What `latency_curve` found.
+
+    Attributes:
+        accuracy: Array of length T: fraction of samples classified right from
+            the first t steps, t = 1..T.
+        spikes: Array of length T: spikes of all spiking layers up to step t,
+            mean per sample.
+        samples: Number of samples.
+    """
+
+    accuracy: np.ndarray
+    spikes: np.ndarray
+    samples: int
+
+    @property
+    def time_steps(self):
+        """Number of steps T."""
+        return len(self.accuracy)
+
+    def earliest(self, accuracy):
+        """Return the first step t, from 1, at which `accuracy` is reached.
+
+        Args:
+            accuracy: Fraction in (0, 1].
+
+        Returns:
+            An int, or None if it never is.
+
+        Raises:
+            ValueError: If `accuracy` is out of range.
+        """
+        accuracy = checks.real_number("accuracy", accuracy)
+        if not 0.0 < accuracy <= 1.0:
+            raise ValueError(
+                "`accuracy` must lie in (0, 1], a fraction of the samples. "
+                f"Received: accuracy={accuracy}. For percent divide by 100."
+            )
+        reached = np.flatnonzero(self.accuracy >= accuracy)
+        return int(reached[0]) + 1 if len(reached) else None
+
+    def plot(self, ax=None):
+        """Draw accuracy against steps; return the matplotlib `Axes`."""
+        return plots.latency(self, ax=ax)
+
+
+def latency_curve(model, x, y, batch_size=64, verbose=0):
+    """Classify after every step, in one pass through all T steps.
+
+        accuracy(t) = fraction of samples whose largest output after the first
+                      t steps is their label
+
+    The outputs are those that the model would give if its input had stopped
+    after t steps; at t = T they are the model's own. An encoder that plans
+    ahead (latency, rate) is not told of the earlier end. Dropout is off.
+
+    Args:
+        model: A functional model whose sequences go through layers of
+            `keras_snn.layers` and merges and end in readouts, with one output
+            `(batch, classes)`.
+        x: NumPy array of inputs, `(samples, ...)`.
+        y: Labels: integers `(samples,)`, or one-hot `(samples, classes)`.
+        batch_size: Samples run at once.
+        verbose: 1 shows a progress bar, 0 does not.
+
+    Returns:
+        A `LatencyCurve`: `.accuracy`, `.spikes`, `.earliest(accuracy)`,
+        `.plot()`.
+
+    Raises:
+        ValueError: If the model does not run one step at a time, or `x` and
+            `y` do not fit it.
+
+    Example:
+
+    >>> curve = keras_snn.analysis.latency_curve(model, x_test, y_test)
+    >>> curve.earliest(0.95)        # the first step with 95 % accuracy
+    """
+    model = functional(model, "latency_curve")
+    _check_model(model)
+    x, y = _arrays(x), _labels(y, model.outputs[0].shape[-1])
+    if len(x) != len(y):
+        raise ValueError(
+            "latency_curve() expects one label a sample. Received: "
+            f"{len(x)} samples and {len(y)} labels."
+        )
+    probe = _Running(model)
+    right, spikes = 0, 0
+    for batch, labels in batches(
+        model, (x, y), batch_size, "latency_curve", verbose
+    ):
+        outputs, fired = probe.predict_on_batch(batch)
+        answers = np.argmax(outputs, axis=-1)
+        right = right + np.sum(answers == labels[None], axis=1)
+        spikes = spikes + np.asarray(fired, "float64")
+    return LatencyCurve(right / len(x), np.cumsum(spikes) / len(x), len(x))
+
+
+def _check_model(model):
+    if model._plan is None:
+        raise ValueError(
+            "latency_curve() expects a model that runs one time step at a "
+            f"time. '{model.name}' does not: {model._no_loop}."
+        )
+    if len(model.outputs) != 1 or len(model.outputs[0].shape) != 2:
+        shapes = [tuple(x.shape) for x in model.outputs]
+        raise ValueError(
+            "latency_curve() expects a model with one output of shape (batch, "
+            f"classes). '{model.name}' has {shapes}."
+        )
+
+
+def _arrays(x):
+    if not hasattr(x, "shape"):
+        raise ValueError(
+            "latency_curve() expects NumPy arrays of inputs and labels. "
+            f"Received: {type(x).__name__}."
+        )
+    return x
+
+
+def _labels(y, classes):
+    """Return labels as integers."""
+    y = np.asarray(_arrays(y))
+    if y.ndim == 2 and y.shape[1] == classes and classes > 1:
+        return np.argmax(y, axis=1)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    whole = y.ndim == 1 and np.all(y == np.floor(y))
+    if not whole or (len(y) and not 0 <= y.min() <= y.max() < classes):
+        raise ValueError(
+            f"`y` must be integers from 0 to {classes - 1}, shape (samples,), "
+            f"or one-hot, (samples, {classes}). Received: shape {y.shape}, "
+            f"dtype {y.dtype}, values {np.unique(y)[:5]}..."
+        )
+    return y.astype("int64")
+
+
+class _Running(keras.Model):
+    """From inputs to the output after, and the spikes in, each step."""
+
+    def __init__(self, model):
+        super().__init__(name="running_output")
+        self.model = model
+
+    def call(self, x):
+        model, plan = self.model, self.model._plan
+        model._check_pixels(x)
+        inputs = model._standardize_inputs(x)
+        values = {id(x): y for x, y in zip(model.inputs, inputs)}
+        for node in plan.before:
+            time_first.run_node(node, values, False)
+        loop = time_first.TimeLoop(plan, model, values, False, True, True)
+        steps = ops.shape(values[plan.sources[0]])[1]
+        batch = ops.shape(inputs[0])[0]
+        outputs = ops.zeros((steps, batch, model.outputs[0].shape[-1]))
+
+        def step(t, state, outputs, spikes):
+            state = loop.step_at(t, state)
+            now = self._output(loop, values, state, t + 1)
+            outputs = ops.slice_update(
+                outputs, (t, 0, 0), ops.cast(now, "float32")[None]
+            )
+            fired = ops.cast(_fired(state), "float32")
+            spikes = ops.slice_update(spikes, (t,), fired[None])
+            return t + 1, state, outputs, spikes
+
+        start = (0, loop.initial_state(), outputs, ops.zeros((steps,)))
+        _, _, outputs, spikes = ops.while_loop(
+            lambda t, *_: t < steps, step, start
+        )
+        return outputs, spikes
+
+    def _output(self, loop, values, state, steps):
+        """Return the model's output for the steps so far."""
+        values = {**values, **loop.results(state, steps)}
+        for node in self.model._plan.after:
+            time_first.run_node(node, values, False)
+        return values[id(self.model.outputs[0])]
+
+
+def _fired(state):
+    """Return the number of spikes of the last step, in all layers."""
+    # The newest spike is the lowest bit of each neuron's byte.
+    bits = [
+        ops.sum(ops.cast(ops.bitwise_and(byte, ops.ones_like(byte)), "int32"))
+        for _, counters in state
+        for byte in counters[:1]
+    ]
+    return sum(bits) if bits else ops.zeros((), "int32")

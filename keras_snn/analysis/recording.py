@@ -1,0 +1,181 @@
+"""Spike trains and membrane potentials of a network, as NumPy arrays."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from keras_snn.analysis.batches import batches, functional
+from keras_snn.analysis.graph import TimeAxes
+from keras_snn.analysis.sequences import Sequences
+from keras_snn.layers import LIF
+from keras_snn.layers.encoders import Encoder
+from keras_snn.layers.readouts import Readout
+from keras_snn.neurons import dynamics
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """What `record` saw; axes are always (batch, time, ...features).
+
+    Attributes:
+        spikes: Dict from names of spiking layers, encoders and spike train
+            inputs to their outputs.
+        potentials: Dict from names of spiking layers to `u(t)`: the potential
+            after the input of step t and *before* the reset, so that it is
+            above the threshold exactly where the layer spikes.
+        outputs: Dict from names of readouts to their running result: at step
+            t what the readout would return for the first t steps.
+        thresholds: Dict from names of spiking layers to their thresholds.
+    """
+
+    spikes: dict
+    potentials: dict
+    outputs: dict
+    thresholds: dict
+
+    @property
+    def time_steps(self):
+        """Number of steps T."""
+        trains = [*self.spikes.values(), *self.outputs.values()]
+        return trains[0].shape[1]
+
+    def rates(self):
+        """Return each layer's mean, in spikes a neuron and step."""
+        return {
+            name: float(np.mean(np.abs(x))) for name, x in self.spikes.items()
+        }
+
+
+def record(model, x, layers=None, batch_size=64):
+    """Run a network and keep its spikes and membrane potentials.
+
+        u(t) = v(t-1) + I(t),   v(t) = beta * reset(u(t), s(t))
+
+    `u` is what is kept. All layers come from one pass, so they belong to one
+    draw of a random encoder. Everything is held in memory: record a few
+    samples, and use `keras_snn.analysis.profile` for many.
+
+    Args:
+        model: A functional model with one input.
+        x: NumPy array of inputs, `(batch, ...)`.
+        layers: Names of the spiking layers, encoders, inputs and readouts to
+            keep; None keeps all.
+        batch_size: Samples run at once.
+
+    Returns:
+        A `Recording`.
+
+    Raises:
+        ValueError: If the model has no spiking layer, `layers` names one that
+            it does not have, or `x` is empty or of another shape.
+
+    Example:
+
+    >>> recording = keras_snn.analysis.record(model, x_test[:8])
+    >>> recording.potentials["block1_lif1"].shape   # (8, 25, 28, 28, 20)
+    """
+    model = functional(model, "record")
+    nodes = _nodes_to_record(model, layers)
+    wanted = {}
+    for node in nodes.values():
+        if isinstance(node.operation, (LIF, Readout)):
+            wanted[id(node.input_tensors[0])] = node.input_tensors[0]
+        if not isinstance(node.operation, Readout):
+            wanted[id(node.output_tensors[0])] = node.output_tensors[0]
+    probe = Sequences(model, list(wanted.values()))
+    parts = []
+    for batch, _ in batches(model, _inputs(x), batch_size, "record"):
+        values = dict(zip(wanted, probe.predict_on_batch(batch)))
+        parts.append(_read(nodes, values))
+    joined = [
+        {name: np.concatenate([part[k][name] for part in parts]) for name in d}
+        for k, d in enumerate(parts[0])
+    ]
+    thresholds = {
+        name: node.operation.threshold
+        for name, node in nodes.items()
+        if isinstance(node.operation, LIF)
+    }
+    return Recording(*joined, thresholds)
+
+
+def _inputs(x):
+    if not hasattr(x, "shape"):
+        raise ValueError(
+            "record() expects a NumPy array of inputs, (batch, ...). "
+            f"Received: {type(x).__name__}."
+        )
+    return x
+
+
+def _nodes_to_record(model, names):
+    """Return the nodes to record by layer name, in forward order."""
+    nodes = [
+        node
+        for depth in sorted(model._nodes_by_depth, reverse=True)
+        for node in model._nodes_by_depth[depth]
+    ]
+    time = TimeAxes(nodes)
+    found = {
+        node.operation.name: node
+        for node in nodes
+        if isinstance(node.operation, (LIF, Encoder, Readout))
+        or (node.is_input and time.has_time(node.output_tensors[0]))
+    }
+    if not any(isinstance(n.operation, LIF) for n in found.values()):
+        raise ValueError(
+            "record() expects a model with layers keras_snn.layers.LIF or IF. "
+            f"'{model.name}' has none."
+        )
+    if names is None:
+        return found
+    names = [names] if isinstance(names, str) else list(names)
+    unknown = [name for name in names if name not in found]
+    if unknown or not names:
+        raise ValueError(
+            f"`layers` must name layers among {', '.join(found)}. Received: "
+            f"{', '.join(map(repr, unknown)) or 'none'}."
+        )
+    return {name: node for name, node in found.items() if name in names}
+
+
+def _read(nodes, values):
+    """Return `(spikes, potentials, outputs)` of one batch."""
+    spikes, potentials, outputs = {}, {}, {}
+    for name, node in nodes.items():
+        layer = node.operation
+        if isinstance(layer, Readout):
+            outputs[name] = _running(layer, values[id(node.input_tensors[0])])
+            continue
+        spikes[name] = values[id(node.output_tensors[0])]
+        if isinstance(layer, LIF):
+            currents = values[id(node.input_tensors[0])]
+            potentials[name] = _potentials(layer, currents, spikes[name])
+    return spikes, potentials, outputs
+
+
+def _potentials(layer, currents, spikes):
+    """Return `u(t)` of a layer whose spikes are known."""
+    currents, u = np.asarray(currents, "float32"), []
+    v = np.full_like(currents[:, 0], layer.initial_potential)
+    for t in range(currents.shape[1]):
+        u.append(v + currents[:, t])
+        v = dynamics.reset_and_leak(
+            u[-1],
+            np.asarray(spikes[:, t], "float32"),
+            np.float32(layer.beta),
+            np.float32(layer.threshold),
+            layer.reset,
+        )
+    return np.stack(u, axis=1)
+
+
+def _running(layer, sequence):
+    """Return a readout's result after each step."""
+    state = layer.initial_state(sequence[:, 0].shape)
+    results = []
+    for t in range(sequence.shape[1]):
+        _, state = layer.step(sequence[:, t], state)
+        results.append(keras.ops.convert_to_numpy(layer.result(state, t + 1)))
+    return np.stack(results, axis=1)

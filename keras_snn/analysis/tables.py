@@ -1,0 +1,145 @@
+"""Profiles as tables: on the terminal, and for pandas."""
+
+import dataclasses
+
+import rich.box
+import rich.console
+import rich.table
+
+from keras_snn.analysis import devices, optional
+from keras_snn.analysis.energy import readable
+
+# Fits the longest layer names; rich would cut numbers off in 80 columns.
+_WIDTH = 120
+
+
+def summary(profile, device, print_fn=None):
+    """Print a profile.
+
+    Args:
+        profile: A `Profile`.
+        device: The `Device` whose energy is shown by layer.
+        print_fn: Function to print with, None for the terminal.
+    """
+    console = rich.console.Console(width=_WIDTH, highlight=False)
+    with console.capture() as text:
+        console.print(_layers(profile, device))
+        console.print(_energies(profile))
+        console.print(
+            "MACs and ACs are the effective ones, dense is both at full "
+            f"activity. Footprint {profile.footprint:,} bytes of weights. "
+            "Energies are counts times published energies of single "
+            "operations, not measurements. Beside: the same network as an "
+            "ordinary one, real values in one pass at the same bit width; '-' "
+            "where the device has no MACs."
+        )
+    (print_fn or print)(text.get())
+
+
+def _layers(profile, device):
+    title = (
+        f"{profile.model_name}: mean of {profile.samples} inferences of "
+        f"{profile.time_steps:g} steps"
+    )
+    table = rich.table.Table(title=title, box=rich.box.SIMPLE_HEAD)
+    table.add_column("layer", no_wrap=True)
+    table.add_column("type", no_wrap=True)
+    for column in _numbers(profile, profile.layers[0]):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column(device.name, justify="right", no_wrap=True)
+    for layer in profile.layers:
+        table.add_row(
+            layer.name,
+            layer.kind,
+            *_numbers(profile, layer).values(),
+            readable(profile.energy(device, layer.name).snn),
+        )
+    table.add_section()
+    table.add_row(
+        "all",
+        "",
+        *_numbers(profile, profile).values(),
+        readable(profile.energy(device).snn),
+    )
+    return table
+
+
+def _numbers(profile, row):
+    """Return a row's numbers as text, by column."""
+    sparsity = row.activation_sparsity
+    columns = {
+        "weights": f"{row.parameters:,}",
+        "sparsity": "" if sparsity is None else f"{sparsity:.2%}",
+        "MACs": f"{row.effective_macs:,.0f}",
+        "ACs": f"{row.effective_acs:,.0f}",
+        "dense": f"{row.dense:,.0f}",
+        "bias adds": f"{row.bias_adds:,.0f}",
+        "updates": f"{row.membrane_updates:,.0f}",
+    }
+    if not profile.bias_adds:
+        del columns["bias adds"]
+    return columns
+
+
+def _energies(profile):
+    table = rich.table.Table(
+        title="Energy of one inference", box=rich.box.SIMPLE_HEAD
+    )
+    parts = ("synapses", "biases", "neurons", "memory")
+    table.add_column("device")
+    for column in (*parts, "spiking", "ordinary", "ordinary / spiking"):
+        table.add_column(column, justify="right")
+    for device in devices.DEVICES.values():
+        energy = profile.energy(device)
+        table.add_row(
+            device.name,
+            *(readable(getattr(energy, part)) for part in parts),
+            readable(energy.snn),
+            readable(energy.ann),
+            "-" if energy.ratio is None else f"{energy.ratio:.2g}",
+        )
+    return table
+
+
+def print_devices(print_fn=print):
+    """Print the table of devices: pJ an operation, sources and notes."""
+    console = rich.console.Console(width=_WIDTH, highlight=False)
+    with console.capture() as text:
+        console.print(_device_table())
+        for device in devices.DEVICES.values():
+            console.print(
+                f"{device.name}: {device.source} {device.url}\n"
+                f"    {device.note}",
+                markup=False,
+                soft_wrap=True,
+            )
+    print_fn(text.get())
+
+
+def _device_table():
+    table = rich.table.Table(
+        title="Energy of one operation, pJ", box=rich.box.SIMPLE_HEAD
+    )
+    columns = ("bits", "mac", "ac", "update", "weight_access", "state_access")
+    table.add_column("device")
+    for column in columns:
+        table.add_column(column.replace("_", " "), justify="right")
+    for device in devices.DEVICES.values():
+        values = (getattr(device, column) for column in columns)
+        table.add_row(
+            device.name, *("-" if v is None else f"{v:g}" for v in values)
+        )
+    return table
+
+
+def dataframe(profile):
+    """Return a `pandas.DataFrame` of a profile, one row a layer.
+
+    Columns are the fields of `LayerProfile`; the index is the layer's name.
+
+    Raises:
+        ImportError: If pandas is not installed.
+    """
+    pandas = optional.require("pandas", "analysis")
+    rows = [dataclasses.asdict(layer) for layer in profile.layers]
+    return pandas.DataFrame(rows).set_index("name")
