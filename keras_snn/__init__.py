@@ -7,6 +7,9 @@ import sys
 __version__ = "0.1.0"
 
 _MODULES = (
+    "analysis",
+    "callbacks",
+    "conversion",
     "datasets",
     "encoding",
     "layers",

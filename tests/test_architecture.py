@@ -20,6 +20,7 @@ ORDER = (
     ("models",),
     ("conversion", "training", "callbacks"),
     ("analysis",),
+    ("study",),
     ("export", "event_driven"),
 )
 RANK = {name: i for i, group in enumerate(ORDER) for name in group}

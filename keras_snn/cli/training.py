@@ -1,36 +1,31 @@
-"""The command line: `train`, `evaluate` and `import-data`.
+"""`train`, `evaluate` and `import-data`."""
 
-Keras and its backend are imported inside the commands, so that `--help`
-answers at once.
-"""
-
-import os
 import shlex
 import sys
-import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
-EXIT_ERROR = 2
-EXIT_INTERRUPTED = 130
-
-app = typer.Typer(
-    help="Train and measure spiking neural networks with Keras 3.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_show_locals=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
+from keras_snn.cli.common import (
+    EXIT_INTERRUPTED,
+    DataDir,
+    Dataset,
+    Limit,
+    TimeSteps,
+    Width,
+    app,
+    console,
+    import_quietly,
+    network_option,
+    output_option,
+    plain_errors,
+    print_spike_rates,
+    training_option,
 )
-console = Console()
-error_console = Console(stderr=True)
 
 TRAIN_EPILOG = """
 [bold]Examples[/bold]
@@ -69,70 +64,13 @@ IMPORT_EPILOG = """
   keras-snn import-data mnist ~/downloads/mnist --data-dir data
 """
 
-Dataset = Annotated[
-    str | None,
-    typer.Option(
-        help="digits, mnist, fashion_mnist, svhn, cifar10 or cifar100.",
-        rich_help_panel="Data",
-    ),
-]
-DataDir = Annotated[
-    Path | None,
-    typer.Option(help="Folder of the datasets.", rich_help_panel="Data"),
-]
-Limit = Annotated[
-    int | None,
-    typer.Option(
-        help="Use only the first LIMIT training and test images.",
-        rich_help_panel="Data",
-    ),
-]
-TimeSteps = Annotated[
-    int | None,
-    typer.Option(help="Simulation steps per image.", rich_help_panel="Network"),
-]
-Width = Annotated[
-    float | None,
-    typer.Option(
-        help="Factor on the channels of every layer.",
-        rich_help_panel="Network",
-    ),
-]
-
-
-def _network(help, **options):
-    return typer.Option(help=help, rich_help_panel="Network", **options)
-
-
-def _training(help, *names, **options):
-    return typer.Option(
-        *names, help=help, rich_help_panel="Training", **options
-    )
-
-
-def _output(help, *names, **options):
-    return typer.Option(*names, help=help, rich_help_panel="Output", **options)
-
-
-@app.callback()
-def _options(
-    context: typer.Context,
-    traceback: Annotated[
-        bool,
-        typer.Option(
-            "--traceback", help="Show where in the code an error comes from."
-        ),
-    ] = False,
-):
-    context.obj = traceback
-
 
 @app.command(epilog=TRAIN_EPILOG)
 def train(
     context: typer.Context,
     model: Annotated[
         str | None,
-        _network(
+        network_option(
             "LeNet, VGG5/7/9/11/16 or ResNet7/9/11/19, in any case. "
             "[dim]\\[default: lenet][/dim]"
         ),
@@ -147,19 +85,21 @@ def train(
     ] = None,
     time_steps: TimeSteps = None,
     epochs: Annotated[
-        int | None, _training("Passes over the training set.")
+        int | None, training_option("Passes over the training set.")
     ] = None,
-    batch_size: Annotated[int | None, _training("Images per update.")] = None,
+    batch_size: Annotated[
+        int | None, training_option("Images per update.")
+    ] = None,
     optimizer: Annotated[
-        str | None, _training("sgd (without momentum) or adam.")
+        str | None, training_option("sgd (without momentum) or adam.")
     ] = None,
     learning_rate: Annotated[
         float | None,
-        _training("Step size; the gradient is summed over the batch."),
+        training_option("Step size; the gradient is summed over the batch."),
     ] = None,
     lr_drop: Annotated[
         str | None,
-        _training(
+        training_option(
             "Epochs after which the rate is multiplied by 0.2, as 70,100; "
             "none for no drop.",
             metavar="EPOCHS",
@@ -167,27 +107,29 @@ def train(
     ] = None,
     cosine: Annotated[
         bool,
-        _training("Let the rate fall to zero along a cosine.", "--cosine"),
+        training_option(
+            "Let the rate fall to zero along a cosine.", "--cosine"
+        ),
     ] = False,
     weight_decay: Annotated[
-        float | None, _training("Decoupled weight decay.")
+        float | None, training_option("Decoupled weight decay.")
     ] = None,
     learning_rule: Annotated[
         str | None,
-        _training("collapsed, exact, or a surrogate such as arctan."),
+        training_option("collapsed, exact, or a surrogate such as arctan."),
     ] = None,
     seed: Annotated[
-        int | None, _training("Of the weights, shuffling and spikes.")
+        int | None, training_option("Of the weights, shuffling and spikes.")
     ] = None,
     encoder: Annotated[
-        str | None, _network("poisson, rate, latency or repeat.")
+        str | None, network_option("poisson, rate, latency or repeat.")
     ] = None,
     beta: Annotated[
         float | None,
-        _network("Decay of the membrane potential per step, in (0, 1]."),
+        network_option("Decay of the membrane potential per step, in (0, 1]."),
     ] = None,
     dropout: Annotated[
-        float | None, _network("Dropout rate after each LIF layer.")
+        float | None, network_option("Dropout rate after each LIF layer.")
     ] = None,
     width: Width = None,
     data_dir: DataDir = None,
@@ -211,14 +153,14 @@ def train(
     limit: Limit = None,
     output: Annotated[
         Path | None,
-        _output(
+        output_option(
             "Folder for history.json, best.keras, saved_model/ and backup/. "
             "[dim]\\[default: runs/MODEL-DATASET][/dim]"
         ),
     ] = None,
     resume: Annotated[
         bool,
-        _output(
+        output_option(
             "Continue the run in the output folder; its options need not be "
             "repeated.",
             "--resume",
@@ -226,7 +168,15 @@ def train(
     ] = False,
     overwrite: Annotated[
         bool,
-        _output("Replace the run in the output folder.", "--overwrite"),
+        output_option("Replace the run in the output folder.", "--overwrite"),
+    ] = False,
+    tensorboard: Annotated[
+        bool,
+        output_option(
+            "Write spike rates and metrics to logs/ in the output folder; "
+            "look at them with keras-snn monitor.",
+            "--tensorboard",
+        ),
     ] = False,
 ):
     """Train a spiking network and keep its files in one folder.
@@ -252,9 +202,9 @@ def train(
         "augment": False if no_augment else None,
         "limit": limit,
     }
-    with _plain_errors(context.obj), _resumable(lambda: output):
+    with plain_errors(context.obj), _resumable(lambda: output):
         given["lr_drop"] = _epoch_list(lr_drop)
-        _import_quietly()
+        import_quietly()
         from keras_snn.training import fitting
         from keras_snn.training.recipes import settings_for_run
 
@@ -269,6 +219,7 @@ def train(
             resume=resume,
             overwrite=overwrite,
             command=shlex.join(["keras-snn", *sys.argv[1:]]),
+            callbacks=_monitors(output / "logs") if tensorboard else None,
         )
         _print_result(record["result"], output)
 
@@ -291,7 +242,7 @@ def evaluate(
     limit: Limit = None,
     model: Annotated[
         str | None,
-        _network("Name of the model that a weights file belongs to."),
+        network_option("Name of the model that a weights file belongs to."),
     ] = None,
     width: Width = None,
 ):
@@ -299,8 +250,8 @@ def evaluate(
 
     The dataset is that of the run the file belongs to, unless given.
     """
-    with _plain_errors(context.obj):
-        _import_quietly()
+    with plain_errors(context.obj):
+        import_quietly()
         from keras_snn.training import evaluate as measure
 
         shape = {} if width is None else {"width": width}
@@ -314,7 +265,7 @@ def evaluate(
             limit=limit,
             **shape,
         )
-        _print_spike_rates(result["spike_rates"])
+        print_spike_rates(result["spike_rates"])
         console.print(
             f"{result['images']} test images of {result['dataset']}, "
             f"{result['time_steps']} time steps: "
@@ -339,12 +290,24 @@ def import_data(
     ] = False,
 ):
     """Make a dataset available from files that are on this machine."""
-    with _plain_errors(context.obj):
-        _import_quietly()
+    with plain_errors(context.obj):
+        import_quietly()
         from keras_snn import datasets
 
         datasets.import_data(dataset, source, data_dir, overwrite=overwrite)
         console.print(f"Imported {dataset} from {source}.", highlight=False)
+
+
+def _monitors(folder):
+    """Return a function that makes the callbacks which write to `folder`."""
+    import keras
+
+    from keras_snn.callbacks import SpikeRateMonitor
+
+    return lambda images: [
+        SpikeRateMonitor(images[:64], log_dir=str(folder)),
+        keras.callbacks.TensorBoard(str(folder), write_graph=False),
+    ]
 
 
 def _epoch_list(text):
@@ -359,43 +322,6 @@ def _epoch_list(text):
             "`--lr-drop` expects epochs separated by commas, such as "
             f"70,100,125, or none. Received: {text!r}."
         ) from None
-
-
-def _import_quietly():
-    """Import Keras and its backend without their notes on missing GPUs.
-
-    TensorFlow writes some of them to the file descriptor before it reads its
-    log level. They are shown after all if the import fails, or if the user
-    has set TF_CPP_MIN_LOG_LEVEL.
-    """
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
-        return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    sys.stderr.flush()
-    original = os.dup(2)
-    with tempfile.TemporaryFile() as notes:
-        os.dup2(notes.fileno(), 2)
-        try:
-            import keras  # noqa: F401
-        except BaseException:
-            notes.seek(0)
-            os.write(original, notes.read())
-            raise
-        finally:
-            os.dup2(original, 2)
-            os.close(original)
-
-
-@contextmanager
-def _plain_errors(traceback):
-    try:
-        yield
-    except (ValueError, OSError, ImportError) as error:
-        if traceback:
-            raise
-        message = Text(" ".join(f"Error: {error}".split()), style="bold red")
-        error_console.print(message, soft_wrap=True)
-        raise typer.Exit(EXIT_ERROR) from None
 
 
 @contextmanager
@@ -443,17 +369,8 @@ def _print_settings(settings, output):
     )
 
 
-def _print_spike_rates(rates):
-    table = Table()
-    table.add_column("layer")
-    table.add_column("spikes per neuron and step", justify="right")
-    for name, rate in rates.items():
-        table.add_row(name, f"{rate:.4f}")
-    console.print(table)
-
-
 def _print_result(result, output):
-    _print_spike_rates(result["spike_rates"])
+    print_spike_rates(result["spike_rates"])
     summary = Table.grid(padding=(0, 2))
     summary.add_row(
         "Test accuracy, last epoch",

@@ -54,10 +54,9 @@ def evaluate(
         `loss` (squared error summed over the classes, per image) and
         `spike_rates` (layer name to spikes per neuron and step).
     """
-    settings = _settings_of(Path(path), dataset, model, builder_settings)
-    network = _load(Path(path), settings)
-    if time_steps is not None:
-        network = with_time_steps(network, time_steps)
+    network, settings = open_model(
+        path, dataset, model=model, time_steps=time_steps, **builder_settings
+    )
     _, test = datasets.load(settings.dataset, data_dir=data_dir)
     images, labels = first(test, limit)
     scores = network.predict(images, batch_size=batch_size, verbose=0)
@@ -73,6 +72,20 @@ def evaluate(
         "loss": float(((scores - labels) ** 2).sum(axis=-1).mean()),
         "spike_rates": {name: float(rate) for name, rate in rates.items()},
     }
+
+
+def open_model(
+    path, dataset=None, *, model=None, time_steps=None, **builder_settings
+):
+    """Return a saved model, and the `Settings` of the run it belongs to.
+
+    Arguments are those of `evaluate`.
+    """
+    settings = _settings_of(Path(path), dataset, model, builder_settings)
+    network = _load(Path(path), settings)
+    if time_steps is not None:
+        network = with_time_steps(network, time_steps)
+    return network, settings
 
 
 def time_steps_of(model):

@@ -29,6 +29,7 @@ def train(
     resume=False,
     overwrite=False,
     command=None,
+    callbacks=None,
 ):
     """Train a model and keep its files in one folder.
 
@@ -48,6 +49,8 @@ def train(
             new run.
         overwrite: whether to replace the run in `output`.
         command: the command line to note in `history.json`.
+        callbacks: function from the watched images to further callbacks of
+            `fit`.
 
     Returns:
         The content of `history.json` as a dictionary. Its `"result"` has
@@ -73,8 +76,9 @@ def train(
     compile_model(model, settings)
     records.make_folder(output, overwrite)
     records.write_record(output, record)
+    more = callbacks(data.watched[0]) if callbacks else []
     try:
-        _fit(model, data, settings, output, record)
+        _fit(model, data, settings, output, record, more)
     except KeyboardInterrupt:
         record["status"] = "interrupted"
         records.write_record(output, record)
@@ -104,8 +108,9 @@ def _start(record, settings, command):
     }
 
 
-def _fit(model, data, settings, output, record):
+def _fit(model, data, settings, output, record, more):
     callbacks = [
+        *more,
         keras.callbacks.LearningRateScheduler(
             lambda epoch: learning_rate_at(epoch, settings)
         ),

@@ -1,0 +1,130 @@
+"""What all commands share: the app, its options, errors and tables."""
+
+import os
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    help="Train, convert and measure spiking neural networks with Keras 3.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+console = Console()
+error_console = Console(stderr=True)
+
+Dataset = Annotated[
+    str | None,
+    typer.Option(
+        help="digits, mnist, fashion_mnist, svhn, cifar10 or cifar100.",
+        rich_help_panel="Data",
+    ),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the datasets.", rich_help_panel="Data"),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        help="Use only the first LIMIT training and test images.",
+        rich_help_panel="Data",
+    ),
+]
+TimeSteps = Annotated[
+    int | None,
+    typer.Option(help="Simulation steps per image.", rich_help_panel="Network"),
+]
+Width = Annotated[
+    float | None,
+    typer.Option(
+        help="Factor on the channels of every layer.",
+        rich_help_panel="Network",
+    ),
+]
+
+
+def network_option(help, **options):
+    return typer.Option(help=help, rich_help_panel="Network", **options)
+
+
+def training_option(help, *names, **options):
+    return typer.Option(
+        *names, help=help, rich_help_panel="Training", **options
+    )
+
+
+def output_option(help, *names, **options):
+    return typer.Option(*names, help=help, rich_help_panel="Output", **options)
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    traceback: Annotated[
+        bool,
+        typer.Option(
+            "--traceback", help="Show where in the code an error comes from."
+        ),
+    ] = False,
+):
+    context.obj = traceback
+
+
+def import_quietly():
+    """Import Keras and its backend without their notes on missing GPUs.
+
+    TensorFlow writes some of them to the file descriptor before it reads its
+    log level. They are shown after all if the import fails, or if the user
+    has set TF_CPP_MIN_LOG_LEVEL.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    sys.stderr.flush()
+    original = os.dup(2)
+    with tempfile.TemporaryFile() as notes:
+        os.dup2(notes.fileno(), 2)
+        try:
+            import keras  # noqa: F401
+        except BaseException:
+            notes.seek(0)
+            os.write(original, notes.read())
+            raise
+        finally:
+            os.dup2(original, 2)
+            os.close(original)
+
+
+@contextmanager
+def plain_errors(traceback):
+    try:
+        yield
+    except (ValueError, OSError, ImportError) as error:
+        if traceback:
+            raise
+        message = Text(" ".join(f"Error: {error}".split()), style="bold red")
+        error_console.print(message, soft_wrap=True)
+        raise typer.Exit(EXIT_ERROR) from None
+
+
+def print_spike_rates(rates):
+    table = Table()
+    table.add_column("layer")
+    table.add_column("spikes per neuron and step", justify="right")
+    for name, rate in rates.items():
+        table.add_row(name, f"{rate:.4f}")
+    console.print(table)

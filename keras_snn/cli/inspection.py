@@ -1,0 +1,288 @@
+"""`analyze`, `convert`, `study` and `monitor`."""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from keras_snn.cli.common import (
+    EXIT_ERROR,
+    DataDir,
+    Dataset,
+    Limit,
+    TimeSteps,
+    Width,
+    app,
+    console,
+    error_console,
+    import_quietly,
+    network_option,
+    output_option,
+    plain_errors,
+    training_option,
+)
+
+ANALYZE_EPILOG = """
+[bold]Examples[/bold]
+
+\b
+  keras-snn analyze runs/lenet-mnist/best.keras
+  keras-snn analyze net.keras --dataset mnist --device loihi --output report
+"""
+CONVERT_EPILOG = """
+[bold]Example[/bold]
+
+\b
+  keras-snn convert ann.keras snn.keras --dataset mnist --time-steps 64
+"""
+STUDY_EPILOG = """
+[bold]Examples[/bold]
+
+\b
+  keras-snn study --model lenet --dataset digits
+  keras-snn study --model lenet --dataset mnist --weights lenet_mnist.keras
+"""
+MONITOR_EPILOG = """
+[bold]Example[/bold]
+
+\b
+  keras-snn train --tensorboard
+  keras-snn monitor runs
+"""
+
+Device = Annotated[
+    str,
+    typer.Option(help="Whose energies are printed.", rich_help_panel="Energy"),
+]
+Images = Annotated[
+    int, typer.Option(help="Test images used.", rich_help_panel="Data")
+]
+Method = Annotated[
+    str,
+    network_option("max, percentile, threshold_balancing or qcfs."),
+]
+
+
+@app.command(epilog=ANALYZE_EPILOG)
+def analyze(
+    context: typer.Context,
+    path: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="A .keras file.")
+    ],
+    dataset: Dataset = None,
+    time_steps: TimeSteps = None,
+    device: Device = "45nm-float32",
+    images: Images = 1000,
+    data_dir: DataDir = None,
+    output: Annotated[
+        Path | None,
+        output_option("Folder for profile.json and pictures."),
+    ] = None,
+):
+    """Print spikes, operations and energy of a model, layer by layer."""
+    with plain_errors(context.obj):
+        import_quietly()
+        from keras_snn import analysis, datasets
+        from keras_snn.training import open_model
+
+        model, settings = open_model(path, dataset, time_steps=time_steps)
+        _, (x, y) = datasets.load(settings.dataset, data_dir=data_dir)
+        x, y = x[:images], y[:images]
+        profile = analysis.profile(model, x, verbose=1)
+        profile.summary(device)
+        curve = analysis.latency_curve(model, x, y, verbose=1)
+        best = curve.accuracy.argmax()
+        console.print(
+            f"accuracy [bold]{curve.accuracy[-1]:.2%}[/bold] after "
+            f"{curve.time_steps} time steps, best: "
+            f"{curve.accuracy[best]:.2%} after {best + 1}",
+            highlight=False,
+        )
+        if output is not None:
+            _write_analysis(output, profile, curve, device)
+
+
+def _write_analysis(output, profile, curve, device):
+    output.mkdir(parents=True, exist_ok=True)
+    profile.to_json(output / "profile.json")
+    for name, plot in (
+        ("energy", lambda: profile.plot(device)),
+        ("accuracy", curve.plot),
+    ):
+        plot().figure.savefig(output / f"{name}.png", dpi=120)
+    console.print(f"Written to {escape(str(output))}", highlight=False)
+
+
+@app.command(epilog=CONVERT_EPILOG)
+def convert(
+    context: typer.Context,
+    path: Annotated[Path, typer.Argument(metavar="ANN", help="A .keras file.")],
+    output: Annotated[
+        Path,
+        typer.Argument(metavar="OUTPUT", help="The .keras file to write."),
+    ],
+    dataset: Dataset = None,
+    method: Method = "percentile",
+    time_steps: TimeSteps = 128,
+    reset: Annotated[str, network_option("subtract or zero.")] = "subtract",
+    encoder: Annotated[str, network_option("repeat or poisson.")] = "repeat",
+    max_pooling: Annotated[
+        str, network_option("rate, spike or average.")
+    ] = "rate",
+    images: Images = 1000,
+    data_dir: DataDir = None,
+    overwrite: Annotated[
+        bool, output_option("Replace OUTPUT if it exists.", "--overwrite")
+    ] = False,
+):
+    """Make a spiking network of a trained ordinary one, and compare them.
+
+    Thresholds come from the first 1000 training images of the dataset.
+    """
+    with plain_errors(context.obj):
+        _check_convert(path, output, dataset, overwrite)
+        import_quietly()
+        import keras
+
+        from keras_snn import analysis, conversion, datasets
+
+        (x_train, _), (x, y) = datasets.load(dataset, data_dir=data_dir)
+        ann = keras.models.load_model(path)
+        model = conversion.convert(
+            ann,
+            x_train[:1000],
+            method,
+            time_steps=time_steps,
+            reset=reset,
+            encoder=encoder,
+            max_pooling=max_pooling,
+        )
+        output.parent.mkdir(parents=True, exist_ok=True)
+        model.save(output)
+        conversion.report(ann, model, x[:100]).summary()
+        x, y = x[:images], y[:images]
+        curve = analysis.latency_curve(model, x, y, verbose=1)
+        hits = ann.predict(x, verbose=0).argmax(-1) == y.argmax(-1)
+        console.print(
+            f"{len(x)} test images: ordinary network {hits.mean():.2%}, "
+            f"spiking network [bold]{curve.accuracy[-1]:.2%}[/bold] after "
+            f"{time_steps} time steps; written to {escape(str(output))}",
+            highlight=False,
+        )
+
+
+def _check_convert(path, output, dataset, overwrite):
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"No such file: {path}. Expected a .keras file."
+        )
+    if output.suffix != ".keras":
+        raise ValueError(f"OUTPUT must end in .keras. Received: {output}.")
+    if output.exists() and not overwrite:
+        raise ValueError(
+            f"{output} exists. Choose another file, or pass --overwrite."
+        )
+    if dataset is None:
+        raise ValueError(
+            "Which dataset was the network trained on? Pass --dataset; its "
+            "first training images set the thresholds."
+        )
+
+
+@app.command(epilog=STUDY_EPILOG)
+def study(
+    context: typer.Context,
+    model: Annotated[
+        str, network_option("LeNet, VGG... or ResNet..., in any case.")
+    ] = "lenet",
+    dataset: Dataset = "digits",
+    weights: Annotated[
+        Path | None,
+        network_option(
+            "A trained spiking network, a .keras file, instead of training one."
+        ),
+    ] = None,
+    time_steps: TimeSteps = None,
+    width: Width = None,
+    method: Method = "percentile",
+    epochs: Annotated[
+        int | None, training_option("Epochs of the spiking network.")
+    ] = None,
+    ann_epochs: Annotated[
+        int | None,
+        training_option("Epochs of the ordinary network; as many if left out."),
+    ] = None,
+    limit: Limit = None,
+    most_steps: Annotated[
+        int, network_option("Time steps the converted network is run for.")
+    ] = 256,
+    images: Images = 1000,
+    device: Device = "45nm-int32",
+    data_dir: DataDir = None,
+    output: Annotated[
+        Path | None,
+        output_option(
+            "Folder of the results. "
+            "[dim]\\[default: runs/study-MODEL-DATASET][/dim]"
+        ),
+    ] = None,
+):
+    """Compare a spike-trained network with its converted ordinary twin.
+
+    Accuracy against time steps, spikes by layer, speed-up and energy at equal
+    and at best accuracy: study.md, study.json and pictures. Given again, the
+    command goes on where it stopped.
+    """
+    with plain_errors(context.obj):
+        import_quietly()
+        from keras_snn.study import reporting
+        from keras_snn.study import study as run
+        from keras_snn.training import recipe
+
+        given = {"time_steps": time_steps, "epochs": epochs, "limit": limit}
+        settings = recipe(model, dataset, width=width, **given)
+        if output is None:
+            output = Path("runs") / f"study-{settings.model.lower()}-{dataset}"
+        result = run(
+            settings,
+            output,
+            data_dir=data_dir,
+            weights=weights,
+            most_steps=most_steps,
+            images=images,
+            method=method,
+            device=device,
+            ann_epochs=ann_epochs,
+            command=shlex.join(["keras-snn", *sys.argv[1:]]),
+        )
+        console.print(reporting.table(result))
+        console.print(f"Written to {escape(str(output))}", highlight=False)
+
+
+@app.command(epilog=MONITOR_EPILOG)
+def monitor(
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of one or many runs.")
+    ] = Path("runs"),
+    port: Annotated[int, typer.Option(help="Port of the web page.")] = 6006,
+):
+    """Open TensorBoard on the spike rates and metrics of runs.
+
+    Runs write them with keras-snn train --tensorboard.
+    """
+    if not any(folder.glob("**/events.out.tfevents.*")):
+        error_console.print(
+            f"Error: no TensorBoard files in {folder}. Train with "
+            "keras-snn train --tensorboard.",
+            style="bold red",
+        )
+        raise typer.Exit(EXIT_ERROR)
+    command = ["-m", "tensorboard.main", "--logdir", str(folder)]
+    process = subprocess.run(
+        [sys.executable, *command, "--port", str(port)], check=False
+    )
+    raise typer.Exit(process.returncode)

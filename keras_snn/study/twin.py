@@ -1,0 +1,95 @@
+"""The ordinary network of a spiking network's architecture."""
+
+import itertools
+
+import keras
+
+from keras_snn import layers
+from keras_snn.layers.encoders import Encoder
+from keras_snn.layers.readouts import Readout
+
+
+def ordinary_twin(model, seed=None):
+    """Return the network of the same layers with ReLU instead of spikes.
+
+    LIF neurons become ReLU; encoders, pooling neurons and readouts go;
+    dropout stays, and every synapse is a layer of the same configuration with
+    new weights. The output is class scores (logits).
+
+    Args:
+        model: Functional model of one input and one output, e.g. of
+            `keras_snn.models`.
+        seed: Seed of the new weights; None for random ones.
+
+    Returns:
+        A functional `keras.Model`, not compiled.
+
+    Raises:
+        ValueError: If a layer has no ordinary counterpart.
+
+    Example:
+
+    >>> ann = ordinary_twin(keras_snn.models.LeNet())
+    """
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise ValueError(
+            "ordinary_twin() expects a model of one input and one output. "
+            f"'{model.name}' has {len(model.inputs)} and {len(model.outputs)}."
+        )
+    # A seed of its own for each layer: equal seeds are equal weights.
+    seeds = itertools.repeat(None) if seed is None else itertools.count(seed)
+    if not any(isinstance(layer, Encoder) for layer in model.layers):
+        raise ValueError(
+            "ordinary_twin() expects a model with an encoder, whose input is "
+            f"the ordinary network's too. '{model.name}' has none."
+        )
+    values = {}
+    inputs = keras.Input(model.inputs[0].shape[1:], name="images")
+    values[id(model.inputs[0])] = inputs
+    nodes = [
+        node
+        for depth in sorted(model._nodes_by_depth, reverse=True)
+        for node in model._nodes_by_depth[depth]
+        if not node.is_input
+    ]
+    for node in nodes:
+        args = [values[id(x)] for x in node.input_tensors]
+        after = _counterpart(node.operation, seeds)
+        if after is None:
+            output = args[0]
+        else:
+            output = after(args if len(args) > 1 else args[0])
+        values[id(node.output_tensors[0])] = output
+    outputs = values[id(model.outputs[0])]
+    return keras.Model(inputs, outputs, name=f"{model.name}_ann")
+
+
+def _counterpart(layer, seeds):
+    """Return the ordinary layer for a spiking one; None for the identity."""
+    if isinstance(layer, (Encoder, Readout)):
+        return None
+    if isinstance(layer, layers.IF):
+        # Pooling neurons pass on what they receive.
+        return None
+    if isinstance(layer, layers.LIF):
+        return keras.layers.ReLU(name=layer.name)
+    if isinstance(layer, layers.TimeConstantDropout):
+        return keras.layers.Dropout(layer.rate, name=layer.name)
+    if isinstance(layer, layers.TimeFold):
+        return _fresh(layer.layer, seeds)
+    if isinstance(layer, (keras.layers.Add, keras.layers.Activation)):
+        return type(layer).from_config(layer.get_config())
+    raise ValueError(
+        f"Layer '{layer.name}' ({type(layer).__name__}) has no counterpart in "
+        "an ordinary network."
+    )
+
+
+def _fresh(layer, seeds):
+    """Return a layer of the same configuration with new weights."""
+    config = layer.get_config()
+    if "kernel_initializer" in config:
+        config["kernel_initializer"] = keras.initializers.HeNormal(
+            seed=next(seeds)
+        )
+    return type(layer).from_config(config)

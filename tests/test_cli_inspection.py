@@ -1,0 +1,126 @@
+"""The commands `analyze`, `convert`, `study` and `monitor`."""
+
+import json
+import subprocess
+
+import keras
+import pytest
+
+pytest.importorskip("typer.testing")
+
+import keras_snn as snn  # noqa: E402
+from tests.test_cli import error_of, run  # noqa: E402
+
+COMMANDS = ("analyze", "convert", "study", "monitor")
+
+
+@pytest.fixture(scope="module")
+def spiking(tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "snn.keras"
+    snn.models.LeNet(
+        input_shape=(8, 8, 1), time_steps=4, width=0.2, seed=0
+    ).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def ordinary(tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "ann.keras"
+    keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            keras.layers.Conv2D(4, 3, activation="relu"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(10, activation="softmax"),
+        ]
+    ).save(path)
+    return path
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_examples(command):
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert f"keras-snn {command}" in result.output
+
+
+def test_analyze_prints_and_writes_the_profile(spiking, tmp_path):
+    options = ("--dataset", "digits", "--images", "20", "--output", tmp_path)
+    result = run("analyze", spiking, *options, "--device", "loihi")
+    assert result.exit_code == 0, result.output
+    assert "after 4 time steps" in result.output
+    profile = json.loads((tmp_path / "profile.json").read_text())
+    assert profile["samples"] == 20 and profile["time_steps"] == 4
+    for name in ("energy.png", "accuracy.png"):
+        assert (tmp_path / name).stat().st_size > 5000
+
+
+def test_analyze_names_the_devices(spiking):
+    options = ("--dataset", "digits", "--device", "abacus")
+    assert "loihi" in error_of(run("analyze", spiking, *options))
+
+
+def test_convert_writes_a_spiking_network(ordinary, tmp_path):
+    target = tmp_path / "snn.keras"
+    options = ("--dataset", "digits", "--time-steps", "8", "--images", "20")
+    result = run("convert", ordinary, target, *options)
+    assert result.exit_code == 0, result.output
+    assert "20 test images" in result.output
+    model = keras.models.load_model(target)
+    assert isinstance(model, snn.Model)
+    assert "exists" in error_of(run("convert", ordinary, target, *options))
+
+
+def test_convert_refuses_bad_input(ordinary, tmp_path):
+    target = tmp_path / "snn.keras"
+    assert "--dataset" in error_of(run("convert", ordinary, target))
+    missing = run("convert", tmp_path / "no.keras", target)
+    assert "No such file" in error_of(missing)
+    wrong = run("convert", ordinary, tmp_path / "snn.h5", "--dataset", "digits")
+    assert ".keras" in error_of(wrong)
+    method = ("--dataset", "digits", "--method", "magic")
+    assert "percentile" in error_of(run("convert", ordinary, target, *method))
+    assert not target.exists()
+
+
+@pytest.mark.slow
+def test_study_writes_its_report(tmp_path):
+    result = run(
+        *("study", "--dataset", "digits", "--epochs", 1, "--limit", 128),
+        *("--time-steps", 4, "--width", 0.2, "--most-steps", 8),
+        *("--images", 20, "--output", tmp_path / "study"),
+    )
+    assert result.exit_code == 0, result.output
+    assert "iso-accuracy" in result.output
+    study = json.loads((tmp_path / "study" / "study.json").read_text())
+    assert study["settings"]["time_steps"] == 4
+    assert study["command"].startswith("keras-snn")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Most neurons are silent")
+def test_train_writes_what_monitor_opens(tmp_path, monkeypatch):
+    pytest.importorskip("tensorflow")
+    output = tmp_path / "run"
+    result = run(
+        *("train", "--limit", 64, "--time-steps", 4, "--width", 0.2),
+        *("--epochs", 1, "--tensorboard", "--output", output),
+    )
+    assert result.exit_code == 0, result.output
+    assert list((output / "logs" / "spikes").glob("events.out.tfevents.*"))
+    history = json.loads((output / "history.json").read_text())["history"]
+    assert any(name.endswith("_spike_rate") for name in history)
+    commands = []
+    monkeypatch.setattr(
+        subprocess,
+        "run",
+        lambda command, **_: (
+            commands.append(command) or subprocess.CompletedProcess(command, 0)
+        ),
+    )
+    assert run("monitor", tmp_path).exit_code == 0
+    assert str(tmp_path) in commands[0]
+
+
+def test_monitor_says_how_to_write_logs(tmp_path):
+    assert "--tensorboard" in error_of(run("monitor", tmp_path))
