@@ -43,9 +43,9 @@ print(reporting.markdown(result))
 
 compared = result["comparison"]["iso-accuracy"]
 print(
-    f"At the same accuracy the converted network takes "
-    f"{compared['speed_up']:.1f} times the time steps, "
-    f"{compared['spikes_ratio']:.1f} times the spikes and "
-    f"{compared['energy_ratio']:.1f} times the energy."
+    "Converted over spike-trained, at the same accuracy: time steps "
+    f"{reporting.times(compared['speed_up'])}, "
+    f"spikes {reporting.times(compared['spikes_ratio'])}, "
+    f"energy {reporting.times(compared['energy_ratio'])}"
 )
 print(f"test accuracy: {result['curves']['spike-trained']['accuracy'][-1]:.2%}")

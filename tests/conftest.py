@@ -2,8 +2,21 @@
 
 import os
 
+import pytest
+
 # oneDNN sums a convolution in another order for another batch size, which
 # moves potentials by a rounding error and now and then a spike across the
 # threshold. Tests of equality want one order.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+@pytest.fixture
+def mixed_bfloat16():
+    """Make layers compute in bfloat16, with float32 weights."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    yield
+    keras.config.set_dtype_policy(before)

@@ -194,14 +194,6 @@ def test_layer_takes_part_in_training(name):
     assert moves[0] > 0 and moves[-1] > 0
 
 
-@pytest.fixture
-def mixed_bfloat16():
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    yield
-    keras.config.set_dtype_policy(before)
-
-
 @pytest.mark.parametrize("name", LAYERS)
 def test_layer_under_mixed_precision(name, mixed_bfloat16):
     make, shape = LAYERS[name]

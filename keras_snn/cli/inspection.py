@@ -59,7 +59,7 @@ Device = Annotated[
     typer.Option(help="Whose energies are printed.", rich_help_panel="Energy"),
 ]
 Images = Annotated[
-    int, typer.Option(help="Test images used.", rich_help_panel="Data")
+    int, typer.Option(min=1, help="Test images used.", rich_help_panel="Data")
 ]
 Method = Annotated[
     str,
@@ -87,8 +87,10 @@ def analyze(
     with plain_errors(context.obj):
         import_quietly()
         from keras_snn import analysis, datasets
+        from keras_snn.analysis.devices import get_device
         from keras_snn.training import open_model
 
+        get_device(device)
         model, settings = open_model(path, dataset, time_steps=time_steps)
         _, (x, y) = datasets.load(settings.dataset, data_dir=data_dir)
         x, y = x[:images], y[:images]
@@ -109,11 +111,10 @@ def analyze(
 def _write_analysis(output, profile, curve, device):
     output.mkdir(parents=True, exist_ok=True)
     profile.to_json(output / "profile.json")
-    for name, plot in (
-        ("energy", lambda: profile.plot(device)),
-        ("accuracy", curve.plot),
-    ):
-        plot().figure.savefig(output / f"{name}.png", dpi=120)
+    curve.plot().figure.savefig(output / "accuracy.png", dpi=120)
+    # A device without multiplications runs no analog input.
+    if profile.energy(device).snn is not None:
+        profile.plot(device).figure.savefig(output / "energy.png", dpi=120)
     console.print(f"Written to {escape(str(output))}", highlight=False)
 
 
@@ -208,7 +209,9 @@ def study(
     ] = None,
     time_steps: TimeSteps = None,
     width: Width = None,
-    method: Method = "percentile",
+    method: Annotated[
+        str, network_option("max, percentile or threshold_balancing.")
+    ] = "percentile",
     epochs: Annotated[
         int | None, training_option("Epochs of the spiking network.")
     ] = None,

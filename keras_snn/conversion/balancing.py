@@ -17,7 +17,8 @@ class PeakReadout(Readout):
 
     def call(self, currents):
         self.check_sequence(currents)
-        return ops.relu(ops.max(currents, axis=1))
+        peak = ops.relu(ops.max(ops.cast(currents, "float32"), axis=1))
+        return ops.cast(peak, self.compute_dtype)
 
     def step(self, frame, state, training=False):
         peak = ops.maximum(state[0], ops.cast(frame, "float32"))
@@ -50,7 +51,9 @@ def balanced_thresholds(graph, known, settings, data, batch_size):
         )
         fresh = dataclasses.replace(settings, encoder=encoder)
         inputs, currents = spiking.currents_into(graph, op, thresholds, fresh)
-        model = Model(inputs, PeakReadout()(currents), name="balancing")
+        model = Model(
+            inputs, PeakReadout(dtype="float32")(currents), name="balancing"
+        )
         largest = 0.0
         for _, (peak,) in plain.predict_batches(model, data, batch_size):
             largest = max(largest, float(np.max(peak)))

@@ -18,6 +18,9 @@ def check_data(graph, data):
             f"{', '.join(map(str, expected))}), e.g. x_train[:512]. "
             f"Received: shape {data.shape}."
         )
+    if graph.before() and np.issubdtype(data.dtype, np.integer):
+        # Pixels that the network itself scales.
+        data = data.astype("float32")
     if not np.issubdtype(data.dtype, np.floating):
         raise ValueError(
             "`calibration_data` must be floating point, scaled as in the "

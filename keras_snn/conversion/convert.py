@@ -175,7 +175,13 @@ def _thresholds(graph, method, settings, percentile, data, batch_size):
 
 def _learned(op):
     threshold = float(op.layer.scale)
-    calibration.check_active(op, threshold)
+    if not threshold > 0.0:
+        raise ValueError(
+            f"The QCFS activation '{op.name}' has learned the threshold "
+            f"{threshold}, and is silent. Train with a lower learning rate, "
+            "or start its threshold from data: quantize(ann, levels, "
+            "calibration_data)."
+        )
     return threshold
 
 
@@ -185,6 +191,7 @@ def _encoder(encoder, time_steps):
             check_time_steps(time_steps)
         return None
     if isinstance(encoder, Encoder):
+        _check_mean(encoder)
         return encoder
     known = {"repeat": layers.RepeatEncoder, "poisson": layers.PoissonEncoder}
     if not isinstance(encoder, str) or encoder not in known:
@@ -196,12 +203,32 @@ def _encoder(encoder, time_steps):
     return known[encoder](check_time_steps(time_steps), name="encoder")
 
 
+def _check_mean(encoder):
+    """Refuse an encoder whose mean over time is not its input."""
+    rate = getattr(encoder, "max_rate", 1.0)
+    if not isinstance(encoder, layers.LatencyEncoder) and rate == 1.0:
+        return
+    kind = type(encoder).__name__
+    kind += f"(max_rate={rate})" if rate != 1.0 else ""
+    raise ValueError(
+        "`encoder` must have its input as its mean over time. Received: "
+        f"{kind}. Use RepeatEncoder, or PoissonEncoder or RateEncoder with "
+        "max_rate=1."
+    )
+
+
+# Pixels standardized by published numbers pass 1 by a little.
+MOST = 1.001
+
+
 def _check_range(encoder, graph, data):
     """Refuse data that spikes cannot hold."""
-    is_spikes = encoder is not None and type(encoder) is not (
-        layers.RepeatEncoder
-    )
-    if not is_spikes or graph.before() or abs(data).max() <= 1.0:
+    if encoder is None or type(encoder) is layers.RepeatEncoder:
+        return
+    before = graph.before()
+    if before:
+        data = plain.reference(graph, [before[-1]]).predict(data, verbose=0)
+    if abs(data).max() <= MOST:
         return
     raise ValueError(
         f"{type(encoder).__name__} holds values in [-1, 1] only. "

@@ -199,9 +199,11 @@ def _read_layer(graph, node, sources):
     shape = tuple(node.outputs[0].shape[1:])
     kind, reason = kinds.kind_of(layer)
     weights = _weights(layer) if kind == "linear" else None
-    op = graph.add(
-        kind or "unknown", layer.name, layer, sources, shape, weights
-    )
+    name = layer.name
+    if isinstance(getattr(layer, "activation", None), QCFS) and not weights:
+        # Activation(QCFS()): what counts is what it wraps.
+        layer = layer.activation
+    op = graph.add(kind or "unknown", name, layer, sources, shape, weights)
     if reason:
         graph.refuse(op, reason)
     activation = getattr(layer, "activation", None)

@@ -42,7 +42,8 @@ class QCFS(keras.layers.Layer):
 
     Example:
 
-    >>> keras_snn.conversion.QCFS(levels=4)([0.1, 0.2, 0.9, 3.0])
+    >>> x = np.float32([0.1, 0.2, 0.9, 3.0])
+    >>> keras_snn.conversion.QCFS(levels=4, threshold=1.0)(x)
     # 0, 0.25, 1, 1
 
     References:

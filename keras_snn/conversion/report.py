@@ -131,7 +131,8 @@ def report(ann, model, x, batch_size=64):
         for op in found
     ]
     rates = [
-        layers.SpikeCountReadout()(neuron.output) for neuron in neurons.values()
+        layers.SpikeCountReadout(dtype="float32")(neuron.output)
+        for neuron in neurons.values()
     ]
     probe = Model(model.input, [*rates, model.output], name="probe")
     reference = plain.reference(graph, found) if found else None

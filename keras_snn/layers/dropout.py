@@ -71,11 +71,12 @@ class TimeConstantDropout(TimeLayer):
     def step(self, frame, state, training=False):
         if not training or self.rate == 0.0:
             return frame, state
-        return frame * state[0], state
+        return ops.cast(frame, state[0].dtype) * state[0], state
 
     def window(self, sequence, state, training=False):
         if not training or self.rate == 0.0:
             return sequence, state
+        sequence = ops.cast(sequence, state[0].dtype)
         return sequence * ops.expand_dims(state[0], 1), state
 
     def compute_output_shape(self, sequences_shape):

@@ -60,6 +60,7 @@ class MaxRatePooling2D(TimeLayer):
             padding,
             data_format="channels_last",
             dtype="float32",
+            name=f"{self.name}_pool",
         )
         self.pool_size = self._pool.pool_size
         self.strides = self._pool.strides

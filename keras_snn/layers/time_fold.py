@@ -127,5 +127,6 @@ class TimeFold(TimeLayer):
 
     @classmethod
     def from_config(cls, config):
+        config = dict(config)
         layer = keras.saving.deserialize_keras_object(config.pop("layer"))
         return cls(layer, **config)

@@ -4,7 +4,12 @@ import dataclasses
 
 import keras
 
-from keras_snn.layers import LIF, MembraneReadout, TimeFold
+from keras_snn.layers import (
+    LIF,
+    MembraneReadout,
+    TimeConstantDropout,
+    TimeFold,
+)
 from keras_snn.layers.readouts import Readout
 from keras_snn.layers.time_layer import TimeLayer
 from keras_snn.neurons.surrogates import Surrogate
@@ -54,13 +59,14 @@ class Plan:
         before: Nodes that run once before the loop.
         loop: Nodes that run at every step, in order, readouts among them.
         after: Nodes that run once on the readouts' results.
-        sources: Ids of the tensors that the loop reads slice by slice.
+        sources: Dict from ids to the symbolic tensors that the loop reads
+            slice by slice.
     """
 
     before: list
     loop: list
     after: list
-    sources: list
+    sources: dict
 
     @property
     def neurons(self):
@@ -123,25 +129,32 @@ def _obstacle_to_collapse(layer):
             return None
         kind = type(layer.layer).__name__
         return f"'{layer.name}' ({kind}) is not linear"
-    return _obstacle_of_state(layer)
+    known = (LIF, Readout, TimeConstantDropout)
+    if isinstance(layer, TimeLayer) and not isinstance(layer, known):
+        kind = type(layer).__name__
+        return f"'{layer.name}' ({kind}) is not known to be linear"
+    return None
 
 
 def _obstacle_to_exact(layer):
-    return _obstacle_to_window(layer) or _obstacle_of_state(layer)
-
-
-def _obstacle_of_state(layer):
-    """Return that only neurons and readouts may carry state, or None."""
     if isinstance(layer, (LIF, Readout)):
         return None
-    if not getattr(layer, "keeps_state", False):
-        return None
-    kind = type(layer).__name__
-    return f"'{layer.name}' ({kind}) carries state from step to step"
+    if getattr(layer, "keeps_state", False):
+        kind = type(layer).__name__
+        return f"'{layer.name}' ({kind}) carries state from step to step"
+    return _obstacle_to_window(layer)
+
+
+def _sees_all_steps(layer):
+    """Return whether a layer counts or draws (also one that is frozen)."""
+    return any(
+        inner._non_trainable_variables or inner._seed_generators
+        for inner in layer._flatten_layers()
+    )
 
 
 def _obstacle_to_window(layer):
-    if isinstance(layer, TimeFold) and layer.layer.non_trainable_variables:
+    if isinstance(layer, TimeFold) and _sees_all_steps(layer.layer):
         kind = type(layer.layer).__name__
         return (
             f"'{layer.name}' ({kind}) works on all steps together, or draws "
@@ -179,7 +192,7 @@ def make_plan(model):
     Args:
         model: A functional Keras model.
     """
-    plan = Plan([], [], [], [])
+    plan = Plan([], [], [], {})
     in_loop, sources, results = set(), {}, set()
     nodes = [
         node
@@ -199,9 +212,16 @@ def make_plan(model):
                 )
             if inputs & results:
                 return None, f"'{layer.name}' starts a second sequence"
+            if any(x.activity_regularizer for x in layer._flatten_layers()):
+                return None, (
+                    f"'{layer.name}' has an activity regularizer, which sees "
+                    "whole sequences"
+                )
             if None in node.input_tensors[0].shape[2:]:
                 return None, f"'{layer.name}' has features of unknown size"
-            sources.update(dict.fromkeys(inputs - in_loop))
+            sources.update(
+                (id(x), x) for x in node.input_tensors if id(x) not in in_loop
+            )
             plan.loop.append(node)
             (results if isinstance(layer, Readout) else in_loop).update(outputs)
         elif inputs & results:
@@ -215,5 +235,9 @@ def make_plan(model):
         if id(x) in in_loop:
             name = x._keras_history.operation.name
             return None, f"the model returns the sequence of '{name}'"
-    plan.sources = list(sources)
+    steps = {x.shape[1] for x in sources.values() if len(x.shape) > 1}
+    if len(steps) > 1:
+        found = ", ".join(sorted(map(str, steps)))
+        return None, f"its sequences have different numbers of steps, {found}"
+    plan.sources = sources
     return plan, None

@@ -67,7 +67,7 @@ class Model(keras.Model):
         name: Name of the model.
         remat_steps: Steps laid out at once in backpropagation through time;
             None (default) lays out all of them. Also an attribute, for models
-            that a builder returned: set it before `fit`.
+            that a builder or `keras.models.clone_model` returned.
 
     Raises:
         ValueError: If `remat_steps` is no positive integer.
@@ -84,6 +84,12 @@ class Model(keras.Model):
     """
 
     def __init__(self, *args, remat_steps=None, **kwargs):
+        if len(args) < 2 and not {"inputs", "outputs"} & kwargs.keys():
+            raise ValueError(
+                "keras_snn.Model expects symbolic inputs and outputs, as in "
+                "keras_snn.Model(inputs, outputs). For a subclassed model use "
+                "keras.Model."
+            )
         super().__init__(*args, **kwargs)
         self._plan, self._no_loop = planning.make_plan(self)
         self.remat_steps = remat_steps
@@ -113,7 +119,10 @@ class Model(keras.Model):
 
     @property
     def runs_layer_by_layer(self):
-        """Why `fit` runs layer by layer, or None if it does not."""
+        """Why `fit` runs layer by layer, or None if it does not.
+
+        With a surrogate or the exact rule, data of unknown T does, too.
+        """
         return self._no_loop or self._no_training_loop
 
     def call(self, inputs, training=None, mask=None):
@@ -141,24 +150,29 @@ class Model(keras.Model):
             outputs = windows.run_surrogate(
                 self._plan, self, flat, training, self.remat_steps
             )
-        return keras.tree.pack_sequence_as(self._outputs_struct, outputs)
+        packed = keras.tree.pack_sequence_as(self._outputs_struct, outputs)
+        # A list of one is unpacked, as keras.Model does.
+        is_single = isinstance(packed, (list, tuple)) and len(packed) == 1
+        return packed[0] if is_single else packed
 
     def _time_is_unknown(self, inputs):
-        """Return whether a sequence among the inputs has no fixed T."""
-        sequences = (
-            x
-            for x, y in zip(inputs, self.inputs)
-            if id(y) in self._plan.sources
-        )
-        return any(x.shape[1] is None for x in sequences)
+        """Return whether a sequence has no fixed T."""
+        known = dict(zip(map(id, self.inputs), inputs))
+        sequences = self._plan.sources.items()
+        return any(known.get(key, x).shape[1] is None for key, x in sequences)
 
     def _check_pixels(self, inputs):
         """Refuse integer images, which Keras would cast without scaling."""
-        if not any(isinstance(layer, Encoder) for layer in self.layers):
-            return
-        for x in keras.tree.flatten(inputs):
+        encoded = {
+            id(x)
+            for layer in self.layers
+            if isinstance(layer, Encoder)
+            for node in layer._inbound_nodes
+            for x in node.input_tensors
+        }
+        for x, symbol in zip(keras.tree.flatten(inputs), self.inputs):
             dtype = keras.backend.standardize_dtype(x.dtype)
-            if "int" in dtype:
+            if "int" in dtype and id(symbol) in encoded:
                 raise ValueError(
                     f"'{self.name}' expects floating point images, scaled to "
                     f"[-1, 1]. Received: dtype {dtype}, in which every pixel "

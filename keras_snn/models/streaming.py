@@ -75,7 +75,7 @@ def _build(model, plan):
         if not isinstance(layer, TimeLayer):
             output = layer(*args, **kwargs)
         else:
-            before = _state_inputs(layer, node)
+            before = _state_inputs(layer, node, len(inputs))
             inputs += before
             initial += [getattr(layer, "initial_potential", 0.0)] * len(before)
             output, after = layer.step(args[0], before)
@@ -96,14 +96,16 @@ def _over(steps, x):
     return ops.reshape(steps, (-1,) + (1,) * (len(x.shape) - 1))
 
 
-def _state_inputs(layer, node):
-    """Return symbolic inputs for the state of one layer."""
+def _state_inputs(layer, node, first):
+    """Return symbolic inputs for one call's state, numbered from `first`."""
     frame = node.input_tensors[0].shape[2:]
     # Dropout's mask is no state of a network in use.
     state = layer.initial_state((1, *frame)) if layer.keeps_state else []
     return [
-        keras.Input(x.shape[1:], dtype="float32", name=f"{layer.name}_state")
-        for x in state
+        keras.Input(
+            x.shape[1:], dtype="float32", name=f"{layer.name}_state_{number}"
+        )
+        for number, x in enumerate(state, first)
     ]
 
 

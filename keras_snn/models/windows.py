@@ -47,7 +47,7 @@ def run_exact(plan, model, inputs, training):
         if counters:
             carries[key] = ops.zeros_like(counters[1])
         elif key in results:
-            carries[key] = ops.zeros_like(results[key])
+            carries[key] = ops.zeros_like(results[key], dtype="float32")
 
     def credit_window(window, frames, carries):
         return _credit_window(loop, final, window, frames, carries)

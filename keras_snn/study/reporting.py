@@ -1,8 +1,7 @@
 """The study's tables and pictures."""
 
+from keras_snn.analysis import optional
 from keras_snn.analysis.energy import readable
-
-INSTALL = 'Pictures need matplotlib: pip install "keras-snn[plot]".'
 
 
 def markdown(result):
@@ -14,7 +13,11 @@ def markdown(result):
         _command(result),
         f"{result['images']} test images. The ordinary network reaches "
         f"{result['ann_accuracy']:.2%}; the converted one is made from it by "
-        f"`{result['method']}`.",
+        f"`{result['method']}`. {_choice(result)}",
+        "Iso-accuracy: the first step at which each network reaches "
+        f"{result['points']['iso-accuracy']['converted']['goal']:.2%}, the "
+        "lower of the two best accuracies less 0.2 points. Spikes are those of "
+        "neurons, without the encoder's.",
         _table_of_steps(result),
         _table_of_costs(result),
     ]
@@ -26,6 +29,18 @@ def markdown(result):
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def _choice(result):
+    """Say how the epochs were chosen."""
+    ordinary = "the best epoch on held-out training images"
+    origin = result["origin"]
+    if origin["weights"] is None:
+        return f"Both are {ordinary}."
+    return (
+        f"It is {ordinary}; the spike-trained one is `{origin['weights']}`, as "
+        "it came."
+    )
+
+
 def _command(result):
     return f"`{result['command']}`" if result["command"] else ""
 
@@ -33,7 +48,8 @@ def _command(result):
 def _table_of_steps(result):
     curves = result["curves"]
     most = max(len(c["accuracy"]) for c in curves.values())
-    steps = [t for t in (1, 2, 4, 8, 16, 25, 32, 50, 64, 100, 128, 256, 512)]
+    ends = {len(c["accuracy"]) for c in curves.values()}
+    steps = sorted({*(2**k for k in range(20)), *ends})
     steps = [t for t in steps if t <= most]
     rows = [f"| accuracy after t steps | {' | '.join(map(str, steps))} |"]
     rows.append("|---|" + "---:|" * len(steps))
@@ -63,8 +79,8 @@ def _table_of_costs(result):
             )
         rows.append(
             f"| | converted / spike-trained | | {compared['speed_up']:.2f} x | "
-            f"{_times(compared['spikes_ratio'])} | "
-            f"{_times(compared['energy_ratio'])} |"
+            f"{times(compared['spikes_ratio'])} | "
+            f"{times(compared['energy_ratio'])} |"
         )
         rows.append(
             "| | ordinary network, one pass | "
@@ -94,14 +110,11 @@ def _table_of_layers(result, point):
 
 def spiking_layers(profile):
     """Return the layers of a profile whose neurons spike."""
-    return [
-        layer
-        for layer in profile["layers"]
-        if layer["membrane_updates"] and layer["spikes"] is not None
-    ]
+    return [layer for layer in profile["layers"] if layer["neuron"]]
 
 
-def _times(ratio):
+def times(ratio):
+    """Return a ratio as text, "-" where it is unknown."""
     return "-" if ratio is None else f"{ratio:.2f} x"
 
 
@@ -111,16 +124,13 @@ def pictures(folder, result):
     Raises:
         ImportError: If matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(INSTALL) from error
+    figures = optional.require("matplotlib.figure", "plot")
     for name, draw in (
         ("accuracy", _draw_accuracy),
         ("spikes", _draw_spikes),
         ("energy", _draw_energy),
     ):
-        figure = Figure(figsize=(7, 4.5), layout="constrained")
+        figure = figures.Figure(figsize=(7, 4.5), layout="constrained")
         draw(figure.add_subplot(), result)
         figure.savefig(folder / f"{name}.png", dpi=120)
 

@@ -8,11 +8,20 @@ from keras_snn import layers
 from keras_snn.layers.encoders import Encoder
 from keras_snn.layers.readouts import Readout
 
+POOLINGS = (
+    keras.layers.AveragePooling1D,
+    keras.layers.AveragePooling2D,
+    keras.layers.AveragePooling3D,
+    keras.layers.GlobalAveragePooling1D,
+    keras.layers.GlobalAveragePooling2D,
+    keras.layers.GlobalAveragePooling3D,
+)
+
 
 def ordinary_twin(model, seed=None):
     """Return the network of the same layers with ReLU instead of spikes.
 
-    LIF neurons become ReLU; encoders, pooling neurons and readouts go;
+    Neurons become ReLU; encoders, neurons after a pooling, and readouts go;
     dropout stays, and every synapse is a layer of the same configuration with
     new weights. The output is class scores (logits).
 
@@ -52,9 +61,13 @@ def ordinary_twin(model, seed=None):
         for node in model._nodes_by_depth[depth]
         if not node.is_input
     ]
+    made = {}
     for node in nodes:
         args = [values[id(x)] for x in node.input_tensors]
-        after = _counterpart(node.operation, seeds)
+        key = id(node.operation)
+        if key not in made:
+            made[key] = _counterpart(node, seeds)
+        after = made[key]
         if after is None:
             output = args[0]
         else:
@@ -64,11 +77,12 @@ def ordinary_twin(model, seed=None):
     return keras.Model(inputs, outputs, name=f"{model.name}_ann")
 
 
-def _counterpart(layer, seeds):
+def _counterpart(node, seeds):
     """Return the ordinary layer for a spiking one; None for the identity."""
+    layer = node.operation
     if isinstance(layer, (Encoder, Readout)):
         return None
-    if isinstance(layer, layers.IF):
+    if isinstance(layer, layers.IF) and _follows_pooling(node):
         # Pooling neurons pass on what they receive.
         return None
     if isinstance(layer, layers.LIF):
@@ -83,6 +97,11 @@ def _counterpart(layer, seeds):
         f"Layer '{layer.name}' ({type(layer).__name__}) has no counterpart in "
         "an ordinary network."
     )
+
+
+def _follows_pooling(node):
+    before = node.input_tensors[0]._keras_history.operation
+    return isinstance(getattr(before, "layer", before), POOLINGS)
 
 
 def _fresh(layer, seeds):

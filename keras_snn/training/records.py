@@ -10,6 +10,7 @@ HISTORY = "history.json"
 BEST = "best.keras"
 BACKUP = "backup"
 SAVED_MODEL = "saved_model"
+LOGS = "logs"
 
 
 def new_record(settings, command=None):
@@ -74,7 +75,8 @@ def read_record(directory):
 
 def epochs_done(record):
     """Return the number of epochs whose metrics the record holds."""
-    return min((len(v) for v in record["history"].values()), default=0)
+    # Metrics of callbacks may have begun later than the run.
+    return len(record["history"].get("val_accuracy", []))
 
 
 def add_epoch(record, epoch, logs):
@@ -85,7 +87,9 @@ def add_epoch(record, epoch, logs):
     """
     history = record["history"]
     for name, value in logs.items():
-        history[name] = [*history.get(name, [])[:epoch], float(value)]
+        kept = history.get(name, [])[:epoch]
+        missed = [None] * (epoch - len(kept))
+        history[name] = [*kept, *missed, float(value)]
 
 
 def check_same_settings(record, settings):
@@ -154,5 +158,5 @@ def make_folder(directory, overwrite=False):
         return
     for name in (HISTORY, BEST):
         (directory / name).unlink(missing_ok=True)
-    for name in (BACKUP, SAVED_MODEL):
+    for name in (BACKUP, SAVED_MODEL, LOGS):
         shutil.rmtree(directory / name, ignore_errors=True)

@@ -9,6 +9,7 @@ import pytest
 import keras_snn
 from keras_snn import layers, models
 from keras_snn.losses import SummedSquaredError
+from keras_snn.models import time_first
 from tests.helpers import compiled, relative_error
 
 RULES = ("collapsed", "exact", "arctan")
@@ -144,6 +145,7 @@ def test_a_spike_count_learns_in_windows_too():
                 model.compile(keras.optimizers.SGD(0.05), "mse")
                 if kind is keras_snn.Model:
                     model.remat_steps = 3
+                    assert model.runs_layer_by_layer is None
                 labels = np.ones((4, 5), "float32")
                 moves.append(fit_one_step(model, data()[0], labels)[0])
             for move, same in zip(*moves, strict=True):
@@ -419,3 +421,110 @@ def test_spike_rates_equal_the_means_of_the_layers_spikes():
     for train, rate in zip(trains, rates.values()):
         assert 0 < rate < 1
         assert rate == pytest.approx(np.asarray(train).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "rule, remat_steps", [("collapsed", None), ("exact", None), ("arctan", 4)]
+)
+def test_mixed_bfloat16_learns_as_float32_does(
+    rule, remat_steps, mixed_bfloat16
+):
+    # What passes between layers has eight bits of precision.
+    moves = []
+    for policy in ("mixed_bfloat16", "float32"):
+        keras.config.set_dtype_policy(policy)
+        model = with_weights(keras_snn.Model(*network(rule, dropout=0.2)))
+        model.remat_steps = remat_steps
+        model.compile(keras.optimizers.SGD(0.05), SummedSquaredError())
+        assert model.runs_layer_by_layer is None
+        moves.append(fit_one_step(model, *data())[0])
+    for move, expected in zip(*moves, strict=True):
+        assert move.dtype == "float32"
+        # A rounded potential moves a spike now and then.
+        assert 0 < relative_error(move, expected) < 0.2
+
+
+def test_state_is_float32_under_mixed_bfloat16(mixed_bfloat16):
+    model = keras_snn.Model(*network())
+    x, _ = data()
+    _, statistics, _ = time_first.run(model._plan, model, [x])
+    step = keras_snn.streaming(model)
+    _, *state = step([x[:, 0], *step.initial_state(4)])
+    kept = [*state, *keras.tree.flatten(statistics)]
+    assert len(kept) > 8
+    for tensor in kept:
+        assert keras.backend.standardize_dtype(tensor.dtype) == "float32"
+
+
+def test_a_frozen_layer_does_not_change_the_form():
+    model = keras_snn.Model(*network("exact"))
+    for layer in model.layers:
+        layer.trainable = not isinstance(layer, layers.TimeFold)
+    assert (
+        keras_snn.Model(model.input, model.output).runs_layer_by_layer is None
+    )
+
+
+def test_what_sees_whole_sequences_runs_layer_by_layer():
+    inputs, x = network(top=False)
+    l1 = keras.regularizers.L1(0.1)
+    x = layers.LIF(activity_regularizer=l1)(x)
+    pair = []
+    for kind in (keras_snn.Model, keras.Model):
+        model = with_weights(kind(inputs, layers.SpikeCountReadout()(x)))
+        model.compile(keras.optimizers.SGD(0.05), "mse")
+        pair.append(fit_one_step(model, data()[0], np.ones((4, 5)))[1])
+        if kind is keras_snn.Model:
+            assert "activity regularizer" in model.runs_layer_by_layer
+    assert pair[0] == pytest.approx(pair[1], rel=1e-5)
+    assert pair[0] > 1
+
+
+def test_sequences_of_different_length_run_layer_by_layer():
+    images = keras.Input((6,))
+    parts = [
+        layers.SpikeCountReadout()(layers.RateEncoder(steps)(images))
+        for steps in (5, 9)
+    ]
+    outputs = keras.layers.Concatenate()(parts)
+    model = keras_snn.Model(images, outputs)
+    assert "different numbers of steps, 5, 9" in model.runs_layer_by_layer
+    x = np.random.default_rng(0).random((3, 6)).astype("float32")
+    expected = keras.Model(images, outputs).predict(x, verbose=0)
+    np.testing.assert_allclose(model.predict(x, verbose=0), expected)
+
+
+def test_a_list_of_one_output_is_unpacked_as_in_keras():
+    inputs, x = network()
+    model, plain = (k(inputs, [x]) for k in (keras_snn.Model, keras.Model))
+    spikes, _ = data()
+    outputs, expected = (m.predict(spikes, verbose=0) for m in (model, plain))
+    assert type(outputs) is type(expected)
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_unknown_time_after_a_layer_before_the_loop_trains():
+    inputs = keras.Input((None, 6))
+    x = keras.layers.Rescaling(2.0)(inputs)
+    x = layers.TimeFold(keras.layers.Dense(4))(x)
+    x = layers.LIF(learning_rule="exact")(x)
+    model = keras_snn.Model(inputs, layers.SpikeCountReadout()(x))
+    model.compile("sgd", "mse")
+    spikes = np.ones((4, 5, 6), "float32")
+    assert np.isfinite(fit_one_step(model, spikes, np.ones((4, 4)))[1])
+
+
+def test_integer_pixels_that_the_model_scales_are_taken():
+    images = keras.Input((6,), dtype="uint8")
+    x = keras.layers.Rescaling(1 / 255)(images)
+    x = layers.RateEncoder(5)(x)
+    model = keras_snn.Model(images, layers.SpikeCountReadout()(x))
+    pixels = np.uint8([[0, 51, 102, 153, 204, 255]])
+    np.testing.assert_allclose(
+        model.predict(pixels, verbose=0), pixels / 255, atol=1e-6
+    )
+
+
+def test_model_without_outputs_says_what_is_expected():
+    with pytest.raises(ValueError, match="symbolic inputs and outputs"):
+        keras_snn.Model()

@@ -1,14 +1,17 @@
 """The study on the embedded digits, small and short."""
 
+import dataclasses
 import json
 
 import keras
 import numpy as np
 import pytest
 
-import keras_snn as snn
-from keras_snn.study import ordinary_twin, study
-from keras_snn.training import recipe
+pytest.importorskip("matplotlib")
+
+import keras_snn as snn  # noqa: E402
+from keras_snn.study import ordinary_twin, study  # noqa: E402
+from keras_snn.training import recipe  # noqa: E402
 
 NETWORK = {"input_shape": (8, 8, 1), "width": 0.2, "time_steps": 3}
 
@@ -71,24 +74,29 @@ def test_study_measures_both_networks(finished):
     assert len(curves["spike-trained"]["accuracy"]) == 6
     assert len(curves["converted"]["accuracy"]) == 12
     iso = result["points"]["iso-accuracy"]
-    least = min(max(c["accuracy"]) for c in curves.values())
+    goal = min(max(c["accuracy"]) for c in curves.values()) - 0.002
     for name, entry in iso.items():
         accuracy = curves[name]["accuracy"]
-        assert entry["accuracy"] == least
-        first = next(t for t, a in enumerate(accuracy, 1) if a >= least)
-        assert entry["time_steps"] == first
+        assert entry["goal"] == pytest.approx(goal)
+        step = next(t for t, a in enumerate(accuracy, 1) if a >= entry["goal"])
+        assert entry["time_steps"] == step
+        assert entry["accuracy"] == accuracy[step - 1]
+        best = result["points"]["best accuracy"][name]
+        assert best["accuracy"] == max(accuracy)
     compared = result["comparison"]["iso-accuracy"]
     assert compared["speed_up"] == (
         iso["converted"]["time_steps"] / iso["spike-trained"]["time_steps"]
     )
     for name, profile in result["profiles"]["iso-accuracy"].items():
         assert profile["time_steps"] == iso[name]["time_steps"]
-        spikes = sum(
-            layer["spikes"]
-            for layer in profile["layers"]
-            if layer["membrane_updates"] and layer["spikes"] is not None
-        )
-        assert compared["spikes"][name] == pytest.approx(spikes)
+        lif = [x for x in profile["layers"] if x["kind"] in ("LIF", "IF")]
+        spikes = sum(layer["spikes"] for layer in lif)
+        assert 0 < compared["spikes"][name] == pytest.approx(spikes)
+        energy = profile["energy"][result["device"]]
+        assert compared["energy_pj"][name] == energy["snn_pj"]
+        assert compared["ann_pj"] == energy["ann_pj"] > 0
+    pj = compared["energy_pj"]
+    assert compared["energy_ratio"] == pj["converted"] / pj["spike-trained"]
     assert json.loads((folder / "study.json").read_text()) == result
     text = (folder / "study.md").read_text()
     assert "| iso-accuracy | spike-trained |" in text
@@ -103,13 +111,31 @@ def test_study_given_again_trains_nothing(finished, monkeypatch):
         raise AssertionError("trained again")
 
     monkeypatch.setattr(keras.Model, "fit", never)
-    again = study(settings, folder, **arguments, weights=_best(folder))
+    again = study(settings, folder, **arguments)
     assert again["ann_accuracy"] == result["ann_accuracy"]
-    assert again["weights"] == "best.keras"
 
 
-def _best(folder):
-    return folder / "spike_trained" / "best.keras"
+@pytest.mark.parametrize("change", ["width", "ann_epochs", "weights"])
+def test_study_does_not_mix_networks(finished, change):
+    folder, settings, arguments, _ = finished
+    arguments = dict(arguments)
+    if change == "width":
+        settings = dataclasses.replace(settings, width=0.3)
+    elif change == "ann_epochs":
+        arguments["ann_epochs"] = 1
+    else:
+        arguments["weights"] = folder / "spike_trained" / "best.keras"
+    with pytest.raises(ValueError, match="a study of other networks"):
+        study(settings, folder, **arguments)
+
+
+def test_study_takes_a_trained_network(finished, tmp_path):
+    folder, settings, arguments, _ = finished
+    weights = folder / "spike_trained" / "best.keras"
+    result = study(settings, tmp_path, **arguments, weights=weights)
+    assert result["origin"]["weights"] == "best.keras"
+    assert not (tmp_path / "spike_trained").exists()
+    assert "as it came" in (tmp_path / "study.md").read_text()
 
 
 def test_study_refuses_bad_arguments(tmp_path):
@@ -118,3 +144,6 @@ def test_study_refuses_bad_arguments(tmp_path):
         study(settings, tmp_path, images=0)
     with pytest.raises(ValueError, match="`device` must be one of"):
         study(settings, tmp_path, device="abacus")
+    with pytest.raises(ValueError, match="`method` must be one of"):
+        study(settings, tmp_path, method="qcfs")
+    assert not any(tmp_path.iterdir())
