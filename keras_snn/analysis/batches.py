@@ -137,3 +137,13 @@ def _check_shape(model, x, function):
             f"{tuple(x.shape)}. A single sample needs a batch axis, "
             "x[None]; a list is a list of batches."
         )
+
+
+def check_array(x, function):
+    """Return `x` if it is an array, else raise a `ValueError`."""
+    if not hasattr(x, "shape"):
+        raise ValueError(
+            f"{function}() expects NumPy arrays, the batch axis first. "
+            f"Received: {type(x).__name__}."
+        )
+    return x

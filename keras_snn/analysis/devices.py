@@ -29,7 +29,7 @@ class Device:
         update: The update of one membrane potential in one step: leak,
             threshold test and reset.
         weight_access: Reading one weight.
-        state_access: Reading or writing one potential or activation.
+        state_access: Reading or writing one potential, sum or activation.
         bits: Width of weights and sums, None if the source does not say.
         source: Where the numbers come from.
         url: Where to find that.
@@ -82,8 +82,9 @@ def _cmos(name, multiply, add, bits, note="", **access):
 
 _ARITHMETIC_ONLY = "45 nm, 0.9 V; arithmetic alone, no memory access"
 _MEMORY = (
-    "45 nm, 0.9 V; every operation fetches its operands, nothing is reused, "
-    "an upper bound for spiking and ordinary networks alike; "
+    "45 nm, 0.9 V; every operation reads its weight, its analog input and its "
+    "sum, and writes the sum; nothing is reused, an upper bound for spiking "
+    "and ordinary networks alike; "
 )
 
 DEVICES = {
@@ -120,9 +121,10 @@ DEVICES = {
             source="M. Davies et al., Loihi: a neuromorphic manycore "
             "processor with on-chip learning, IEEE Micro 38(1), 2018, table 2",
             url="https://doi.org/10.1109/MM.2018.112130359",
-            note="14 nm, 0.75 V, from pre-silicon simulation; 81 pJ is an "
-            "active neuron's update, 52 pJ an inactive one's; weights of up "
-            "to 9 bits; spikes between cores come on top",
+            note="14 nm, 0.75 V, from pre-silicon simulation; 81 pJ, an "
+            "active neuron's update, is charged for every neuron and step, "
+            "although an inactive one costs 52 pJ; weights of up to 9 "
+            "bits; spikes between cores come on top",
         ),
         Device(
             "spinnaker",

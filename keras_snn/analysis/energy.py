@@ -11,21 +11,22 @@ class Energy:
         biases   = bias adds * ac
         neurons  = membrane updates * update
         memory   = (MACs + weighted ACs + bias adds) * weight_access
-                   + 2 * (MACs + ACs + bias adds + membrane updates)
+                   + (3 * MACs + 2 * (ACs + bias adds + membrane updates))
                        * state_access
 
-    A potential is read and written back, hence the 2. Pooling and shortcuts
-    read no weight.
+    A sum or potential is read and written back, hence the 2; the analog input
+    of a MAC is read as well, hence the 3. A spike is an event that is sent,
+    not read. Pooling and shortcuts read no weight.
 
     Beside it stands the same network with real-valued activations in one
     pass, at the same bit width: dense operations, every synapse once.
 
         ann = MACs * mac + (adds + biases) * ac
               + (MACs + biases) * weight_access
-              + (MACs + adds + outputs) * state_access
+              + (3 * (MACs + adds) + 2 * biases) * state_access
 
-    Adds are those of pooling and shortcuts. Its activation functions cost
-    nothing here.
+    Adds are those of pooling and shortcuts, here of analog inputs. Its
+    activation functions cost nothing.
 
     Attributes:
         device: The `Device`.
@@ -92,19 +93,19 @@ def energy_of(layers, device):
         biases=biases * device.ac,
         neurons=updates * device.update,
         memory=weights * device.weight_access
-        + 2 * (macs + acs + biases + updates) * device.state_access,
+        + (3 * macs + 2 * (acs + biases + updates)) * device.state_access,
         ann=ann,
     )
 
 
 def _ann(device, total):
     macs, adds = total("ann_macs"), total("ann_adds")
-    biases, outputs = total("ann_biases"), total("ann_outputs")
+    biases = total("ann_biases")
     return (
         macs * device.mac
         + (adds + biases) * device.ac
         + (macs + biases) * device.weight_access
-        + (macs + adds + outputs) * device.state_access
+        + (3 * (macs + adds) + 2 * biases) * device.state_access
     )
 
 

@@ -73,10 +73,15 @@ def _along_axis(layer, axis, size):
     Found by sending an impulse from every position through the layer's
     one-dimensional counterpart, so that padding and strides are Keras' own.
     """
-    options = {"padding": layer.padding, "strides": _at(layer.strides, axis)}
+    options = {
+        "padding": layer.padding,
+        "strides": _at(layer.strides, axis),
+        "data_format": "channels_last",
+        "dtype": "float32",
+    }
     if isinstance(layer, POOLINGS):
         line = keras.layers.AveragePooling1D(
-            _at(layer.pool_size, axis), data_format="channels_last", **options
+            _at(layer.pool_size, axis), **options
         )
     else:
         kind = keras.layers.Conv1D
@@ -91,8 +96,6 @@ def _along_axis(layer, axis, size):
             dilation_rate=_at(layer.dilation_rate, axis),
             kernel_initializer="ones",
             use_bias=False,
-            data_format="channels_last",
-            dtype="float32",
             **options,
         )
     impulses = np.eye(size, dtype="float32")[:, :, None]

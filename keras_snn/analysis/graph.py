@@ -1,9 +1,19 @@
 """Where activations come from in a functional model."""
 
 from keras_snn.analysis import fan_out, layer_kinds
+from keras_snn.layers import LIF, TimeFold
 from keras_snn.layers.encoders import Encoder
 from keras_snn.layers.readouts import Readout
 from keras_snn.layers.time_layer import TimeLayer
+
+
+def nodes_of(model):
+    """Return the nodes of a functional model in forward order."""
+    return [
+        node
+        for depth in sorted(model._nodes_by_depth, reverse=True)
+        for node in model._nodes_by_depth[depth]
+    ]
 
 
 def node_of(x):
@@ -39,9 +49,18 @@ def is_current(x):
     if any(kind in fan_out.SYNAPTIC for kind in kinds):
         return True
     # Normalization and pooling of currents give currents.
-    if all(kind in layer_kinds.WITHOUT_SYNAPSES for kind in kinds):
+    if _is_other_time_layer(node.operation) or all(
+        kind in layer_kinds.WITHOUT_OPERATIONS for kind in kinds
+    ):
         return any(is_current(origin(y)[0]) for y in node.input_tensors)
     return False
+
+
+def _is_other_time_layer(layer):
+    """Return whether `layer` is such as pooling with a memory."""
+    return isinstance(layer, TimeLayer) and not isinstance(
+        layer, (LIF, Readout, TimeFold)
+    )
 
 
 class TimeAxes:

@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_snn.analysis import plots
-from keras_snn.analysis.batches import batches, functional
+from keras_snn.analysis.batches import batches, check_array, functional
 from keras_snn.models import time_first
 from keras_snn.neurons import checks
 
@@ -93,7 +93,9 @@ def latency_curve(model, x, y, batch_size=64, verbose=0):
     """
     model = functional(model, "latency_curve")
     _check_model(model)
-    x, y = _arrays(x), _labels(y, model.outputs[0].shape[-1])
+    for array in (x, y):
+        check_array(array, "latency_curve")
+    y = _labels(np.asarray(y), model.outputs[0].shape[-1])
     if len(x) != len(y):
         raise ValueError(
             "latency_curve() expects one label a sample. Received: "
@@ -125,18 +127,8 @@ def _check_model(model):
         )
 
 
-def _arrays(x):
-    if not hasattr(x, "shape"):
-        raise ValueError(
-            "latency_curve() expects NumPy arrays of inputs and labels. "
-            f"Received: {type(x).__name__}."
-        )
-    return x
-
-
 def _labels(y, classes):
     """Return labels as integers."""
-    y = np.asarray(_arrays(y))
     if y.ndim == 2 and y.shape[1] == classes and classes > 1:
         return np.argmax(y, axis=1)
     if y.ndim == 2 and y.shape[1] == 1:
@@ -166,9 +158,10 @@ class _Running(keras.Model):
         for node in plan.before:
             time_first.run_node(node, values, False)
         loop = time_first.TimeLoop(plan, model, values, False, True, True)
-        steps = ops.shape(values[plan.sources[0]])[1]
         batch = ops.shape(inputs[0])[0]
-        outputs = ops.zeros((steps, batch, model.outputs[0].shape[-1]))
+        outputs = ops.zeros(
+            (loop.time_steps, batch, model.outputs[0].shape[-1])
+        )
 
         def step(t, state, outputs, spikes):
             state = loop.step_at(t, state)
@@ -180,9 +173,10 @@ class _Running(keras.Model):
             spikes = ops.slice_update(spikes, (t,), fired[None])
             return t + 1, state, outputs, spikes
 
-        start = (0, loop.initial_state(), outputs, ops.zeros((steps,)))
+        spikes = ops.zeros((loop.time_steps,))
+        start = (0, loop.initial_state(), outputs, spikes)
         _, _, outputs, spikes = ops.while_loop(
-            lambda t, *_: t < steps, step, start
+            lambda t, *_: t < loop.time_steps, step, start
         )
         return outputs, spikes
 

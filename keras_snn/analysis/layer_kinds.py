@@ -1,5 +1,7 @@
 """What kinds of layers there are, by what they do to activations."""
 
+import math
+
 import keras
 import numpy as np
 
@@ -49,6 +51,7 @@ WITHOUT_SYNAPSES = (
     keras.layers.Rescaling,
     keras.layers.Normalization,
 )
+WITHOUT_OPERATIONS = (*WIRING, *IDENTITIES, *WITHOUT_SYNAPSES)
 MERGES = (keras.layers.Add, keras.layers.Average, keras.layers.Subtract)
 
 
@@ -85,17 +88,10 @@ def places(frame, wiring):
         Integer array of the shape of a frame behind the wiring. Positions of
         the frame are numbered from 1 in flat order; 0 is padding.
     """
-    numbers = np.arange(1, int(np.prod(frame)) + 1).reshape(1, *frame)
-    if wiring:
-        # In two parts: a float32 holds integers up to 2**24 only.
-        low = _through(wiring, numbers % 4096)
-        numbers = low + 4096 * _through(wiring, numbers // 4096)
-    return numbers[0]
-
-
-def _through(wiring, x):
-    x = keras.ops.convert_to_tensor(x.astype("float32"))
+    # Integers, which Keras does not cast to a policy's low precision.
+    numbers = np.arange(1, math.prod(frame) + 1, dtype="int32")
+    x = keras.ops.convert_to_tensor(numbers.reshape(1, *frame))
     for layer in wiring:
         if type(layer) in WIRING:
             x = layer(x)
-    return keras.ops.convert_to_numpy(x).astype("int64")
+    return keras.ops.convert_to_numpy(x)[0]

@@ -6,18 +6,19 @@ import keras
 import numpy as np
 
 from keras_snn.analysis import fan_out, layer_kinds
-from keras_snn.analysis.graph import TimeAxes, is_current, node_of, origin
+from keras_snn.analysis.graph import (
+    TimeAxes,
+    is_current,
+    node_of,
+    nodes_of,
+    origin,
+)
 from keras_snn.layers import LIF, TimeFold
 from keras_snn.layers.encoders import Encoder, RepeatEncoder
 from keras_snn.layers.readouts import Readout
 from keras_snn.layers.time_layer import TimeLayer
 
-KNOWN = (
-    *fan_out.SYNAPTIC,
-    *layer_kinds.WIRING,
-    *layer_kinds.IDENTITIES,
-    *layer_kinds.WITHOUT_SYNAPSES,
-)
+KNOWN = (*fan_out.SYNAPTIC, *layer_kinds.WITHOUT_OPERATIONS)
 
 
 @dataclasses.dataclass
@@ -47,6 +48,7 @@ class Row:
 
     Attributes:
         name, kind: The layer's name and type.
+        neuron: Whether it is a spiking layer.
         output: Symbolic output.
         over_time: Whether it works at every step.
         frame: Shape of one frame of its output.
@@ -58,6 +60,7 @@ class Row:
 
     name: str
     kind: str
+    neuron: bool
     output: object
     over_time: bool
     frame: tuple
@@ -93,11 +96,7 @@ class Network:
 
     def __init__(self, model):
         self.model = model
-        nodes = [
-            node
-            for depth in sorted(model._nodes_by_depth, reverse=True)
-            for node in model._nodes_by_depth[depth]
-        ]
+        nodes = nodes_of(model)
         self.time = TimeAxes(nodes)
         self._problems, seen = [], set()
         rows = []
@@ -128,6 +127,7 @@ class Network:
         return Row(
             name=layer.name,
             kind=type(layer_kinds.stages(layer)[0]).__name__,
+            neuron=isinstance(layer, LIF),
             output=x,
             over_time=self.time.has_time(x),
             frame=self.time.frame(x),
@@ -142,7 +142,7 @@ class Network:
             row.active, row.analog = True, isinstance(layer, RepeatEncoder)
         elif isinstance(layer, (LIF, Readout)):
             row.neurons = _size(self.time.frame(node.input_tensors[0]))
-            row.active = isinstance(layer, LIF)
+            row.active = row.neuron
             row.synapses = self._direct(node)
         elif type(layer) in layer_kinds.MERGES:
             row.synapses = self._direct(node)
@@ -168,7 +168,7 @@ class Network:
             frame = self.time.frame(node.input_tensors[0])
             state = layer.initial_state((1, *frame))
             row.neurons = sum(_size(x.shape) for x in state)
-        row.active = True
+        row.active = not is_current(row.output)
 
     def _fill_frame_layer(self, row, node):
         """Complete the row of a layer that works on each frame alone."""
@@ -185,8 +185,10 @@ class Network:
                 row.bias = _size(row.frame)
         else:
             kinds = {type(stage) for stage in stages}
-            row.active = row.over_time and any(
-                "MaxPooling" in kind.__name__ for kind in kinds
+            row.active = (
+                row.over_time
+                and any("MaxPooling" in kind.__name__ for kind in kinds)
+                and not is_current(row.output)
             )
             before = origin(node.input_tensors[0])[0]
             before = layer_kinds.stages(node_of(before).operation)
@@ -269,9 +271,4 @@ def _size(shape):
 
 
 def _count(weights):
-    return sum(_size(w.shape) for w in weights if not is_seed(w))
-
-
-def is_seed(weight):
-    """Return whether a weight is the state of a random number generator."""
-    return "seed_generator" in weight.path
+    return sum(_size(w.shape) for w in weights)

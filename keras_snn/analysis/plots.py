@@ -186,9 +186,10 @@ def _select(train, neurons):
     rows = np.arange(train.shape[1])
     if neurons is not None:
         rows = np.atleast_1d(np.asarray(neurons, "int64"))
-        if len(rows) and not 0 <= rows.min() <= rows.max() < train.shape[1]:
+        size = train.shape[1]
+        if not len(rows) or rows.min() < 0 or rows.max() >= size:
             raise ValueError(
-                f"`neurons` must lie in 0..{train.shape[1] - 1}, indices into "
+                f"`neurons` must lie in 0..{size - 1}, at least one index into "
                 f"the flattened layer. Received: {neurons}."
             )
     return rows, train[:, rows]

@@ -6,7 +6,7 @@ import math
 
 from keras_snn.analysis import counting, devices, energy, plots, tables
 from keras_snn.analysis.batches import functional
-from keras_snn.analysis.network import Network, is_seed
+from keras_snn.analysis.network import Network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,6 +15,8 @@ class LayerProfile:
 
     Attributes:
         name, kind: The layer's name and type.
+        neuron: Whether it is a spiking layer, `LIF` or `IF`. Inputs, encoders
+            and max pooling pass spikes on, but no neurons fire there.
         output_shape: Shape of one frame of its output.
         parameters: Number of weights, of a shared layer only once.
         spikes: Nonzero values of its output; None where currents come out.
@@ -25,13 +27,15 @@ class LayerProfile:
         weighted_acs: Those of `effective_acs` at synapses with a weight.
         dense: Operations if every input were active at every step.
         bias_adds: Biases added, one an output and step.
-        membrane_updates: Potentials updated, one a neuron and step.
-        ann_macs, ann_adds, ann_biases, ann_outputs: Operations of the layer
-            in one pass with real-valued activations.
+        membrane_updates: Potentials updated, one a neuron and step; counters
+            of `MaxRatePooling2D` and sums of readouts among them.
+        ann_macs, ann_adds, ann_biases: Operations of the layer in one pass
+            with real-valued activations.
     """
 
     name: str
     kind: str
+    neuron: bool
     output_shape: tuple
     parameters: int
     spikes: float | None
@@ -45,7 +49,6 @@ class LayerProfile:
     ann_macs: int
     ann_adds: int
     ann_biases: int
-    ann_outputs: int
 
 
 def _sum_of(field):
@@ -83,11 +86,7 @@ class Profile:
     @property
     def activation_sparsity(self):
         """Fraction of zeros in the output of all neurons over all steps."""
-        layers = [
-            layer
-            for layer in self.layers
-            if layer.membrane_updates and layer.spikes is not None
-        ]
+        layers = [layer for layer in self.layers if layer.neuron]
         sizes = [
             math.prod(layer.output_shape) * self.time_steps for layer in layers
         ]
@@ -100,7 +99,8 @@ class Profile:
 
         Args:
             device: A name in `keras_snn.analysis.DEVICES`, or a `Device`.
-            layer: Name of one layer; None is the whole network.
+            layer: Name of one layer, all uses of it; None is the whole
+                network.
 
         Raises:
             ValueError: If the device or the layer is unknown.
@@ -166,9 +166,12 @@ class Profile:
 def profile(model, data, batch_size=64, verbose=0):
     """Count what one inference of a network costs, layer by layer.
 
-    Counts follow the metrics of NeuroBench. They are exact: from every
-    neuron's measured spikes times the number of synapses that leave it, which
-    is less at borders and depends on strides and pooling.
+    The counts are exact: every neuron's measured spikes times the number of
+    synapses that leave it, which is less at borders and depends on strides
+    and pooling. Their names are NeuroBench's; two of them differ from its
+    program, which leaves out weights that are zero and potentials that do not
+    change. Here a weight of zero is a synapse, and every neuron in every step
+    a membrane update.
 
         effective operations = sum over spikes of the spike's fan-out
         dense operations     = sum over inputs and steps of the fan-out
@@ -189,13 +192,13 @@ def profile(model, data, batch_size=64, verbose=0):
       layer's bias.
     - Max pooling, flattening, padding, cropping and nearest-neighbour
       upsampling have no operations.
-    - A membrane update is one neuron in one step, whether its potential
-      changes or not.
+    - `MaxRatePooling2D` updates one counter an input and step; these count as
+      membrane updates.
     - What is between a readout and the output runs once, on analog values.
 
-    One forward pass, without keeping spike trains; only networks in which
-    values other than spikes reach a layer with weights (max pooling, two
-    layers with weights without neurons between) run layer by layer, with
+    One forward pass, without keeping spike trains; only networks in which more
+    than inputs and spiking layers has to be watched (max pooling of spikes,
+    two layers with weights without neurons between) run layer by layer, with
     memory for all steps of a batch. Dropout is off.
 
     Args:
@@ -250,16 +253,16 @@ def _layer_profile(row, counts, analog):
         else:
             acs += operations
             weighted_acs += operations
-    outputs = math.prod(row.frame)
     spikes = sparsity = None
     if row.active:
         spikes = int(counts.active[id(row.output)].sum()) / counts.samples
-        sparsity = 1.0 - spikes / (outputs * repeats)
+        sparsity = 1.0 - spikes / (math.prod(row.frame) * repeats)
     weighted = sum(s.dense for s in row.synapses if s.weighted)
     dense = sum(s.dense for s in row.synapses)
     return LayerProfile(
         name=row.name,
         kind=row.kind,
+        neuron=row.neuron,
         output_shape=row.frame,
         parameters=row.parameters,
         spikes=spikes,
@@ -273,10 +276,9 @@ def _layer_profile(row, counts, analog):
         ann_macs=weighted,
         ann_adds=dense - weighted,
         ann_biases=row.bias,
-        ann_outputs=outputs if row.synapses else 0,
     )
 
 
 def _footprint(model):
     """Return the bytes of all weights, as they are stored."""
-    return sum(w.numpy().nbytes for w in model.weights if not is_seed(w))
+    return sum(w.numpy().nbytes for w in model.weights)

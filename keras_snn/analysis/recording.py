@@ -1,12 +1,13 @@
 """Spike trains and membrane potentials of a network, as NumPy arrays."""
 
+import collections
 import dataclasses
 
 import keras
 import numpy as np
 
-from keras_snn.analysis.batches import batches, functional
-from keras_snn.analysis.graph import TimeAxes
+from keras_snn.analysis.batches import batches, check_array, functional
+from keras_snn.analysis.graph import TimeAxes, nodes_of
 from keras_snn.analysis.sequences import Sequences
 from keras_snn.layers import LIF
 from keras_snn.layers.encoders import Encoder
@@ -68,7 +69,8 @@ def record(model, x, layers=None, batch_size=64):
 
     Raises:
         ValueError: If the model has no spiking layer, `layers` names one that
-            it does not have, or `x` is empty or of another shape.
+            it does not have or one that is used more than once, or `x` is
+            empty or of another shape.
 
     Example:
 
@@ -76,6 +78,7 @@ def record(model, x, layers=None, batch_size=64):
     >>> recording.potentials["block1_lif1"].shape   # (8, 25, 28, 28, 20)
     """
     model = functional(model, "record")
+    check_array(x, "record")
     nodes = _nodes_to_record(model, layers)
     wanted = {}
     for node in nodes.values():
@@ -85,7 +88,7 @@ def record(model, x, layers=None, batch_size=64):
             wanted[id(node.output_tensors[0])] = node.output_tensors[0]
     probe = Sequences(model, list(wanted.values()))
     parts = []
-    for batch, _ in batches(model, _inputs(x), batch_size, "record"):
+    for batch, _ in batches(model, x, batch_size, "record"):
         values = dict(zip(wanted, probe.predict_on_batch(batch)))
         parts.append(_read(nodes, values))
     joined = [
@@ -100,36 +103,38 @@ def record(model, x, layers=None, batch_size=64):
     return Recording(*joined, thresholds)
 
 
-def _inputs(x):
-    if not hasattr(x, "shape"):
-        raise ValueError(
-            "record() expects a NumPy array of inputs, (batch, ...). "
-            f"Received: {type(x).__name__}."
-        )
-    return x
-
-
 def _nodes_to_record(model, names):
     """Return the nodes to record by layer name, in forward order."""
-    nodes = [
-        node
-        for depth in sorted(model._nodes_by_depth, reverse=True)
-        for node in model._nodes_by_depth[depth]
-    ]
+    nodes = nodes_of(model)
     time = TimeAxes(nodes)
-    found = {
-        node.operation.name: node
+    kept = [
+        node
         for node in nodes
         if isinstance(node.operation, (LIF, Encoder, Readout))
         or (node.is_input and time.has_time(node.output_tensors[0]))
-    }
+    ]
+    found = {node.operation.name: node for node in kept}
     if not any(isinstance(n.operation, LIF) for n in found.values()):
         raise ValueError(
             "record() expects a model with layers keras_snn.layers.LIF or IF. "
             f"'{model.name}' has none."
         )
+    names = _chosen(found, names)
+    uses = collections.Counter(node.operation.name for node in kept)
+    shared = [name for name in names if uses[name] > 1]
+    if shared:
+        raise ValueError(
+            "record() keeps one train a layer. Used more than once in "
+            f"'{model.name}': {', '.join(shared)}. Name the other layers in "
+            "`layers`, or put a layer of its own in each place."
+        )
+    return {name: node for name, node in found.items() if name in names}
+
+
+def _chosen(found, names):
+    """Return the names of the layers to record."""
     if names is None:
-        return found
+        return list(found)
     names = [names] if isinstance(names, str) else list(names)
     unknown = [name for name in names if name not in found]
     if unknown or not names:
@@ -137,7 +142,7 @@ def _nodes_to_record(model, names):
             f"`layers` must name layers among {', '.join(found)}. Received: "
             f"{', '.join(map(repr, unknown)) or 'none'}."
         )
-    return {name: node for name, node in found.items() if name in names}
+    return names
 
 
 def _read(nodes, values):

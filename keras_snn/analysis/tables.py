@@ -7,7 +7,7 @@ import rich.console
 import rich.table
 
 from keras_snn.analysis import devices, optional
-from keras_snn.analysis.energy import readable
+from keras_snn.analysis.energy import energy_of, readable
 
 # Fits the longest layer names; rich would cut numbers off in 80 columns.
 _WIDTH = 120
@@ -52,7 +52,7 @@ def _layers(profile, device):
             layer.name,
             layer.kind,
             *_numbers(profile, layer).values(),
-            readable(profile.energy(device, layer.name).snn),
+            readable(energy_of([layer], device).snn),
         )
     table.add_section()
     table.add_row(

@@ -45,3 +45,29 @@ def neurons(**options):
     inputs = keras.Input((None, 3), name="current")
     x = snn.layers.LIF(name="lif", **options)(inputs)
     return snn.Model(inputs, snn.layers.MembraneReadout(0.8, name="out")(x))
+
+
+def spikes(*shape, rate=0.4, seed=0):
+    rng = np.random.default_rng(seed)
+    return (rng.random(shape) < rate).astype("float32")
+
+
+def randomize(model, seed=0):
+    """Give a model weights with which all of its layers fire."""
+    rng = np.random.default_rng(seed)
+    for w in model.trainable_variables:
+        fan_in = max(np.prod(w.shape[:-1]), 1)
+        w.assign(rng.normal(0.15, 1.2 / np.sqrt(fan_in), w.shape))
+    return model
+
+
+def trains(model, names, x):
+    """Return the outputs of layers, as flat frames."""
+    tensors = [model.get_layer(name).output for name in names]
+    found = keras.Model(model.input, tensors).predict(x, verbose=0)
+    found = found if isinstance(found, list) else [found]
+    return {n: f.reshape(*f.shape[:2], -1) for n, f in zip(names, found)}
+
+
+def by_name(profile):
+    return {layer.name: layer for layer in profile.layers}

@@ -6,36 +6,12 @@ import pytest
 
 import keras_snn as snn
 from keras_snn.analysis.fan_out import fan_out
+from keras_snn.analysis.network import Network
 from tests.analysis import connections as synapses
+from tests.analysis.networks import by_name, randomize, spikes, trains
 
 TimeFold, LIF, IF = snn.layers.TimeFold, snn.layers.LIF, snn.layers.IF
 L = keras.layers
-
-
-def spikes(*shape, rate=0.4, seed=0):
-    rng = np.random.default_rng(seed)
-    return (rng.random(shape) < rate).astype("float32")
-
-
-def randomize(model, seed=0):
-    """Give a model weights with which all of its layers fire."""
-    rng = np.random.default_rng(seed)
-    for w in model.trainable_variables:
-        fan_in = max(np.prod(w.shape[:-1]), 1)
-        w.assign(rng.normal(0.15, 1.2 / np.sqrt(fan_in), w.shape))
-    return model
-
-
-def trains(model, names, x):
-    """Return the outputs of layers, as flat frames."""
-    tensors = [model.get_layer(name).output for name in names]
-    found = keras.Model(model.input, tensors).predict(x, verbose=0)
-    found = found if isinstance(found, list) else [found]
-    return {n: f.reshape(*f.shape[:2], -1) for n, f in zip(names, found)}
-
-
-def by_name(profile):
-    return {layer.name: layer for layer in profile.layers}
 
 
 LAYERS = {
@@ -333,6 +309,114 @@ def test_layers_that_work_layer_by_layer():
     assert found["c"].effective_macs == pytest.approx(count)
     assert found["head"].effective_macs == found["head"].dense == 6
     assert (found["a"].bias_adds, found["bn"].bias_adds) == (4 * 72, 0)
+
+
+def pooled_counts(train, shape):
+    """Return the rises of the leading count of each 2x2 window."""
+    height, width, channels = shape
+    size = (*train.shape[:2], height // 2, 2, width // 2, 2, channels)
+    counts = np.cumsum(train.reshape(*train.shape[:2], *shape), axis=1)
+    counts = counts[:, :, : height // 2 * 2, : width // 2 * 2]
+    leading = counts.reshape(size).max(axis=(3, 5))
+    rises = np.diff(leading, axis=1, prepend=0)
+    return rises.reshape(*train.shape[:2], -1)
+
+
+def test_max_pooling_of_rates_passes_spikes_on():
+    x = inputs = keras.Input((6, 7, 5, 1), name="events")
+    x = TimeFold(L.Conv2D(2, 3, padding="same", use_bias=False, name="a"))(x)
+    x = LIF(threshold=0.3, name="a_lif")(x)
+    x = snn.layers.MaxRatePooling2D(name="pool")(x)
+    y = TimeFold(L.Conv2D(2, 3, padding="same", use_bias=False, name="b"))(x)
+    x = LIF(threshold=0.3, name="b_lif")(L.Add(name="add")([y, x]))
+    x = TimeFold(L.Flatten())(x)
+    x = TimeFold(L.Dense(3, use_bias=False, name="c"))(x)
+    model = randomize(snn.Model(inputs, snn.layers.MembraneReadout()(x)))
+    data = spikes(2, 6, 7, 5, 1)
+    profile = snn.analysis.profile(model, data)
+    found = by_name(profile)
+    train = trains(model, ["a_lif", "b_lif"], data)
+    pooled = pooled_counts(train["a_lif"], (7, 5, 2))
+    expected = {
+        "a": synapses.operations(
+            data.reshape(2, 6, -1), synapses.convolution((7, 5, 1), 2, (3, 3))
+        ),
+        "b": synapses.operations(
+            pooled, synapses.convolution((3, 2, 2), 2, (3, 3))
+        ),
+        "add": pooled.sum() / 2,
+        "c": synapses.operations(train["b_lif"], np.ones((12, 3), "int64")),
+    }
+    counted = {n: f.effective_acs for n, f in found.items() if f.effective_acs}
+    assert counted == pytest.approx(expected)
+    assert profile.effective_macs == 0
+    pool = found["pool"]
+    assert pool.spikes == pytest.approx(pooled.sum() / 2)
+    assert pool.activation_sparsity == pytest.approx(1 - pooled.mean())
+    # One counter an input, which is no neuron.
+    assert pool.membrane_updates == 6 * 70
+    assert [n for n, f in found.items() if f.neuron] == ["a_lif", "b_lif"]
+    values = np.concatenate([x.ravel() for x in train.values()])
+    assert profile.activation_sparsity == pytest.approx(np.mean(values == 0))
+
+
+@pytest.mark.parametrize("kind", ["rate", "step"])
+def test_max_pooling_of_currents_costs_nothing_more(kind):
+    pooling = snn.layers.MaxRatePooling2D(name="pool")
+    if kind == "step":
+        pooling = TimeFold(L.MaxPooling2D(name="pool"))
+    x = inputs = keras.Input((6, 7, 5, 1), name="events")
+    x = TimeFold(L.Conv2D(2, 3, padding="same", name="a"))(x)
+    x = IF(threshold=0.3, name="if")(pooling(x))
+    x = TimeFold(L.Flatten())(x)
+    x = TimeFold(L.Dense(3, use_bias=False, name="b"))(x)
+    model = randomize(snn.Model(inputs, snn.layers.MembraneReadout()(x)))
+    data = spikes(2, 6, 7, 5, 1)
+    profile = snn.analysis.profile(model, data)
+    found = by_name(profile)
+    train = trains(model, ["if"], data)["if"]
+    links = synapses.convolution((7, 5, 1), 2, (3, 3))
+    expected = {
+        "a": synapses.operations(data.reshape(2, 6, -1), links),
+        "b": synapses.operations(train, np.ones((12, 3), "int64")),
+    }
+    counted = {n: f.effective_acs for n, f in found.items() if f.effective_acs}
+    assert counted == pytest.approx(expected)
+    assert profile.dense == 6 * (links.sum() + 36)
+    assert sum(f.ann_adds for f in found.values()) == 0
+    # Only what the step-by-step loop counts anyway is looked at.
+    watched = Network(model).watched.values()
+    names = [x._keras_history.operation.name for x in watched]
+    assert names == ["events", "if"]
+    if kind == "rate":
+        assert found["pool"].spikes is found["pool"].activation_sparsity is None
+        assert found["pool"].membrane_updates == 6 * 70
+
+
+def test_positions_are_exact_in_low_precision(mixed_bfloat16):
+    """bfloat16 holds integers up to 256; these frames have 400 positions."""
+    inputs = keras.Input((2, 20, 20, 1), name="events")
+    x = TimeFold(L.ZeroPadding2D(1))(TimeFold(L.Permute((2, 1, 3)))(inputs))
+    x = LIF()(TimeFold(L.Conv2D(3, 3, 2, name="a"))(x))
+    y = TimeFold(L.Reshape((25, 16, 1)))(TimeFold(L.Flatten())(inputs))
+    y = TimeFold(L.Cropping2D(((1, 0), (0, 3))))(y)
+    y = TimeFold(L.UpSampling2D(2))(y)
+    y = IF()(TimeFold(L.AveragePooling2D(3, name="b"))(y))
+    flat = [TimeFold(L.Flatten())(z) for z in (x, y)]
+    x = TimeFold(L.Dense(3, use_bias=False))(L.Concatenate()(flat))
+    model = snn.Model(inputs, snn.layers.MembraneReadout()(x))
+    data = spikes(2, 2, 20, 20, 1)
+    found = by_name(snn.analysis.profile(model, data))
+    turned = data.transpose(0, 1, 3, 2, 4)
+    turned = np.pad(turned, [(0, 0), (0, 0), (1, 1), (1, 1), (0, 0)])
+    kernel = synapses.convolution((22, 22, 1), 3, (3, 3), 2, "valid")
+    count = synapses.operations(turned.reshape(2, 2, -1), kernel)
+    assert found["a"].effective_acs == count
+    larger = data.reshape(2, 2, 25, 16, 1)[:, :, 1:, :-3]
+    larger = larger.repeat(2, axis=2).repeat(2, axis=3)
+    pooling = synapses.depthwise((48, 26, 1), (3, 3), 3, "valid")
+    count = synapses.operations(larger.reshape(2, 2, -1), pooling)
+    assert found["b"].effective_acs == count
 
 
 def test_a_layer_that_keeps_state_is_passed_through():

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import keras
 import numpy as np
 import pytest
 
@@ -43,8 +44,10 @@ def test_energy_is_counts_times_the_table(analog, device):
     pooling = sum(x.effective_acs for x in analog.layers if "Pooling" in x.kind)
     assert energy.synapses == pytest.approx(3 * macs + 2 * acs)
     assert energy.neurons == pytest.approx(5 * analog.membrane_updates)
+    # A sum is read and written; a MAC reads its input as well.
+    accesses = 3 * macs + 2 * acs + 2 * analog.membrane_updates
     assert energy.memory == pytest.approx(
-        7 * (macs + acs - pooling) + 22 * (macs + acs + analog.membrane_updates)
+        7 * (macs + acs - pooling) + 11 * accesses
     )
     assert energy.snn == pytest.approx(
         energy.synapses + energy.neurons + energy.memory
@@ -59,15 +62,12 @@ def test_energy_of_the_ordinary_network(analog, device):
     second = 10 * 9**2
     macs = first + second + 5 * 20 + 20 * 3
     adds = 2 * 36 + 5 * 4
-    outputs = 72 + 18 + 45 + 5 + 20 + 3
     assert analog.energy("mine").ann == pytest.approx(
-        3 * macs + 2 * adds + 7 * macs + 11 * (macs + adds + outputs)
+        3 * macs + 2 * adds + 7 * macs + 11 * 3 * (macs + adds)
     )
 
 
 def test_biases_are_additions(device):
-    import keras
-
     inputs = keras.Input((4, 3))
     x = snn.layers.TimeFold(keras.layers.Dense(5))(inputs)
     model = snn.Model(inputs, snn.layers.MembraneReadout()(x))
@@ -75,12 +75,39 @@ def test_biases_are_additions(device):
     energy = profile.energy("mine")
     assert (profile.bias_adds, energy.biases) == (20, 40.0)
     assert energy.memory == 20 * (7 + 22) + 20 * 22
+    # In one pass 15 products and 5 biases.
+    assert energy.ann == 15 * (3 + 7 + 33) + 5 * (2 + 7 + 22)
 
 
 def test_layers_add_up(spiking):
     names = [layer.name for layer in spiking.layers]
     parts = [spiking.energy("loihi", name).snn for name in names]
     assert sum(parts) == pytest.approx(spiking.energy("loihi").snn)
+
+
+def test_one_step_without_spikes_costs_both_networks_the_same_memory(device):
+    """Analog values in one step are what the ordinary network computes."""
+    inputs = keras.Input((1, 3))
+    x = snn.layers.TimeFold(keras.layers.Dense(5))(inputs)
+    model = snn.Model(inputs, snn.layers.MembraneReadout()(x))
+    profile = snn.analysis.profile(model, np.full((2, 1, 3), 0.5, "float32"))
+    energy = profile.energy("mine")
+    neurons = 5 * (5 + 22)
+    assert energy.snn - neurons == energy.ann
+
+
+def test_a_layer_that_is_used_twice_shows_the_energy_of_each_use(device):
+    lif = snn.layers.LIF(threshold=0.5, name="lif")
+    inputs = keras.Input((4, 3))
+    x = lif(lif(inputs))
+    model = snn.Model(inputs, snn.layers.SpikeCountReadout()(x))
+    profile = snn.analysis.profile(model, np.ones((2, 4, 3), "float32"))
+    # Each use adds 12 spikes, at 2 and 22 pJ, to 12 neurons, at 5 and 22 pJ.
+    assert profile.energy("mine", "lif").snn == 2 * 12 * (24 + 27)
+    lines = []
+    profile.summary("mine", print_fn=lines.append)
+    rows = [x for x in lines[0].splitlines() if x.split()[:1] == ["lif"]]
+    assert [row.split()[-2:] for row in rows] == 2 * [["612", "pJ"]]
 
 
 def test_published_numbers():

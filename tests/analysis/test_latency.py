@@ -35,6 +35,29 @@ def test_it_ends_in_the_accuracy_of_the_model():
     assert curve.time_steps == 11
 
 
+def test_it_ends_in_the_spikes_of_the_profile():
+    """Both count what neurons fire, not what pooling or inputs pass on."""
+    x = inputs = keras.Input((5, 6, 6, 1))
+    x = snn.layers.TimeFold(keras.layers.Conv2D(2, 3, padding="same"))(x)
+    x = snn.layers.LIF(threshold=0.4, name="lif")(x)
+    x = snn.layers.MaxRatePooling2D(name="pool")(x)
+    x = snn.layers.TimeFold(keras.layers.Flatten())(x)
+    x = snn.layers.TimeFold(keras.layers.Dense(4))(x)
+    x = snn.layers.IF(threshold=0.4, name="if")(x)
+    x = snn.layers.TimeFold(keras.layers.Dense(3))(x)
+    model = snn.Model(inputs, snn.layers.MembraneReadout()(x))
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(0.2, 0.5, w.shape) for w in model.weights])
+    x = (rng.random((12, 5, 6, 6, 1)) < 0.4).astype("float32")
+    curve = snn.analysis.latency_curve(model, x, labels())
+    layers = snn.analysis.profile(model, x).layers
+    assert [layer.name for layer in layers if layer.neuron] == ["lif", "if"]
+    assert all(layer.spikes > 0 for layer in layers if layer.neuron)
+    spikes = sum(layer.spikes for layer in layers if layer.neuron)
+    assert curve.spikes[-1] == pytest.approx(spikes)
+    assert sum(layer.spikes or 0.0 for layer in layers) > spikes
+
+
 def test_layers_after_the_readout_belong_to_the_output():
     core = neurons(threshold=0.5)
     flip = keras.layers.Rescaling(-1.0)
