@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pathlib
+import sys
 
 import keras
 import numpy as np
@@ -17,7 +18,7 @@ from keras_snn.layers.encoders import Encoder
 from keras_snn.study import reporting
 from keras_snn.study.twin import ordinary_twin
 from keras_snn.training import records
-from keras_snn.training.callbacks import BestModel
+from keras_snn.training.callbacks import BestModel, HistoryFile
 from keras_snn.training.data import first, load_run_data
 
 RESULT = "study.json"
@@ -202,10 +203,12 @@ def _spike_trained(settings, output, data_dir, weights, command):
 
 def _twin(spiking, settings, output, data, epochs):
     """Return the trained ordinary network."""
-    path = output / "ann.keras"
-    if path.exists():
-        return keras.models.load_model(path)
-    keras.utils.set_random_seed(settings.seed)
+    folder = output / "ordinary"
+    record = records.read_record(folder) or records.new_record(settings)
+    if record["status"] == "finished":
+        return keras.models.load_model(folder / records.BEST)
+    done = records.epochs_done(record)
+    keras.utils.set_random_seed(settings.seed + done)
     ann = ordinary_twin(spiking, settings.seed)
     steps = epochs * -(-len(data.train[0]) // settings.batch_size)
     rate = keras.optimizers.schedules.CosineDecay(1e-3, steps)
@@ -214,24 +217,26 @@ def _twin(spiking, settings, output, data, epochs):
         keras.losses.CategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    # Like the spiking network's: the best epoch on the held-out images.
-    record, best = {"history": {}}, output / "ann_best.keras"
+    records.make_folder(folder)
     ann.fit(
         *data.train,
         batch_size=settings.batch_size,
         epochs=epochs,
         validation_data=data.watched,
         callbacks=[
-            BestModel(best, record),
-            keras.callbacks.LambdaCallback(
-                on_epoch_end=lambda epoch, logs: records.add_epoch(
-                    record, epoch, logs
-                )
+            BestModel(folder / records.BEST, record),
+            HistoryFile(folder, record),
+            keras.callbacks.BackupAndRestore(
+                str(folder / records.BACKUP),
+                double_checkpoint=True,
+                delete_checkpoint=False,
             ),
         ],
+        verbose=1 if sys.stdout.isatty() else 2,
     )
-    os.replace(best, path)
-    return keras.models.load_model(path)
+    record["status"] = "finished"
+    records.write_record(folder, record)
+    return keras.models.load_model(folder / records.BEST)
 
 
 def _same_encoder(model, time_steps):
