@@ -6,7 +6,16 @@ import sys
 
 import pytest
 
-from benchmarks import bounds, case, compare, gpu, networks, processes, report
+from benchmarks import (
+    bounds,
+    case,
+    compare,
+    gpu,
+    networks,
+    processes,
+    profile_cost,
+    report,
+)
 
 PEERS = ("snntorch", "spikingjelly")
 
@@ -43,6 +52,13 @@ def test_compare_measures_time_memory_and_limits(tmp_path):
     assert more["cases"][2]["status"] == "ok", more["cases"][2]
     if installed("matplotlib"):
         assert (tmp_path / "compare_lenet_float32.png").stat().st_size > 1000
+
+
+def test_profile_cost_measures_both(capsys):
+    options = ["--images", "8", "--time-steps", "4", "--repeats", "1"]
+    result = profile_cost.main(options)
+    assert result["profile_seconds"] > 0 and result["predict_seconds"] > 0
+    assert "8 images" in capsys.readouterr().out
 
 
 @pytest.mark.slow

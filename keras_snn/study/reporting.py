@@ -119,14 +119,14 @@ def times(ratio):
 
 
 def pictures(folder, result):
-    """Draw `accuracy.png`, `spikes.png` and `energy.png`.
+    """Draw `error.png`, `spikes.png` and `energy.png`.
 
     Raises:
         ImportError: If matplotlib is not installed.
     """
     figures = optional.require("matplotlib.figure", "plot")
     for name, draw in (
-        ("accuracy", _draw_accuracy),
+        ("error", _draw_error),
         ("spikes", _draw_spikes),
         ("energy", _draw_energy),
     ):
@@ -135,27 +135,35 @@ def pictures(folder, result):
         figure.savefig(folder / f"{name}.png", dpi=120)
 
 
-def _draw_accuracy(axes, result):
+def _draw_error(axes, result):
+    # On a logarithmic axis no error has no place: half an image instead.
+    least = 50 / result["images"]
+
+    def percent(accuracy):
+        return max(100 * (1 - accuracy), least)
+
     for index, (name, curve) in enumerate(result["curves"].items()):
         steps = range(1, len(curve["accuracy"]) + 1)
-        percent = [100 * a for a in curve["accuracy"]]
-        axes.plot(steps, percent, color=f"C{index}", label=name)
+        errors = [percent(a) for a in curve["accuracy"]]
+        axes.plot(steps, errors, color=f"C{index}", label=name)
         iso = result["points"]["iso-accuracy"][name]
         axes.plot(
             iso["time_steps"],
-            percent[iso["time_steps"] - 1],
+            errors[iso["time_steps"] - 1],
             "o",
             color=f"C{index}",
         )
     axes.axhline(
-        100 * result["ann_accuracy"], ls="--", c="gray", label="ordinary"
+        percent(result["ann_accuracy"]), ls="--", c="gray", label="ordinary"
     )
     axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_formatter(lambda t, _: f"{t:g}")
+    axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set(
         xlabel="time steps",
-        ylabel="accuracy (%)",
-        title="Accuracy against time; dots: iso-accuracy",
+        ylabel="error (%)",
+        title="Error against time; dots: iso-accuracy",
     )
     axes.legend()
     axes.grid(alpha=0.3)

@@ -100,7 +100,7 @@ def test_study_measures_both_networks(finished):
     assert json.loads((folder / "study.json").read_text()) == result
     text = (folder / "study.md").read_text()
     assert "| iso-accuracy | spike-trained |" in text
-    for name in ("accuracy", "spikes", "energy"):
+    for name in ("error", "spikes", "energy"):
         assert (folder / f"{name}.png").stat().st_size > 5000
 
 
