@@ -10,7 +10,7 @@ import keras_snn
 from keras_snn import layers, models
 from keras_snn.losses import SummedSquaredError
 from keras_snn.models import time_first
-from tests.helpers import compiled, relative_error
+from tests.helpers import compiled, cosine, relative_error
 
 RULES = ("collapsed", "exact", "arctan")
 
@@ -440,14 +440,16 @@ def test_mixed_bfloat16_learns_as_float32_does(
         moves.append(fit_one_step(model, *data())[0])
     for move, expected in zip(*moves, strict=True):
         assert move.dtype == "float32"
-        # A rounded potential moves a spike now and then.
-        assert 0 < relative_error(move, expected) < 0.2
+        # Rounding moves a spike now and then.
+        assert cosine(move, expected) > 0.9
+        assert np.any(move != expected)
 
 
 def test_state_is_float32_under_mixed_bfloat16(mixed_bfloat16):
     model = keras_snn.Model(*network())
     x, _ = data()
-    _, statistics, _ = time_first.run(model._plan, model, [x])
+    inputs = [keras.ops.convert_to_tensor(x)]
+    _, statistics, _ = time_first.run(model._plan, model, inputs)
     step = keras_snn.streaming(model)
     _, *state = step([x[:, 0], *step.initial_state(4)])
     kept = [*state, *keras.tree.flatten(statistics)]
