@@ -1,11 +1,10 @@
 """Models and data that the analysis functions take."""
 
-import numbers
-
 import keras
 import numpy as np
 
 from keras_snn.models import Model
+from keras_snn.neurons import checks
 
 
 def functional(model, function):
@@ -55,7 +54,7 @@ def batches(model, data, batch_size, function, verbose=0):
     Raises:
         ValueError: If `data` is empty, or a batch does not fit the model.
     """
-    check_batch_size(batch_size)
+    checks.batch_size(batch_size)
     if verbose not in (0, 1):
         raise ValueError(
             "`verbose` must be 1, a progress bar, or 0, silence. Received: "
@@ -83,16 +82,6 @@ def _samples_in(data):
     if isinstance(data, tuple):
         data = data[0]
     return len(data) if hasattr(data, "shape") else None
-
-
-def check_batch_size(batch_size):
-    """Raise a `ValueError` unless `batch_size` is a positive integer."""
-    is_int = isinstance(batch_size, numbers.Integral)
-    if not is_int or isinstance(batch_size, bool) or batch_size < 1:
-        raise ValueError(
-            "`batch_size` must be a positive integer, the number of samples "
-            f"run at once. Received: batch_size={batch_size!r}."
-        )
 
 
 def _pairs(data, batch_size, function):

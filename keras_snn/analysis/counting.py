@@ -92,9 +92,7 @@ class _TimeFirst(_Probe):
         model, plan = self.model, self.model._plan
         model._check_pixels(x)
         inputs = model._standardize_inputs(x)
-        values = {id(x): y for x, y in zip(model.inputs, inputs)}
-        for node in plan.before:
-            time_first.run_node(node, values, False)
+        values = time_first.values_before_loop(plan, model, inputs, False)
         loop = time_first.TimeLoop(plan, model, values, False, True, True)
         final, time_steps = loop.run()
         sums = loop.statistics_by_name(final)

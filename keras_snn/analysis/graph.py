@@ -7,15 +7,6 @@ from keras_snn.layers.readouts import Readout
 from keras_snn.layers.time_layer import TimeLayer
 
 
-def nodes_of(model):
-    """Return the nodes of a functional model in forward order."""
-    return [
-        node
-        for depth in sorted(model._nodes_by_depth, reverse=True)
-        for node in model._nodes_by_depth[depth]
-    ]
-
-
 def node_of(x):
     """Return the node of a functional model that made the tensor `x`."""
     history = x._keras_history

@@ -154,9 +154,7 @@ class _Running(keras.Model):
         model, plan = self.model, self.model._plan
         model._check_pixels(x)
         inputs = model._standardize_inputs(x)
-        values = {id(x): y for x, y in zip(model.inputs, inputs)}
-        for node in plan.before:
-            time_first.run_node(node, values, False)
+        values = time_first.values_before_loop(plan, model, inputs, False)
         loop = time_first.TimeLoop(plan, model, values, False, True, True)
         batch = ops.shape(inputs[0])[0]
         outputs = ops.zeros(
@@ -165,7 +163,11 @@ class _Running(keras.Model):
 
         def step(t, state, outputs, spikes):
             state = loop.step_at(t, state)
-            now = self._output(loop, values, state, t + 1)
+            # The model's output for the steps so far.
+            results = loop.results(state, t + 1)
+            (now,) = time_first.outputs_after_loop(
+                plan, model, values, results, False
+            )
             outputs = ops.slice_update(
                 outputs, (t, 0, 0), ops.cast(now, "float32")[None]
             )
@@ -179,13 +181,6 @@ class _Running(keras.Model):
             lambda t, *_: t < loop.time_steps, step, start
         )
         return outputs, spikes
-
-    def _output(self, loop, values, state, steps):
-        """Return the model's output for the steps so far."""
-        values = {**values, **loop.results(state, steps)}
-        for node in self.model._plan.after:
-            time_first.run_node(node, values, False)
-        return values[id(self.model.outputs[0])]
 
 
 def _fired(state):

@@ -10,13 +10,13 @@ from keras_snn.analysis.graph import (
     TimeAxes,
     is_current,
     node_of,
-    nodes_of,
     origin,
 )
 from keras_snn.layers import LIF, TimeFold
 from keras_snn.layers.encoders import Encoder, RepeatEncoder
 from keras_snn.layers.readouts import Readout
 from keras_snn.layers.time_layer import TimeLayer
+from keras_snn.models.plan import nodes_of
 
 KNOWN = (*fan_out.SYNAPTIC, *layer_kinds.WITHOUT_OPERATIONS)
 

@@ -7,11 +7,12 @@ import keras
 import numpy as np
 
 from keras_snn.analysis.batches import batches, check_array, functional
-from keras_snn.analysis.graph import TimeAxes, nodes_of
+from keras_snn.analysis.graph import TimeAxes
 from keras_snn.analysis.sequences import Sequences
 from keras_snn.layers import LIF
 from keras_snn.layers.encoders import Encoder
 from keras_snn.layers.readouts import Readout
+from keras_snn.models.plan import nodes_of
 from keras_snn.neurons import dynamics
 
 

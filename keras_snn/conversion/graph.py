@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_snn.conversion import kinds
 from keras_snn.conversion.qcfs import QCFS
+from keras_snn.models.plan import nodes_of
 
 # Names that the spiking network's own layers have.
 RESERVED = {"input", "encoder", "readout", "readout_scale"}
@@ -178,13 +179,12 @@ def _functional(ann):
 def _read_nodes(graph, model, inputs):
     """Append a model's operations; return those of its outputs."""
     found = {id(x): op for x, op in zip(model.inputs, inputs)}
-    for depth in sorted(model._nodes_by_depth, reverse=True):
-        for node in model._nodes_by_depth[depth]:
-            if node.is_input:
-                continue
-            sources = [found[id(x)] for x in node.input_tensors]
-            ops = _read_layer(graph, node, sources)
-            found.update(zip(map(id, node.outputs), ops))
+    for node in nodes_of(model):
+        if node.is_input:
+            continue
+        sources = [found[id(x)] for x in node.input_tensors]
+        ops = _read_layer(graph, node, sources)
+        found.update(zip(map(id, node.outputs), ops))
     return [found[id(x)] for x in model.outputs]
 
 

@@ -1,11 +1,10 @@
 """The ordinary Keras network of a graph."""
 
-import numbers
-
 import keras
 import numpy as np
 
 from keras_snn.conversion.graph import fresh_layer
+from keras_snn.neurons import checks
 
 
 def build(graph, replace=None):
@@ -36,12 +35,7 @@ def reference(graph, ops):
 
 def predict_batches(model, x, batch_size):
     """Yield `(batch, outputs)`, outputs a list of NumPy arrays."""
-    is_int = isinstance(batch_size, numbers.Integral)
-    if not is_int or isinstance(batch_size, bool) or batch_size < 1:
-        raise ValueError(
-            "`batch_size` must be a positive integer, the number of samples "
-            f"run at once. Received: batch_size={batch_size!r}."
-        )
+    checks.batch_size(batch_size)
     for start in range(0, len(x), batch_size):
         batch = x[start : start + batch_size]
         outputs = model.predict_on_batch(batch)

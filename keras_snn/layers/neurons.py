@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_snn.layers.time_layer import TimeLayer
-from keras_snn.neurons import checks, dynamics, learning_rules
+from keras_snn.neurons import checks, dynamics, learning_rules, time_loop
 from keras_snn.neurons import sequences as neuron_sequences
 
 
@@ -139,6 +139,7 @@ class LIF(TimeLayer):
             self.beta,
             self.threshold,
             self.reset,
+            unroll=time_loop.unrolls_windows(),
         )
         return ops.cast(spikes, self.compute_dtype), [v]
 

@@ -186,6 +186,15 @@ def _runs_on_frames(layer, node):
     return isinstance(layer, (TimeLayer, *MERGES))
 
 
+def nodes_of(model):
+    """Return the nodes of a functional model in forward order."""
+    return [
+        node
+        for depth in sorted(model._nodes_by_depth, reverse=True)
+        for node in model._nodes_by_depth[depth]
+    ]
+
+
 def make_plan(model):
     """Return `(plan, None)`, or `(None, reason)` if no loop fits.
 
@@ -194,13 +203,9 @@ def make_plan(model):
     """
     plan = Plan([], [], [], {})
     in_loop, sources, results = set(), {}, set()
-    nodes = [
-        node
-        for depth in sorted(model._nodes_by_depth, reverse=True)
-        for node in model._nodes_by_depth[depth]
-        if not node.is_input
-    ]
-    for node in nodes:
+    for node in nodes_of(model):
+        if node.is_input:
+            continue
         layer = node.operation
         inputs = {id(x) for x in node.input_tensors}
         outputs = {id(x) for x in node.output_tensors}

@@ -65,6 +65,17 @@ def potential(value):
     return value
 
 
+def batch_size(value):
+    """Return `value` if it is a positive integer."""
+    is_int = isinstance(value, numbers.Integral)
+    if not is_int or isinstance(value, bool) or value < 1:
+        raise ValueError(
+            "`batch_size` must be a positive integer, the number of samples "
+            f"run at once. Received: batch_size={value!r}."
+        )
+    return value
+
+
 def reset_mode(reset):
     """Return `reset` if it is one of `RESETS`."""
     if not isinstance(reset, str) or reset not in RESETS:

@@ -42,9 +42,11 @@ def lif(
     """
     neuron = {"beta": beta, "threshold": threshold, "reset": reset}
     if isinstance(learning_rule, Surrogate):
-        return _with_surrogate(
-            currents, learning_rule, neuron, unroll, initial_potential
+        start = ops.full_like(currents[:, 0], initial_potential)
+        spikes, _ = surrogate_window(
+            currents, start, learning_rule, **neuron, unroll=unroll
         )
+        return spikes
 
     @ops.custom_gradient
     def spikes_of(currents):
@@ -77,36 +79,20 @@ def lif(
     return spikes_of(currents)
 
 
-def _with_surrogate(currents, surrogate, neuron, unroll, initial_potential):
-    @ops.custom_gradient
-    def spikes_of(currents):
-        def step(v, current):
-            u = v + current
-            v = reset_and_leak(u, fire(u, neuron["threshold"]), **neuron)
-            return v, u
-
-        start = ops.full_like(currents[:, 0], initial_potential)
-        potentials = time_loop.scan(step, start, (currents,), unroll=unroll)
-
-        def grad(*args, upstream=None):
-            if upstream is None:
-                (upstream,) = args
-            return learning_rules.surrogate_backward(
-                potentials, upstream, surrogate, unroll=unroll, **neuron
-            )
-
-        return fire(potentials, neuron["threshold"]), grad
-
-    return spikes_of(currents)
-
-
 def surrogate_window(
-    currents, v, surrogate, beta=0.99, threshold=1.0, reset="zero"
+    currents,
+    v,
+    surrogate,
+    beta=0.99,
+    threshold=1.0,
+    reset="zero",
+    unroll=False,
 ):
     """Return the spikes of some steps, and the potential after them.
 
-    What `lif` computes with a surrogate, but from any potential and with the
-    derivatives to it and from it, so that T steps may be cut into windows.
+    What `lif` computes with a surrogate, and besides the derivatives to the
+    potential before and from the one after, so that T steps may be cut into
+    windows.
 
     Args:
         currents: float32 tensor `I`, axes (batch, time, ...).
@@ -115,12 +101,12 @@ def surrogate_window(
         beta: Decay per step.
         threshold: Firing threshold.
         reset: `"zero"` or `"subtract"`.
+        unroll: Whether to lay out the time steps one by one.
 
     Returns:
         Tuple `(spikes, v)`.
     """
     neuron = {"beta": beta, "threshold": threshold, "reset": reset}
-    unroll = time_loop.unrolls_windows()
 
     @ops.custom_gradient
     def run(currents, v):

@@ -7,6 +7,7 @@ import keras
 from keras_snn import layers
 from keras_snn.layers.encoders import Encoder
 from keras_snn.layers.readouts import Readout
+from keras_snn.models.plan import nodes_of
 
 POOLINGS = (
     keras.layers.AveragePooling1D,
@@ -55,14 +56,10 @@ def ordinary_twin(model, seed=None):
     values = {}
     inputs = keras.Input(model.inputs[0].shape[1:], name="images")
     values[id(model.inputs[0])] = inputs
-    nodes = [
-        node
-        for depth in sorted(model._nodes_by_depth, reverse=True)
-        for node in model._nodes_by_depth[depth]
-        if not node.is_input
-    ]
     made = {}
-    for node in nodes:
+    for node in nodes_of(model):
+        if node.is_input:
+            continue
         args = [values[id(x)] for x in node.input_tensors]
         key = id(node.operation)
         if key not in made:
