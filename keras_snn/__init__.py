@@ -12,10 +12,12 @@ _MODULES = (
     "conversion",
     "datasets",
     "encoding",
+    "export",
     "layers",
     "losses",
     "models",
     "neurons",
+    "regularizers",
     "surrogates",
 )
 _FROM_MODELS = ("Model", "streaming")

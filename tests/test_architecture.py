@@ -27,7 +27,13 @@ RANK = {name: i for i, group in enumerate(ORDER) for name in group}
 
 # Side modules: what each may import. The parts up to the models do without
 # them; what is right of the models may use them.
-SIDE = {"datasets": set(), "losses": set(), "surrogates": {"neurons"}}
+SIDE = {
+    "datasets": {"optional"},
+    "losses": set(),
+    "optional": set(),
+    "regularizers": set(),
+    "surrogates": {"neurons"},
+}
 ANYTHING = {"__init__", "__main__", "cli"}
 
 

@@ -5,7 +5,7 @@ Each function draws into `ax`, or a new figure, and returns the `Axes`.
 
 import numpy as np
 
-from keras_snn.analysis import optional
+from keras_snn import optional
 from keras_snn.analysis.energy import readable, unit_for
 
 

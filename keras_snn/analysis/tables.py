@@ -6,7 +6,8 @@ import rich.box
 import rich.console
 import rich.table
 
-from keras_snn.analysis import devices, optional
+from keras_snn import optional
+from keras_snn.analysis import devices
 from keras_snn.analysis.energy import energy_of, readable
 
 # Fits the longest layer names; rich would cut numbers off in 80 columns.

@@ -3,7 +3,6 @@
 They are written with TensorBoard's own package, which needs no TensorFlow.
 """
 
-import importlib
 import inspect
 import io
 import os
@@ -12,29 +11,19 @@ import time
 import keras
 import numpy as np
 
+from keras_snn import optional
+
 MOST_NEURONS = 100
-
-
-def require(module, extra):
-    """Import `module`, or say which extra of this package brings it."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(
-            f"SpikeRateMonitor needs the module `{module}` for this, which "
-            f"could not be imported ({error}). Install it with "
-            f'`pip install "keras-snn[{extra}]"`.'
-        ) from error
 
 
 def require_tensorboard():
     """Raise an `ImportError` with advice where TensorBoard is missing."""
-    require("tensorboard", "tensorboard")
+    optional.require("tensorboard", "tensorboard")
 
 
 def require_matplotlib():
     """Raise an `ImportError` with advice where matplotlib is missing."""
-    require("matplotlib", "plot")
+    optional.require("matplotlib", "plot")
 
 
 def log_dir_beside(callback):

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from keras_snn import optional
 from keras_snn.datasets.catalogue import info as info_of
 from keras_snn.datasets.digits import digits_arrays
-from keras_snn.datasets.optional import require
 from keras_snn.datasets.prepared import prepared_builder
 from keras_snn.datasets.scaling import one_hot, scale
 
@@ -79,7 +79,7 @@ def raw_arrays(info, split, data_dir=None, download=True):
         pixels, labels = digits_arrays()[split]
     else:
         builder = prepared_builder(info, data_dir, download)
-        tfds = require("tensorflow_datasets")
+        tfds = optional.require("tensorflow_datasets", "datasets")
         # One batch of everything: decoded in parallel by tf.data.
         pixels, labels = tfds.as_numpy(
             builder.as_dataset(split=split, batch_size=-1, as_supervised=True)

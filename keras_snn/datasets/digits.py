@@ -1,6 +1,6 @@
 """The 8x8 digits that come inside scikit-learn."""
 
-from keras_snn.datasets.optional import require
+from keras_snn import optional
 
 
 def digits_arrays():
@@ -16,10 +16,10 @@ def digits_arrays():
     Raises:
         ImportError: If scikit-learn is not installed.
     """
-    digits = require("sklearn.datasets").load_digits()
-    x_train, x_test, y_train, y_test = require(
-        "sklearn.model_selection"
-    ).train_test_split(
+    datasets = optional.require("sklearn.datasets", "datasets")
+    selection = optional.require("sklearn.model_selection", "datasets")
+    digits = datasets.load_digits()
+    x_train, x_test, y_train, y_test = selection.train_test_split(
         digits.images[..., None],
         digits.target,
         test_size=0.2,

@@ -4,6 +4,7 @@ import pathlib
 import tempfile
 import warnings
 
+from keras_snn import optional
 from keras_snn.datasets import (
     cifar_binary,
     cifar_python,
@@ -12,7 +13,6 @@ from keras_snn.datasets import (
     webp_grids,
 )
 from keras_snn.datasets.catalogue import info as info_of
-from keras_snn.datasets.optional import require
 from keras_snn.datasets.raw_files import find
 
 _READERS = {
@@ -78,7 +78,7 @@ def import_data(name, source, data_dir=None, overwrite=False):
             f'"{name}" comes with scikit-learn and needs no import. Use '
             f'`keras_snn.datasets.load("{name}")`.'
         )
-    tfds = require("tensorflow_datasets")
+    tfds = optional.require("tensorflow_datasets", "datasets")
     target = _local_path(tfds.builder(info.tfds_name, data_dir=data_dir))
     if target.exists() and not overwrite:
         raise FileExistsError(
@@ -152,7 +152,7 @@ def _write_examples(tfds, tfds_info, data):
     # shards and would lose the order.
     writer = tfds.core.SequentialWriter(tfds_info, max_examples_per_shard=10**9)
     writer.initialize_splits(list(data.splits))
-    tqdm = require("tqdm.auto").tqdm
+    tqdm = optional.require("tqdm.auto", "datasets").tqdm
     for split_name, split in data.splits.items():
         starts = range(0, len(split.images), _CHUNK)
         for start in tqdm(starts, f"Importing {split_name}", unit="k images"):

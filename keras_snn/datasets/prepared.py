@@ -1,6 +1,6 @@
 """Prepared TensorFlow Datasets directories."""
 
-from keras_snn.datasets.optional import require
+from keras_snn import optional
 
 
 def prepared_builder(info, data_dir=None, download=True):
@@ -20,7 +20,7 @@ def prepared_builder(info, data_dir=None, download=True):
             downloaded.
         ImportError: If TensorFlow Datasets is not installed.
     """
-    tfds = require("tensorflow_datasets")
+    tfds = optional.require("tensorflow_datasets", "datasets")
     builder = tfds.builder(info.tfds_name, data_dir=data_dir)
     if builder.is_prepared():
         return builder

@@ -1,6 +1,6 @@
 """The cropped-digit MATLAB files of SVHN."""
 
-from keras_snn.datasets.optional import require
+from keras_snn import optional
 from keras_snn.datasets.raw_files import RawData, RawSplit, check_split, locate
 
 DESCRIPTION = "SVHN cropped digits (train_32x32.mat, test_32x32.mat)"
@@ -22,7 +22,7 @@ def read(folder, info):
 
 
 def _read_split(path, info):
-    scipy_io = require("scipy.io")
+    scipy_io = optional.require("scipy.io", "datasets")
     try:
         content = scipy_io.loadmat(path)
     # A damaged file raises whatever the part of the parser it reaches does.

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from keras_snn import optional
 from keras_snn.datasets.cifar_binary import batch_names
-from keras_snn.datasets.optional import require
 from keras_snn.datasets.raw_files import (
     RawData,
     RawSplit,
@@ -54,7 +54,7 @@ def read_grid(path, info):
     Raises:
         ValueError: If it is not an image or not a whole number of tiles.
     """
-    image_module = require("PIL.Image")
+    image_module = optional.require("PIL.Image", "datasets")
     try:
         with image_module.open(path) as image:
             grid = np.asarray(image.convert("RGB"))

@@ -1,6 +1,6 @@
 """The study's tables and pictures."""
 
-from keras_snn.analysis import optional
+from keras_snn import optional
 from keras_snn.analysis.energy import readable
 
 

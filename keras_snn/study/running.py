@@ -10,8 +10,8 @@ import sys
 import keras
 import numpy as np
 
-from keras_snn import conversion, training
-from keras_snn.analysis import latency_curve, optional, profile
+from keras_snn import conversion, optional, training
+from keras_snn.analysis import latency_curve, profile
 from keras_snn.analysis.devices import get_device
 from keras_snn.layers import LatencyEncoder
 from keras_snn.layers.encoders import Encoder

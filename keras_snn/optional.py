@@ -1,4 +1,4 @@
-"""Packages that only tables and plots need."""
+"""Packages that only some parts need, each in an extra of its own."""
 
 import importlib
 
