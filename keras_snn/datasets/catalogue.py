@@ -41,6 +41,40 @@ class DatasetInfo:
         return {"train": self.train_size, "test": self.test_size}
 
 
+@dataclasses.dataclass(frozen=True)
+class EventDatasetInfo:
+    """Facts about one event-camera set; from `keras_snn.datasets.info`.
+
+    Attributes:
+        name: The name `keras_snn.datasets.load` takes.
+        sensor_size: `(height, width)` of the camera in pixels.
+        classes: Number of classes.
+        train_size: Published, or usual, number of training recordings.
+        test_size: Published, or usual, number of test recordings.
+        time_steps: Number of frames unless told otherwise.
+        window: Duration of a frame in microseconds unless told otherwise;
+            `None` for an equal share of each recording.
+    """
+
+    name: str
+    sensor_size: tuple[int, int]
+    classes: int
+    train_size: int
+    test_size: int
+    time_steps: int
+    window: int | None = None
+
+    @property
+    def input_shape(self):
+        """Shape `(height, width, channels)` of one frame."""
+        return (*self.sensor_size, 2)
+
+    @property
+    def sizes(self):
+        """Number of recordings by split, `{"train": .., "test": ..}`."""
+        return {"train": self.train_size, "test": self.test_size}
+
+
 # The standard deviations are those of the published program, about twice
 # the true ones: they keep every |value| at or below 1 (a full blue pixel:
 # 1.0002), so that a signed Poisson encoder can use it as a probability.
@@ -73,7 +107,19 @@ _CATALOGUE = {
     )
 }
 
-NAMES = tuple(_CATALOGUE)
+_EVENT_CATALOGUE = {
+    entry.name: entry
+    for entry in (
+        # 300 ms in three saccades.
+        EventDatasetInfo("nmnist", (34, 34), 10, 60000, 10000, 15, 20_000),
+        EventDatasetInfo("dvs_gesture", (128, 128), 11, 1176, 288, 16),
+        EventDatasetInfo("cifar10_dvs", (128, 128), 10, 9000, 1000, 10),
+    )
+}
+
+IMAGE_NAMES = tuple(_CATALOGUE)
+EVENT_NAMES = tuple(_EVENT_CATALOGUE)
+NAMES = IMAGE_NAMES + EVENT_NAMES
 
 
 def info(name):
@@ -81,10 +127,11 @@ def info(name):
 
     Args:
         name: One of `"digits"`, `"mnist"`, `"fashion_mnist"`, `"svhn"`,
-            `"cifar10"`, `"cifar100"`.
+            `"cifar10"`, `"cifar100"`; or, of event cameras, `"nmnist"`,
+            `"dvs_gesture"`, `"cifar10_dvs"`.
 
     Returns:
-        A frozen `DatasetInfo`.
+        A frozen `DatasetInfo` or `EventDatasetInfo`.
 
     Raises:
         ValueError: If the name is unknown.
@@ -94,7 +141,46 @@ def info(name):
     >>> keras_snn.datasets.info("cifar10").input_shape
     (32, 32, 3)
     """
-    if name not in _CATALOGUE:
-        known = ", ".join(f'"{known}"' for known in NAMES)
-        raise ValueError(f"`name` must be one of {known}. Received: {name!r}.")
-    return _CATALOGUE[name]
+    if name not in NAMES:
+        raise ValueError(
+            f"`name` must be one of {_listed(NAMES)}. Received: {name!r}."
+        )
+    return _CATALOGUE.get(name) or _EVENT_CATALOGUE[name]
+
+
+def image_info(name):
+    """Like `info`, but refuses recordings of event cameras.
+
+    Raises:
+        ValueError: If the name is unknown or that of recordings.
+    """
+    found = info(name)
+    if name in EVENT_NAMES:
+        raise ValueError(
+            f"Expected a data set of images, {_listed(IMAGE_NAMES)}. "
+            f'Received: "{name}", recordings of an event camera. Load them '
+            f'with keras_snn.datasets.load("{name}", data_dir) or, batch by '
+            "batch, with keras_snn.datasets.events.Frames, and build the "
+            "network with encoder=None; examples/nmnist_events.py does."
+        )
+    return found
+
+
+def event_info(name):
+    """Like `info`, but refuses images.
+
+    Raises:
+        ValueError: If the name is unknown or that of images.
+    """
+    found = info(name)
+    if name not in EVENT_NAMES:
+        raise ValueError(
+            f"Expected recordings of an event camera, {_listed(EVENT_NAMES)}. "
+            f'Received: "{name}", images. Load them with '
+            f'keras_snn.datasets.load("{name}").'
+        )
+    return found
+
+
+def _listed(names):
+    return ", ".join(f'"{name}"' for name in names)

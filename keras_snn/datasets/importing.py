@@ -12,7 +12,7 @@ from keras_snn.datasets import (
     svhn_mat,
     webp_grids,
 )
-from keras_snn.datasets.catalogue import info as info_of
+from keras_snn.datasets.catalogue import image_info
 from keras_snn.datasets.raw_files import find
 
 _READERS = {
@@ -72,7 +72,7 @@ def import_data(name, source, data_dir=None, overwrite=False):
     >>> keras_snn.datasets.import_data("mnist", "downloads/mnist", "data")
     >>> keras_snn.datasets.load("mnist", data_dir="data")
     """
-    info = info_of(name)
+    info = image_info(name)
     if info.tfds_name is None:
         raise ValueError(
             f'"{name}" comes with scikit-learn and needs no import. Use '

@@ -2,7 +2,7 @@
 
 from keras_snn.datasets.arrays import raw_arrays
 from keras_snn.datasets.augmentation import random_crop, random_flip
-from keras_snn.datasets.catalogue import info as info_of
+from keras_snn.datasets.catalogue import image_info
 from keras_snn.datasets.scaling import scale
 
 
@@ -68,7 +68,7 @@ def load_tf(
     """
     import tensorflow as tf
 
-    info = info_of(name)
+    info = image_info(name)
     _check_arguments(info, split, batch_size, augment)
     training = split == "train"
     if augment is None:

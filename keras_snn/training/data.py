@@ -43,6 +43,12 @@ def load_run_data(settings, data_dir=None, first_epoch=0):
             a resumed run does not repeat their shuffling and augmentation.
     """
     info = datasets.info(settings.dataset)
+    if isinstance(info, datasets.EventDatasetInfo):
+        raise ValueError(
+            "Expected a data set of images, which the encoder turns into "
+            f'spikes. Received: "{info.name}", recordings of an event camera. '
+            "Train on them in Python: examples/nmnist_events.py does."
+        )
     train, test = datasets.load(settings.dataset, data_dir=data_dir)
     train, test = first(train, settings.limit), first(test, settings.limit)
     notes = []

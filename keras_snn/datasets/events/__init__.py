@@ -1,0 +1,37 @@
+"""Recordings of event cameras: files -> events -> frames and batches."""
+
+from keras_snn.datasets.events.aedat import read_aedat2, read_aedat3
+from keras_snn.datasets.events.array import EVENT_DTYPE, as_events
+from keras_snn.datasets.events.augmentation import (
+    Augmentation,
+    drop_area,
+    drop_events,
+    drop_time,
+    flip,
+    flip_polarity,
+    shift,
+)
+from keras_snn.datasets.events.batches import Frames
+from keras_snn.datasets.events.finding import Recordings, recordings
+from keras_snn.datasets.events.frames import split_windows, to_frames
+from keras_snn.datasets.events.nmnist import read_nmnist
+
+__all__ = [
+    "EVENT_DTYPE",
+    "Augmentation",
+    "Frames",
+    "Recordings",
+    "as_events",
+    "drop_area",
+    "drop_events",
+    "drop_time",
+    "flip",
+    "flip_polarity",
+    "read_aedat2",
+    "read_aedat3",
+    "read_nmnist",
+    "recordings",
+    "shift",
+    "split_windows",
+    "to_frames",
+]

@@ -1,0 +1,154 @@
+"""Events as NumPy structured arrays, and the checks all readers share."""
+
+import numpy as np
+
+EVENT_DTYPE = np.dtype([("x", "u2"), ("y", "u2"), ("t", "i8"), ("p", "u1")])
+
+
+def as_events(x, y, t, p):
+    """Returns events as a structured array with the fields x, y, t and p.
+
+    Args:
+        x: Integers `(N,)`, columns, 0 at the left.
+        y: Integers `(N,)`, rows, 0 at the top.
+        t: Integers `(N,)`, times in microseconds that do not decrease.
+        p: Integers or booleans `(N,)`, polarity: 1 (ON) where it became
+            brighter, 0 (OFF) where it became darker.
+
+    Returns:
+        Array `(N,)` of dtype `keras_snn.datasets.events.EVENT_DTYPE`.
+
+    Raises:
+        ValueError: If the lengths differ or a value is out of range.
+
+    Example:
+
+    >>> events = keras_snn.datasets.events.as_events([3], [0], [1000], [1])
+    >>> events["t"]
+    array([1000])
+    """
+    columns = {"x": x, "y": y, "t": t, "p": p}
+    columns = {name: np.asarray(values) for name, values in columns.items()}
+    shapes = {values.shape for values in columns.values()}
+    if len(shapes) != 1 or len(columns["t"].shape) != 1:
+        found = {name: values.shape for name, values in columns.items()}
+        raise ValueError(
+            "Expected x, y, t and p of one shape (N,), one value an event. "
+            f"Received: {found}."
+        )
+    events = np.empty(columns["t"].shape, EVENT_DTYPE)
+    for name, values in columns.items():
+        events[name] = _check_range(name, values)
+    _check_times(events["t"], "`t`")
+    return events
+
+
+def _check_range(name, values):
+    largest = 1 if name == "p" else np.iinfo(EVENT_DTYPE[name]).max
+    is_integer = values.dtype.kind in "iub" or values.size == 0
+    if not is_integer or np.any(values < 0) or np.any(values > largest):
+        raise ValueError(
+            f"`{name}` must hold integers in 0..{largest}. Received: "
+            f"{values.dtype} values {_range(values)}. Polarity is 1 for ON "
+            "and 0 for OFF; times are in microseconds."
+        )
+    return values
+
+
+def _range(values):
+    return f"{values.min()}..{values.max()}"
+
+
+def check_sensor_size(sensor_size):
+    """Returns `sensor_size` as two ints, `(height, width)`."""
+    try:
+        height, width = (int(n) for n in sensor_size)
+    except (TypeError, ValueError):
+        height = width = 0
+    if height < 1 or width < 1 or [height, width] != list(sensor_size):
+        raise ValueError(
+            "`sensor_size` must be (height, width) in pixels, two positive "
+            f"integers. Received: sensor_size={sensor_size!r}."
+        )
+    return height, width
+
+
+def check_events(events, sensor_size=None, source="`events`"):
+    """Refuses what is no time-ordered recording of a sensor of this size.
+
+    Args:
+        events: The structured array.
+        sensor_size: `(height, width)`, or `None` for any.
+        source: What the events are or the file they come from, for the
+            message.
+
+    Returns:
+        `events`.
+
+    Raises:
+        ValueError: If fields are missing, times decrease, or coordinates lie
+            outside of the sensor.
+    """
+    fields = getattr(getattr(events, "dtype", None), "names", None) or ()
+    if not set(EVENT_DTYPE.names) <= set(fields) or events.ndim != 1:
+        raise ValueError(
+            f"{source}: expected a structured array of shape (N,) with the "
+            f"fields x, y, t and p. Received: {type(events).__name__} "
+            f"{getattr(events, 'dtype', '')}. Make one with "
+            "keras_snn.datasets.events.as_events(x, y, t, p)."
+        )
+    if sensor_size is not None:
+        _check_inside(events, sensor_size, source)
+    _check_times(events["t"], source)
+    return events
+
+
+def _check_inside(events, sensor_size, source):
+    height, width = sensor_size
+    outside = (events["x"] >= width) | (events["y"] >= height)
+    if outside.any():
+        first = int(outside.argmax())
+        raise ValueError(
+            f"{source}: expected x in 0..{width - 1} and y in 0..{height - 1}, "
+            f"the pixels of the sensor. Received: x={events['x'][first]}, "
+            f"y={events['y'][first]} in event {first}. The file is damaged, "
+            "or of another camera or kind."
+        )
+
+
+def _check_times(times, source):
+    back = times[1:] < times[:-1]
+    if back.any():
+        first = int(back.argmax())
+        raise ValueError(
+            f"{source}: expected times that do not decrease. Received: "
+            f"t={times[first + 1]} after t={times[first]} in event "
+            f"{first + 1}. The file is damaged; if its events are complete "
+            "and only out of order, read it with sort=True."
+        )
+
+
+def finish_reading(events, sensor_size, source, sort):
+    """Checks what a reader has decoded; sorts it by time first, if asked.
+
+    Args:
+        events: The structured array.
+        sensor_size: `(height, width)` of the camera.
+        source: The file, for the message.
+        sort: Whether to sort events by time; those of one time keep their
+            order.
+
+    Returns:
+        The events.
+
+    Raises:
+        ValueError: If there are none, or see `check_events`.
+    """
+    if len(events) == 0:
+        raise ValueError(
+            f"{source}: expected a recording. Received: no events. The "
+            "recording is empty or the file truncated; fetch it again."
+        )
+    if sort:
+        events = events[np.argsort(events["t"], kind="stable")]
+    return check_events(events, sensor_size, source)
