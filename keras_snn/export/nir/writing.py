@@ -1,0 +1,279 @@
+"""From a keras_snn model to a NIR graph."""
+
+import os
+import warnings
+
+import numpy as np
+
+from keras_snn import optional
+from keras_snn.export.nir import branches, conventions, kernels, operations
+
+SINABS_ADVICE = (
+    "sinabs.from_nir makes neurons that fire several times a step and are "
+    "reset by subtraction, whatever the file says. For the spikes of this "
+    "model, set after the import, on every module `layer` of type "
+    "sinabs.layers.LIFSqueeze: layer.spike_fn = sinabs.activation.SingleSpike;"
+    " layer.reset_fn = sinabs.activation.MembraneReset()"
+)
+
+
+def to_nir(model, path=None, target=None):
+    """Return a model as a NIR graph, and write it to a file.
+
+    NIR is a file format for spiking networks that other simulators and
+    neuromorphic chips read. It describes neurons by a differential equation,
+
+        tau dv/dt = -v + r I,   a spike where v > v_threshold, then v = 0,
+
+    of which `keras_snn.layers.LIF` is one Euler step with
+    `tau = dt / (1 - beta)`, `r = tau / dt`, `dt = 1e-4` seconds. Programs
+    discretise it differently; with `target` the parameters are those with
+    which that program's importer gives this model's spikes, step by step. See
+    `docs/nir.md` for what maps to what.
+
+    The graph begins with the spike train: encoders stay outside. Axes are
+    NIR's, (channels, height, width); weights behind a `Flatten` are reordered
+    to match. It ends with what the model returns. Of readouts, a
+    `MembraneReadout` becomes a leaky integrator with `target=None`; no
+    target's importer knows it, and there the graph ends with the currents or
+    spikes that the readout receives. What follows a readout stays outside.
+
+    Args:
+        model: A functional model of one spike train and one output.
+        path: File to write, by convention `*.nir`; None writes none.
+        target: `"norse"`, `"sinabs"`, `"snntorch"` or `"spikingjelly"`, or
+            None for NIR's equations as they are.
+
+    Returns:
+        A `nir.NIRGraph`, whose nodes are named as the layers.
+
+    Raises:
+        ValueError: If the model has layers that NIR or the target's importer
+            cannot express, naming each with the reason, or for an unknown
+            target.
+        FileExistsError: If there is a file at `path`.
+        ImportError: If the package `nir` is missing.
+
+    Example:
+
+    >>> keras_snn.export.to_nir(model, "lenet.nir", target="snntorch")
+
+    References:
+        - [Pedersen et al., 2024](https://doi.org/10.1038/s41467-024-52259-9)
+    """
+    nir = optional.require("nir", "nir")
+    convention = conventions.get("target", target)
+    if path is not None and os.path.exists(path):
+        raise FileExistsError(
+            f"to_nir() does not overwrite files. Received: path={path!r}, "
+            "which exists. Delete it, or choose another path."
+        )
+    graph = _graph(nir, model, convention)
+    if target == "sinabs":
+        warnings.warn(SINABS_ADVICE, stacklevel=2)
+    if path is not None:
+        nir.write(path, graph)
+    return graph
+
+
+def _graph(nir, model, convention):
+    found = operations.read(model)
+    if not convention.leaky_integrators or not all(
+        operations.is_membrane(x.layer) for x in found if x.kind == "readout"
+    ):
+        found = [x for x in found if x.kind != "readout"]
+    if convention.in_depth_order:
+        found = branches.joined(found)
+    scales = _scales(found, convention)
+    nodes = {x.name: _node(nir, x, scales, convention) for x in found}
+    last = _last(found)
+    end = _unused("output", nodes)
+    nodes[end] = nir.Output({"output": np.array(_nir_shape(last.shape))})
+    edges = [(x.name, y.name) for x in found for y in found if x in y.inputs]
+    edges.append((last.name, end))
+    if convention.in_depth_order:
+        _check_order(model, edges, found[0].name, convention)
+    return nir.NIRGraph(
+        nodes,
+        edges,
+        metadata=_metadata(convention),
+        type_check=not convention.by_channel,
+    )
+
+
+def _metadata(convention):
+    return {"written_by": "keras_snn", "convention": convention.name}
+
+
+def _last(found):
+    """Return the operation whose output no other one takes."""
+    taken = {y for x in found for y in x.inputs}
+    return next(x for x in reversed(found) if x not in taken)
+
+
+def _unused(name, nodes):
+    while name in nodes:
+        name += "_"
+    return name
+
+
+def _nir_shape(shape):
+    """Return (height, width, channels) as (channels, height, width)."""
+    return (shape[-1], *shape[:-1])
+
+
+def _scales(found, convention):
+    """Return, per operation, by what its written output is larger.
+
+    A program without average pooling gets sum pooling; neurons and weights
+    behind it take the factor back, their threshold times it or the weight
+    divided by it.
+    """
+    scales = {}
+    for x in found:
+        scale = _input_scale(x, scales, convention)
+        if x.kind == "pool":
+            scales[x] = scale
+            if not convention.averages:
+                scales[x] *= np.prod(_pool_size(x)[0])
+        elif x.kind == "flatten":
+            scales[x] = scale
+        else:
+            scales[x] = 1
+    last = _last(found)
+    if scales[last] != 1:
+        raise ValueError(
+            f"'{last.name}' ends the network with an average, and "
+            f"{convention.name} reads only sum pooling. Let neurons follow."
+        )
+    return scales
+
+
+def _input_scale(x, scales, convention):
+    different = {scales[y] for y in x.inputs}
+    if len(different) > 1:
+        raise ValueError(
+            f"'{x.name}' adds pooled and other values, and {convention.name} "
+            "reads only sum pooling, which makes them different in size. Put "
+            "neurons behind the pooling."
+        )
+    return different.pop() if different else 1
+
+
+def _node(nir, x, scales, convention):
+    """Return an operation as a NIR node."""
+    scale = scales[x.inputs[0]] if x.inputs else 1
+    if x.kind == "input":
+        return nir.Input({"input": np.array(_nir_shape(x.shape))})
+    if x.kind == "convolution":
+        return _convolution(nir, x, scale)
+    if x.kind == "dense":
+        return _dense(nir, x, scale, convention)
+    if x.kind == "pool":
+        size, stride = _pool_size(x)
+        kind = nir.AvgPool2d if convention.averages else nir.SumPool2d
+        return kind(np.array(size), np.array(stride), np.array((0, 0)))
+    if x.kind == "flatten":
+        # Counted from the end, the axes are the same with a batch axis,
+        # which some importers count and others do not.
+        shape = np.array(_nir_shape(x.inputs[0].shape))
+        return nir.Flatten({"input": shape}, start_dim=-3, end_dim=-1)
+    if x.kind == "readout":
+        return _readout(nir, x, convention)
+    return _neuron(nir, x, scale, convention)
+
+
+def _convolution(nir, x, scale):
+    dilation = tuple(x.layer.dilation_rate)
+    weight, padding = kernels.symmetric(x.weight, x.padding, dilation)
+    if weight is None:
+        raise ValueError(
+            f"'{x.name}' (Conv2D) cannot be written as NIR: {padding}."
+        )
+    return nir.Conv2d(
+        input_shape=x.inputs[0].shape[:2],
+        weight=weight / np.float32(scale),
+        stride=tuple(x.layer.strides),
+        padding=padding,
+        dilation=dilation,
+        groups=1,
+        bias=_bias(x),
+    )
+
+
+def _bias(x):
+    """Return the bias, zeros if there is none: NIR wants one."""
+    if x.bias is None:
+        return np.zeros(x.weight.shape[0], "float32")
+    return x.bias
+
+
+def _dense(nir, x, scale, convention):
+    weight = x.weight / np.float32(scale)
+    if x.bias is None and not convention.bias_only:
+        return nir.Linear(weight)
+    return nir.Affine(weight, _bias(x))
+
+
+def _pool_size(x):
+    """Return `(size, stride)` of a pooling, each a pair."""
+    if hasattr(x.layer, "pool_size"):
+        return tuple(x.layer.pool_size), tuple(x.layer.strides)
+    return x.inputs[0].shape[:2], x.inputs[0].shape[:2]
+
+
+def _neuron(nir, x, scale, convention):
+    beta = conventions.single(x.layer.beta)
+    values = convention.neuron(beta, x.layer.threshold * scale)
+    values["v_reset"] = 0.0
+    if "tau" in values:
+        values["v_leak"] = 0.0
+    arrays = _all(values, x, convention)
+    if x.passing:
+        # Their potential is 0 or 1, and 0 after a spike.
+        passing = convention.neuron(beta, 0.5)["v_threshold"]
+        arrays["v_threshold"][-x.passing :] = passing
+    return (nir.LIF if "tau" in values else nir.IF)(**arrays)
+
+
+def _readout(nir, x, convention):
+    beta = conventions.single(x.layer.beta)
+    if beta == 1.0:
+        return nir.I(_full(1.0 / convention.dt, x, convention))
+    values = {**convention.leak(beta), "v_leak": 0.0}
+    return nir.LI(**_all(values, x, convention))
+
+
+def _all(values, x, convention):
+    return {name: _full(value, x, convention) for name, value in values.items()}
+
+
+def _full(value, x, convention):
+    """Return a neuron parameter as an array of the layer's shape."""
+    shape = _nir_shape(x.shape)
+    if convention.by_channel:
+        shape = (shape[0], *(1 for _ in shape[1:]))
+    return np.full(shape, value, convention.dtype)
+
+
+def _check_order(model, edges, first, convention):
+    """Refuse a graph whose nodes would run before their inputs.
+
+    `nirtorch.load` runs nodes in the order of a depth-first walk; a node
+    that it reaches before one of its inputs gets that input one step late.
+    """
+    order, stack = {}, [first]
+    while stack:
+        name = stack.pop()
+        if name not in order:
+            order[name] = len(order)
+            stack += [y for x, y in reversed(edges) if x == name]
+    for x, y in edges:
+        if order[x] > order[y]:
+            raise ValueError(
+                f"'{model.name}' cannot be written for {convention.name}: its "
+                f"importer would run '{y}' before '{x}' and give it the "
+                f"output of '{x}' one step late. Known are sums of a path "
+                "and the spikes it starts from, and residual blocks of two "
+                "convolutions of odd size beside one of size 1."
+            )
