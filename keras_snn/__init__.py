@@ -15,6 +15,7 @@ _MODULES = (
     "export",
     "layers",
     "losses",
+    "metrics",
     "models",
     "neurons",
     "regularizers",

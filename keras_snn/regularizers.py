@@ -1,1 +1,153 @@
-"""Regularizers of spike rates."""
+"""Regularizers of spike rates, for `activity_regularizer=` of a layer."""
+
+import math
+import numbers
+
+import keras
+from keras import ops
+
+
+class _RateRegularizer(keras.regularizers.Regularizer):
+    """A penalty on each neuron's rate over a batch and all steps.
+
+    A layer divides what its activity regularizer returns by the batch size;
+    this multiplies by it, so that the loss does not depend on it.
+    """
+
+    def __call__(self, spikes):
+        spikes = ops.cast(spikes, "float32")
+        rates = ops.mean(spikes, axis=(0, 1))
+        samples = ops.cast(ops.shape(spikes)[0], "float32")
+        penalty = ops.mean(ops.square(self.deviation(rates)))
+        return samples * self.weight * penalty
+
+    def deviation(self, rates):
+        """Return how far each rate is from where it may be."""
+        raise NotImplementedError
+
+
+@keras.saving.register_keras_serializable(package="keras_snn")
+class SpikeRate(_RateRegularizer):
+    """Holds each neuron's rate at a target, or below a bound.
+
+        r_n = mean over batch and time of s_n(t)
+        loss += weight * mean_n (r_n - target)^2
+        loss += weight * mean_n max(0, r_n - upper)^2
+
+    A spike costs energy wherever it arrives, so a bound buys a cheaper
+    network for some accuracy. The first form is that of the paper; it drives
+    lazy neurons up, too.
+
+    In a `keras_snn.Model` a layer with a regularizer trains layer by layer.
+    All learning rules pass its gradient on.
+
+    Args:
+        target: Rate in spikes a step, in [0, 1]. Give it or `upper`.
+        upper: Highest rate without penalty, in [0, 1].
+        weight: Factor of the penalty, at least 0. Defaults to 1. A loss that
+            is summed over the batch needs a larger one than a mean.
+
+    Raises:
+        ValueError: For arguments out of range, or not one of `target` and
+            `upper`.
+
+    Example:
+
+    >>> quiet = keras_snn.regularizers.SpikeRate(upper=0.1, weight=5.0)
+    >>> layer = keras_snn.layers.PLIF(activity_regularizer=quiet)
+
+    References:
+        - [Bellec et al., 2018](https://arxiv.org/abs/1803.09574)
+    """
+
+    def __init__(self, target=None, upper=None, weight=1.0):
+        if (target is None) == (upper is None):
+            raise ValueError(
+                "Give either `target`, the rate to hold, or `upper`, the "
+                "highest rate without penalty. "
+                f"Received: target={target!r}, upper={upper!r}."
+            )
+        self.target = None if target is None else _rate("target", target)
+        self.upper = None if upper is None else _rate("upper", upper)
+        self.weight = _weight(weight)
+
+    def deviation(self, rates):
+        if self.target is not None:
+            return rates - self.target
+        return ops.relu(rates - self.upper)
+
+    def get_config(self):
+        return {
+            "target": self.target,
+            "upper": self.upper,
+            "weight": self.weight,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_snn")
+class Silence(_RateRegularizer):
+    """Wakes neurons that fire too rarely.
+
+        r_n = mean over batch and time of s_n(t)
+        loss += weight * mean_n max(0, lower - r_n)^2
+
+    A silent neuron passes no gradient on by `"exact"` and `"collapsed"`,
+    which credit spikes: with these this keeps rare spikes from dying out, but
+    wakes no neuron that is silent for a whole batch. Surrogates do, where the
+    potential comes near enough to the threshold. For a network that is silent
+    from the start there is `keras_snn.models.scale_to_rate`.
+
+    In a `keras_snn.Model` a layer with a regularizer trains layer by layer.
+
+    Args:
+        lower: Lowest rate without penalty in spikes a step, in [0, 1].
+            Defaults to 0.01.
+        weight: Factor of the penalty, at least 0. Defaults to 1. A loss that
+            is summed over the batch needs a larger one than a mean.
+
+    Raises:
+        ValueError: For arguments out of range.
+
+    Example:
+
+    >>> awake = keras_snn.regularizers.Silence(lower=0.02, weight=10.0)
+    >>> layer = keras_snn.layers.LIF(
+    ...     learning_rule="arctan", activity_regularizer=awake
+    ... )
+
+    References:
+        - [Zenke and Vogels, 2021](https://doi.org/10.1162/neco_a_01367), "The
+          Remarkable Robustness of Surrogate Gradient Learning"
+    """
+
+    def __init__(self, lower=0.01, weight=1.0):
+        self.lower = _rate("lower", lower)
+        self.weight = _weight(weight)
+
+    def deviation(self, rates):
+        return ops.relu(self.lower - rates)
+
+    def get_config(self):
+        return {"lower": self.lower, "weight": self.weight}
+
+
+def _rate(name, value):
+    if not _is_real(value) or not 0.0 <= value <= 1.0:
+        raise ValueError(
+            f"`{name}` must lie in [0, 1], spikes a neuron and step. "
+            f"Received: {name}={value!r}."
+        )
+    return float(value)
+
+
+def _weight(value):
+    if not _is_real(value) or not 0.0 <= value < math.inf:
+        raise ValueError(
+            "`weight` must be finite and at least 0, the factor of the "
+            f"penalty. Received: weight={value!r}."
+        )
+    return float(value)
+
+
+def _is_real(value):
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)

@@ -30,6 +30,7 @@ RANK = {name: i for i, group in enumerate(ORDER) for name in group}
 SIDE = {
     "datasets": {"optional"},
     "losses": set(),
+    "metrics": set(),
     "optional": set(),
     "regularizers": set(),
     "surrogates": {"neurons"},

@@ -16,6 +16,10 @@ FRAME, IMAGE = (4, 4, 2), (4, 4, 2)
 
 # Each public layer: how it is made, and the shape of its input without batch.
 LAYERS = {
+    "ALIF": (
+        lambda: layers.ALIF(0.9, 0.5, "subtract", "sigmoid", 0.2, 0.9),
+        (None, *FRAME),
+    ),
     "IF": (lambda: layers.IF(0.5, "subtract", factor=0.7), (None, *FRAME)),
     "IFCell": (lambda: layers.IFCell(6, 0.5, "subtract", "exact"), (None, 6)),
     "LIF": (
@@ -35,11 +39,29 @@ LAYERS = {
         lambda: layers.MembraneReadout(0.9, "exact"),
         (None, *FRAME),
     ),
+    "PLIF": (
+        lambda: layers.PLIF(0.9, 0.5, per_channel=True, scale_input=True),
+        (None, *FRAME),
+    ),
     "PoissonEncoder": (lambda: layers.PoissonEncoder(3, 0.5, seed=1), IMAGE),
     "RateEncoder": (lambda: layers.RateEncoder(3, 0.5), IMAGE),
+    "RecurrentLIF": (
+        lambda: layers.RecurrentLIF(
+            keras.layers.Conv2D(2, 3, padding="same"), 0.9, 0.5, "subtract"
+        ),
+        (None, *FRAME),
+    ),
     "RepeatEncoder": (lambda: layers.RepeatEncoder(3), IMAGE),
     "SpikeCountReadout": (
         lambda: layers.SpikeCountReadout(normalize=False),
+        (None, *FRAME),
+    ),
+    "SynapticLIF": (
+        lambda: layers.SynapticLIF(0.9, 0.5, "subtract", "triangle", 0.7),
+        (None, *FRAME),
+    ),
+    "ThresholdBatchNormalization": (
+        lambda: layers.ThresholdBatchNormalization(0.5, 0.7, momentum=0.9),
         (None, *FRAME),
     ),
     "TimeConstantDropout": (

@@ -8,7 +8,7 @@ from keras import ops
 from keras_snn.analysis.batches import batches
 from keras_snn.analysis.graph import node_of
 from keras_snn.analysis.sequences import Sequences
-from keras_snn.layers import LIF
+from keras_snn.layers.spiking_layer import SpikingLayer
 from keras_snn.models import time_first
 
 
@@ -116,7 +116,8 @@ class _LayerByLayer(_Probe):
         tensors = network.watched
         self.sequences = Sequences(network.model, list(tensors.values()))
         self.spiking = [
-            isinstance(node_of(x).operation, LIF) for x in tensors.values()
+            isinstance(node_of(x).operation, SpikingLayer)
+            for x in tensors.values()
         ]
 
     def call(self, x):

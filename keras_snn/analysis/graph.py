@@ -1,9 +1,10 @@
 """Where activations come from in a functional model."""
 
 from keras_snn.analysis import fan_out, layer_kinds
-from keras_snn.layers import LIF, TimeFold
+from keras_snn.layers import TimeFold
 from keras_snn.layers.encoders import Encoder
 from keras_snn.layers.readouts import Readout
+from keras_snn.layers.spiking_layer import SpikingLayer
 from keras_snn.layers.time_layer import TimeLayer
 
 
@@ -50,7 +51,7 @@ def is_current(x):
 def _is_other_time_layer(layer):
     """Return whether `layer` is such as pooling with a memory."""
     return isinstance(layer, TimeLayer) and not isinstance(
-        layer, (LIF, Readout, TimeFold)
+        layer, (SpikingLayer, Readout, TimeFold)
     )
 
 

@@ -5,7 +5,11 @@ import math
 import keras
 import numpy as np
 
-from keras_snn.layers import TimeConstantDropout, TimeFold
+from keras_snn.layers import (
+    ThresholdBatchNormalization,
+    TimeConstantDropout,
+    TimeFold,
+)
 
 # Layers that only lead activations elsewhere.
 WIRING = (
@@ -34,9 +38,14 @@ IDENTITIES = (
     keras.layers.ActivityRegularization,
     TimeConstantDropout,
 )
+# What folds into the synapses before it but for a bias.
+NORMALIZATIONS = (
+    keras.layers.BatchNormalization,
+    ThresholdBatchNormalization,
+)
 # Layers without synapses whose output is looked at where it matters.
 WITHOUT_SYNAPSES = (
-    keras.layers.BatchNormalization,
+    *NORMALIZATIONS,
     keras.layers.Concatenate,
     keras.layers.MaxPooling1D,
     keras.layers.MaxPooling2D,

@@ -12,9 +12,10 @@ from keras_snn.analysis.graph import (
     node_of,
     origin,
 )
-from keras_snn.layers import LIF, TimeFold
+from keras_snn.layers import RecurrentLIF, TimeFold
 from keras_snn.layers.encoders import Encoder, RepeatEncoder
 from keras_snn.layers.readouts import Readout
+from keras_snn.layers.spiking_layer import SpikingLayer
 from keras_snn.layers.time_layer import TimeLayer
 from keras_snn.models.plan import nodes_of
 
@@ -127,7 +128,7 @@ class Network:
         return Row(
             name=layer.name,
             kind=type(layer_kinds.stages(layer)[0]).__name__,
-            neuron=isinstance(layer, LIF),
+            neuron=isinstance(layer, SpikingLayer),
             output=x,
             over_time=self.time.has_time(x),
             frame=self.time.frame(x),
@@ -140,10 +141,14 @@ class Network:
             row.active = row.over_time
         elif isinstance(layer, Encoder):
             row.active, row.analog = True, isinstance(layer, RepeatEncoder)
-        elif isinstance(layer, (LIF, Readout)):
-            row.neurons = _size(self.time.frame(node.input_tensors[0]))
+        elif isinstance(layer, (SpikingLayer, Readout)):
+            variables = getattr(layer, "state_variables", 1)
+            frame = self.time.frame(node.input_tensors[0])
+            row.neurons = variables * _size(frame)
             row.active = row.neuron
             row.synapses = self._direct(node)
+            if isinstance(layer, RecurrentLIF):
+                self._add_feedback(row, layer)
         elif type(layer) in layer_kinds.MERGES:
             row.synapses = self._direct(node)
         elif type(layer) in layer_kinds.IDENTITIES:
@@ -157,6 +162,18 @@ class Network:
                 )
         else:
             self._fill_frame_layer(row, node)
+
+    def _add_feedback(self, row, layer):
+        """Add the synapses from a layer's neurons to themselves."""
+        feedback = layer.recurrent
+        if type(feedback) not in fan_out.SYNAPTIC:
+            kind = type(feedback).__name__
+            self._problem(layer, f"has a feedback ({kind}) that is not known")
+            return
+        leaving = fan_out.fan_out(feedback, row.frame)
+        row.synapses.append(Synapses(row.output, leaving, True))
+        if _adds_bias(feedback):
+            row.bias = _size(row.frame)
 
     def _fill_other_time_layer(self, row, node):
         """Complete the row of a layer such as pooling with a memory."""
@@ -192,7 +209,7 @@ class Network:
             )
             before = origin(node.input_tensors[0])[0]
             before = layer_kinds.stages(node_of(before).operation)
-            if keras.layers.BatchNormalization in kinds and not any(
+            if kinds & {*layer_kinds.NORMALIZATIONS} and not any(
                 map(_adds_bias, before)
             ):
                 row.bias = _size(row.frame)

@@ -15,7 +15,7 @@ class LayerProfile:
 
     Attributes:
         name, kind: The layer's name and type.
-        neuron: Whether it is a spiking layer, `LIF` or `IF`. Inputs, encoders
+        neuron: Whether it is a spiking layer, e.g. `LIF`. Inputs, encoders
             and max pooling pass spikes on, but no neurons fire there.
         output_shape: Shape of one frame of its output.
         parameters: Number of weights, of a shared layer only once.
@@ -194,6 +194,9 @@ def profile(model, data, batch_size=64, verbose=0):
       upsampling have no operations.
     - `MaxRatePooling2D` updates one counter an input and step; these count as
       membrane updates.
+    - `ALIF` and `SynapticLIF` update two variables a neuron and step.
+    - The spikes of a `RecurrentLIF` cross its feedback's synapses, too, those
+      of the last step included.
     - What is between a readout and the output runs once, on analog values.
 
     One forward pass, without keeping spike trains; only networks in which more

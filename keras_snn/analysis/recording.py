@@ -12,6 +12,7 @@ from keras_snn.analysis.sequences import Sequences
 from keras_snn.layers import LIF
 from keras_snn.layers.encoders import Encoder
 from keras_snn.layers.readouts import Readout
+from keras_snn.layers.spiking_layer import SpikingLayer
 from keras_snn.models.plan import nodes_of
 from keras_snn.neurons import dynamics
 
@@ -25,7 +26,8 @@ class Recording:
             inputs to their outputs.
         potentials: Dict from names of spiking layers to `u(t)`: the potential
             after the input of step t and *before* the reset, so that it is
-            above the threshold exactly where the layer spikes.
+            above the threshold exactly where the layer spikes. Of an `ALIF`
+            it is `u(t)` less what the threshold has risen by.
         outputs: Dict from names of readouts to their running result: at step
             t what the readout would return for the first t steps.
         thresholds: Dict from names of spiking layers to their thresholds.
@@ -83,7 +85,7 @@ def record(model, x, layers=None, batch_size=64):
     nodes = _nodes_to_record(model, layers)
     wanted = {}
     for node in nodes.values():
-        if isinstance(node.operation, (LIF, Readout)):
+        if isinstance(node.operation, (SpikingLayer, Readout)):
             wanted[id(node.input_tensors[0])] = node.input_tensors[0]
         if not isinstance(node.operation, Readout):
             wanted[id(node.output_tensors[0])] = node.output_tensors[0]
@@ -99,7 +101,7 @@ def record(model, x, layers=None, batch_size=64):
     thresholds = {
         name: node.operation.threshold
         for name, node in nodes.items()
-        if isinstance(node.operation, LIF)
+        if isinstance(node.operation, SpikingLayer)
     }
     return Recording(*joined, thresholds)
 
@@ -111,14 +113,14 @@ def _nodes_to_record(model, names):
     kept = [
         node
         for node in nodes
-        if isinstance(node.operation, (LIF, Encoder, Readout))
+        if isinstance(node.operation, (SpikingLayer, Encoder, Readout))
         or (node.is_input and time.has_time(node.output_tensors[0]))
     ]
     found = {node.operation.name: node for node in kept}
-    if not any(isinstance(n.operation, LIF) for n in found.values()):
+    if not any(isinstance(n.operation, SpikingLayer) for n in found.values()):
         raise ValueError(
-            "record() expects a model with layers keras_snn.layers.LIF or IF. "
-            f"'{model.name}' has none."
+            "record() expects a model with spiking layers, e.g. "
+            f"keras_snn.layers.LIF or IF. '{model.name}' has none."
         )
     names = _chosen(found, names)
     uses = collections.Counter(node.operation.name for node in kept)
@@ -155,9 +157,13 @@ def _read(nodes, values):
             outputs[name] = _running(layer, values[id(node.input_tensors[0])])
             continue
         spikes[name] = values[id(node.output_tensors[0])]
-        if isinstance(layer, LIF):
+        if isinstance(layer, SpikingLayer):
             currents = values[id(node.input_tensors[0])]
-            potentials[name] = _potentials(layer, currents, spikes[name])
+            potentials[name] = (
+                _potentials(layer, currents, spikes[name])
+                if isinstance(layer, LIF)
+                else _potentials_by_step(layer, currents)
+            )
     return spikes, potentials, outputs
 
 
@@ -174,6 +180,16 @@ def _potentials(layer, currents, spikes):
             np.float32(layer.threshold),
             layer.reset,
         )
+    return np.stack(u, axis=1)
+
+
+def _potentials_by_step(layer, currents):
+    """Return `u(t)` of a layer with a state of its own kind."""
+    state, u = layer.initial_state(currents[:, 0].shape), []
+    for t in range(currents.shape[1]):
+        potential = layer.potential(currents[:, t], state)
+        u.append(keras.ops.convert_to_numpy(potential))
+        _, state = layer.step(currents[:, t], state)
     return np.stack(u, axis=1)
 
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_snn.layers import LIF
+from keras_snn.layers.spiking_layer import SpikingLayer
 from keras_snn.models import Model, time_first
 
 
@@ -17,7 +17,7 @@ class Probe:
     training. Neither weights nor random seeds of the model change.
 
     Args:
-        model: A functional model, built, with layers `LIF` or `IF`.
+        model: A functional model, built, with spiking layers, e.g. `LIF`.
 
     Attributes:
         names: Names of the spiking layers, in forward order.
@@ -28,8 +28,9 @@ class Probe:
         outputs = _spikes_by_name(network)
         if not outputs:
             raise ValueError(
-                "SpikeRateMonitor expects a functional model with layers "
-                f"keras_snn.layers.LIF or IF. '{model.name}' has none."
+                "SpikeRateMonitor expects a functional model with spiking "
+                "layers, e.g. keras_snn.layers.LIF or IF. "
+                f"'{model.name}' has none."
             )
         self.model = model
         self.names = list(outputs)
@@ -91,7 +92,7 @@ class _Totals(keras.Model):
         self.trains = trains
         # The loop's statistics have one entry a layer, not one a call.
         once = len(trains.outputs) == sum(
-            isinstance(layer, LIF) for layer in network.layers
+            isinstance(layer, SpikingLayer) for layer in network.layers
         )
         self.time_first = network._plan is not None and once
 
@@ -102,7 +103,7 @@ class _Totals(keras.Model):
                 name: _sums(spikes, ops.shape(spikes)[1])
                 for name, spikes in trains.items()
             }
-        _, statistics, time_steps = time_first.run(
+        statistics, time_steps = time_first.count_spikes(
             self.network._plan,
             self.network,
             self.network._standardize_inputs(inputs),
@@ -138,7 +139,7 @@ def _spikes_by_name(network):
     nodes = {id(n) for same in network._nodes_by_depth.values() for n in same}
     outputs = {}
     for layer in network.layers:
-        if not isinstance(layer, LIF):
+        if not isinstance(layer, SpikingLayer):
             continue
         calls = [n for n in layer._inbound_nodes if id(n) in nodes]
         for i, node in enumerate(calls):

@@ -1,5 +1,6 @@
 """Spiking layers. Axes are always (batch, time, ...features)."""
 
+from keras_snn.layers.adaptive import ALIF
 from keras_snn.layers.cells import IFCell, LIFCell
 from keras_snn.layers.dropout import TimeConstantDropout
 from keras_snn.layers.encoders import (
@@ -9,11 +10,16 @@ from keras_snn.layers.encoders import (
     RepeatEncoder,
 )
 from keras_snn.layers.neurons import IF, LIF
+from keras_snn.layers.normalization import ThresholdBatchNormalization
+from keras_snn.layers.parametric import PLIF
 from keras_snn.layers.pooling import MaxRatePooling2D
 from keras_snn.layers.readouts import MembraneReadout, SpikeCountReadout
+from keras_snn.layers.recurrent import RecurrentLIF
+from keras_snn.layers.synaptic import SynapticLIF
 from keras_snn.layers.time_fold import TimeFold
 
 __all__ = [
+    "ALIF",
     "IF",
     "IFCell",
     "LIF",
@@ -21,10 +27,14 @@ __all__ = [
     "LatencyEncoder",
     "MaxRatePooling2D",
     "MembraneReadout",
+    "PLIF",
     "PoissonEncoder",
     "RateEncoder",
+    "RecurrentLIF",
     "RepeatEncoder",
     "SpikeCountReadout",
+    "SynapticLIF",
+    "ThresholdBatchNormalization",
     "TimeConstantDropout",
     "TimeFold",
 ]

@@ -5,13 +5,13 @@ import math
 import keras
 from keras import ops
 
-from keras_snn.layers.time_layer import TimeLayer
+from keras_snn.layers.spiking_layer import SpikingLayer
 from keras_snn.neurons import checks, dynamics, learning_rules, time_loop
 from keras_snn.neurons import sequences as neuron_sequences
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
-class LIF(TimeLayer):
+class LIF(SpikingLayer):
     """Leaky integrate-and-fire neurons, one for each feature.
 
     From `v(0) = initial_potential` at every step, exactly:
@@ -74,8 +74,6 @@ class LIF(TimeLayer):
     References:
         - [Lee et al., 2020](https://doi.org/10.3389/fnins.2020.00119)
     """
-
-    keeps_state = True
 
     def __init__(
         self,
@@ -143,8 +141,8 @@ class LIF(TimeLayer):
         )
         return ops.cast(spikes, self.compute_dtype), [v]
 
-    def compute_output_shape(self, currents_shape):
-        return tuple(currents_shape)
+    def potential(self, frame, state):
+        return state[0] + ops.cast(frame, "float32")
 
     def get_config(self):
         return {

@@ -48,13 +48,28 @@ class TimeLayer(keras.layers.Layer):
     def check_sequence(self, sequences):
         """Raise a `ValueError` unless the input is a float sequence."""
         check_float(self, sequences)
-        if len(sequences.shape) < self.min_rank:
+        self.check_rank(sequences.shape)
+
+    def check_rank(self, shape):
+        """Raise a `ValueError` unless a shape has time and features."""
+        if len(shape) < self.min_rank:
             raise ValueError(
                 f"{type(self).__name__} '{self.name}' expects a sequence with "
-                f"axes {self.axes}. Received: shape {tuple(sequences.shape)}. "
+                f"axes {self.axes}. Received: shape {tuple(shape)}. "
                 "Put an encoder, e.g. keras_snn.layers.PoissonEncoder("
                 "time_steps=25), before it, or add a time axis."
             )
+
+
+def counts_or_draws(layer):
+    """Return whether a layer counts, or draws random numbers, when called.
+
+    Also one that is frozen.
+    """
+    return any(
+        inner._non_trainable_variables or inner._seed_generators
+        for inner in layer._flatten_layers()
+    )
 
 
 def check_float(layer, x):

@@ -1,19 +1,47 @@
 """What TensorFlow has to be told to compile, and JAX compiles anyway."""
 
+import contextlib
+import functools
+import threading
+
 import keras
+
+_scope = threading.local()
+
+
+@contextlib.contextmanager
+def portable():
+    """Within this scope graphs get plain operations only.
+
+    Any program that reads an exported graph knows those, and not every one
+    can compile.
+    """
+    before = getattr(_scope, "portable", False)
+    _scope.portable = True
+    try:
+        yield
+    finally:
+        _scope.portable = before
 
 
 def fused(function):
     """Return `function` as one pass over memory on every backend.
 
     JAX compiles the whole step anyway. TensorFlow would run one pass an
-    operation.
+    operation, which it does in the scope of `portable`.
     """
     if keras.config.backend() != "tensorflow":
         return function
     import tensorflow as tf
 
-    return tf.function(function, jit_compile=True, autograph=False)
+    compiled = tf.function(function, jit_compile=True, autograph=False)
+
+    @functools.wraps(function)
+    def run(*args):
+        plain = getattr(_scope, "portable", False)
+        return (function if plain else compiled)(*args)
+
+    return run
 
 
 def traced_once(function):

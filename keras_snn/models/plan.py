@@ -11,7 +11,8 @@ from keras_snn.layers import (
     TimeFold,
 )
 from keras_snn.layers.readouts import Readout
-from keras_snn.layers.time_layer import TimeLayer
+from keras_snn.layers.spiking_layer import SpikingLayer
+from keras_snn.layers.time_layer import TimeLayer, counts_or_draws
 from keras_snn.neurons.surrogates import Surrogate
 
 # Layers that work on one step as on all steps.
@@ -50,6 +51,8 @@ LINEAR = (
     keras.layers.Rescaling,
 )
 
+_SEES_SEQUENCES = "'{}' has an activity regularizer, which sees whole sequences"
+
 
 @dataclasses.dataclass
 class Plan:
@@ -71,7 +74,13 @@ class Plan:
     @property
     def neurons(self):
         """The nodes of spiking layers in the loop."""
-        return [n for n in self.loop if isinstance(n.operation, LIF)]
+        return [n for n in self.loop if isinstance(n.operation, SpikingLayer)]
+
+    @property
+    def regularized(self):
+        """The first layer with an activity regularizer, or None."""
+        layers = (node.operation for node in self.loop)
+        return next((x for x in layers if x.activity_regularizer), None)
 
     @property
     def rule(self):
@@ -94,6 +103,8 @@ class Plan:
             remat_steps: Steps in a window of backpropagation through time;
                 None to run it layer by layer.
         """
+        if self.regularized is not None:
+            return _SEES_SEQUENCES.format(self.regularized.name)
         if self.rule == "mixed":
             return "its spiking layers learn by different rules"
         if self.rule == "surrogate":
@@ -145,16 +156,8 @@ def _obstacle_to_exact(layer):
     return _obstacle_to_window(layer)
 
 
-def _sees_all_steps(layer):
-    """Return whether a layer counts or draws (also one that is frozen)."""
-    return any(
-        inner._non_trainable_variables or inner._seed_generators
-        for inner in layer._flatten_layers()
-    )
-
-
 def _obstacle_to_window(layer):
-    if isinstance(layer, TimeFold) and _sees_all_steps(layer.layer):
+    if isinstance(layer, TimeFold) and counts_or_draws(layer.layer):
         kind = type(layer.layer).__name__
         return (
             f"'{layer.name}' ({kind}) works on all steps together, or draws "
@@ -175,6 +178,18 @@ def is_linear(layer):
         return False
     activation = getattr(layer, "activation", None)
     return activation in (None, keras.activations.linear)
+
+
+def _regularizes_frames(layer):
+    """Return whether a layer would regularize what it does at each step.
+
+    A `TimeLayer` does not: its `step` is no call of the layer.
+    """
+    return any(
+        inner.activity_regularizer
+        for inner in layer._flatten_layers()
+        if inner is not layer or not isinstance(layer, TimeLayer)
+    )
 
 
 def _runs_on_frames(layer, node):
@@ -217,11 +232,8 @@ def make_plan(model):
                 )
             if inputs & results:
                 return None, f"'{layer.name}' starts a second sequence"
-            if any(x.activity_regularizer for x in layer._flatten_layers()):
-                return None, (
-                    f"'{layer.name}' has an activity regularizer, which sees "
-                    "whole sequences"
-                )
+            if _regularizes_frames(layer):
+                return None, _SEES_SEQUENCES.format(layer.name)
             if None in node.input_tensors[0].shape[2:]:
                 return None, f"'{layer.name}' has features of unknown size"
             sources.update(

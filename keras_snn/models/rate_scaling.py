@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_snn.layers import LIF
+from keras_snn.layers.spiking_layer import SpikingLayer
 from keras_snn.models.spike_rates import rate_probe
 from keras_snn.neurons import checks
 
@@ -21,7 +21,7 @@ def scale_to_rate(model, x, rate=0.1, batch_size=64):
     before them (pooling neurons) are left as they are.
 
     Args:
-        model: A functional model with layers `LIF` or `IF`; changed in place.
+        model: A functional model with spiking layers; changed in place.
         x: NumPy array of inputs, some dozens of samples.
         rate: Mean spikes a neuron and step, in (0, 0.5].
         batch_size: Samples run at once.
@@ -48,7 +48,9 @@ def scale_to_rate(model, x, rate=0.1, batch_size=64):
     probe = rate_probe(model)
     factors = {}
     for layer in model.layers:
-        kernels = _kernels_before(layer) if isinstance(layer, LIF) else []
+        if not isinstance(layer, SpikingLayer):
+            continue
+        kernels = _kernels_before(layer)
         if kernels:
             factors[layer.name] = _scale(
                 kernels, probe, layer.name, x, rate, batch_size
@@ -62,7 +64,8 @@ def _kernels_before(layer):
     while tensors:
         node = tensors.pop()._keras_history
         before, index = node.operation, node.node_index
-        if isinstance(before, LIF) or not isinstance(before, keras.Layer):
+        is_layer = isinstance(before, keras.Layer)
+        if not is_layer or isinstance(before, SpikingLayer):
             continue
         kernels += [v for v in before.trainable_variables if v.name == "kernel"]
         tensors += before._inbound_nodes[index].input_tensors

@@ -30,9 +30,7 @@ def counting_step(beta, threshold, reset, dtype, shape):
         spikes, v = lif_step(
             v, ops.cast(current, "float32"), beta, threshold, reset
         )
-        fired = ops.cast(spikes, "uint8")
-        byte = ops.bitwise_or(ops.left_shift(byte, ops.ones_like(byte)), fired)
-        return ops.cast(spikes, dtype), v, byte
+        return ops.cast(spikes, dtype), v, append(byte, spikes)
 
     return fused(step)
 
@@ -48,6 +46,12 @@ def plain_step(beta, threshold, reset, dtype, shape):
         return ops.cast(spikes, dtype), v
 
     return fused(step)
+
+
+def append(byte, spikes):
+    """Return the byte with one more step's spikes as its lowest bit."""
+    fired = ops.cast(spikes, "uint8")
+    return ops.bitwise_or(ops.left_shift(byte, ops.ones_like(byte)), fired)
 
 
 def unpack(byte, steps):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_snn.layers import LIF
+from keras_snn.layers.spiking_layer import SpikingLayer
 from keras_snn.models import time_first
 from keras_snn.models.spiking_model import Model
 
@@ -15,7 +15,9 @@ class _RateProbe(keras.Model):
     def __init__(self, model):
         super().__init__(name="rate_probe")
         self.model = model
-        self.names = [x.name for x in model.layers if isinstance(x, LIF)]
+        self.names = [
+            x.name for x in model.layers if isinstance(x, SpikingLayer)
+        ]
         if model._plan is None:
             outputs = [model.get_layer(name).output for name in self.names]
             self.sequences = keras.Model(model.input, outputs)
@@ -24,7 +26,7 @@ class _RateProbe(keras.Model):
         if self.model._plan is None:
             trains = keras.tree.flatten(self.sequences(inputs))
             return dict(zip(self.names, map(_mean_by_sample, trains)))
-        _, statistics, time_steps = time_first.run(
+        statistics, time_steps = time_first.count_spikes(
             self.model._plan,
             self.model,
             self.model._standardize_inputs(inputs),
@@ -45,10 +47,10 @@ def rate_probe(model):
     """Return a model from inputs to each spiking layer's rate by sample."""
     if not isinstance(model, Model):
         model = Model(model.input, model.output)
-    if not any(isinstance(layer, LIF) for layer in model.layers):
+    if not any(isinstance(layer, SpikingLayer) for layer in model.layers):
         raise ValueError(
-            "Expected a functional model with layers keras_snn.layers.LIF or "
-            f"IF. '{model.name}' has none."
+            "Expected a functional model with spiking layers, e.g. "
+            f"keras_snn.layers.LIF or IF. '{model.name}' has none."
         )
     return _RateProbe(model)
 
@@ -57,7 +59,7 @@ def spike_rates(model, x, batch_size=64):
     """Return each spiking layer's mean rate, in spikes a neuron and step.
 
     Args:
-        model: A functional model with layers `LIF` or `IF`.
+        model: A functional model with spiking layers, e.g. `LIF`.
         x: NumPy array of inputs, `(samples, ...)`.
         batch_size: Samples run at once.
 

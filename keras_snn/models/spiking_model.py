@@ -9,31 +9,20 @@ import keras
 from keras_snn.layers.encoders import Encoder
 from keras_snn.models import plan as planning
 from keras_snn.models import time_first, windows
+from keras_snn.models.compilation import portable
 
 _scope = threading.local()
 
 
 @contextlib.contextmanager
-def inference_only(portable=False):
-    """Within this scope models compute outputs, without gradients.
-
-    Args:
-        portable: Whether to use plain operations only, which any program
-            that reads an exported graph knows.
-    """
-    before = _scope_now()
-    _scope.inference, _scope.portable = True, portable
+def inference_only():
+    """Within this scope models compute outputs, without gradients."""
+    before = getattr(_scope, "inference", False)
+    _scope.inference = True
     try:
         yield
     finally:
-        _scope.inference, _scope.portable = before
-
-
-def _scope_now():
-    return (
-        getattr(_scope, "inference", False),
-        getattr(_scope, "portable", False),
-    )
+        _scope.inference = before
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
@@ -127,20 +116,18 @@ class Model(keras.Model):
 
     def call(self, inputs, training=None, mask=None):
         self._check_pixels(inputs)
-        inference, portable = _scope_now()
-        inference = inference and not training
+        inference = getattr(_scope, "inference", False) and not training
         if self._no_loop or (self._no_training_loop and not inference):
             return super().call(inputs, training=training, mask=mask)
         rule, training = self._plan.rule, bool(training)
         flat = self._standardize_inputs(inputs)
         if inference or rule == "collapsed":
-            outputs, _, _ = time_first.run(
+            outputs = time_first.run(
                 self._plan,
                 self,
                 flat,
                 training,
                 differentiable=not inference,
-                fused=not portable,
             )
         elif self._time_is_unknown(flat):
             return super().call(inputs, training=training, mask=mask)
@@ -187,6 +174,9 @@ class Model(keras.Model):
         return config
 
     def test_step(self, *args, **kwargs):
+        if self._plan is not None and self._plan.regularized:
+            # The loss counts activity, which only whole sequences show.
+            return super().test_step(*args, **kwargs)
         with inference_only():
             return super().test_step(*args, **kwargs)
 
@@ -195,5 +185,5 @@ class Model(keras.Model):
             return super().predict_step(*args, **kwargs)
 
     def export(self, *args, **kwargs):
-        with inference_only(portable=True):
+        with inference_only(), portable():
             return super().export(*args, **kwargs)

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_snn.layers import TimeFold
 from keras_snn.layers.readouts import Readout
 from keras_snn.layers.time_layer import TimeLayer
 from keras_snn.models import time_first
@@ -67,7 +68,7 @@ def _build(model, plan):
     frame = keras.Input(first.shape[2:], dtype=first.dtype, name="frame")
     steps = keras.Input((), dtype="float32", name="steps")
     inputs, states, values = [frame, steps], [], {source: frame}
-    initial = [0.0]
+    initial, steps_of = [0.0], {}
     now = steps + 1.0
     for node in plan.loop:
         layer = node.operation
@@ -78,7 +79,7 @@ def _build(model, plan):
             before = _state_inputs(layer, node, len(inputs))
             inputs += before
             initial += [getattr(layer, "initial_potential", 0.0)] * len(before)
-            output, after = layer.step(args[0], before)
+            output, after = _step(layer, args[0], before, steps_of)
             states += after
             if isinstance(layer, Readout):
                 output = layer.result(after, _over(now, after[0]))
@@ -89,6 +90,25 @@ def _build(model, plan):
     step = StepModel(inputs, [*outputs, now, *states], name="step")
     step.initial_values = initial
     return step
+
+
+def _step(layer, frame, state, steps_of):
+    """Return `(output, state)` of one step, as symbolic tensors.
+
+    Args:
+        layer: A `TimeLayer`.
+        frame: Symbolic frame.
+        state: List of symbolic tensors.
+        steps_of: Dict from layers to their `Step`s, to share those, too.
+    """
+    if not layer.weights or isinstance(layer, TimeFold):
+        return layer.step(frame, state)
+    # Weights may be read within a layer's call only: outside of it a graph
+    # of symbolic tensors would keep their values of today.
+    if layer not in steps_of:
+        steps_of[layer] = Step(layer, name=layer.name)
+    output, *state = steps_of[layer]([frame, *state])
+    return output, state
 
 
 def _over(steps, x):
@@ -107,6 +127,44 @@ def _state_inputs(layer, node, first):
         )
         for number, x in enumerate(state, first)
     ]
+
+
+@keras.saving.register_keras_serializable(package="keras_snn")
+class Step(keras.layers.Layer):
+    """One step of a layer with weights: from [frame, *state] to the next.
+
+    Args:
+        layer: A `TimeLayer`, built or not.
+    """
+
+    def __init__(self, layer, **kwargs):
+        super().__init__(dtype=layer.dtype_policy, autocast=False, **kwargs)
+        self.layer = layer
+
+    def build(self, shapes):
+        if not self.layer.built:
+            batch, *frame = shapes[0]
+            self.layer.build((batch, None, *frame))
+            self.layer.built = True
+
+    def call(self, inputs):
+        frame, *state = inputs
+        output, state = self.layer.step(frame, state)
+        return [output, *state]
+
+    def get_config(self):
+        config = super().get_config()
+        del config["dtype"]
+        return {
+            **config,
+            "layer": keras.saving.serialize_keras_object(self.layer),
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        layer = keras.saving.deserialize_keras_object(config.pop("layer"))
+        return cls(layer, **config)
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")

@@ -14,6 +14,7 @@ from keras import ops
 
 from keras_snn.layers import LIF, TimeConstantDropout, TimeFold
 from keras_snn.layers.readouts import Readout
+from keras_snn.layers.spiking_layer import SpikingLayer
 from keras_snn.layers.time_layer import TimeLayer
 from keras_snn.models import spike_history
 from keras_snn.neurons import learning_rules
@@ -31,9 +32,7 @@ def run(plan, model, inputs, training=False, differentiable=True, fused=True):
         fused: Whether neurons may run as one compiled operation.
 
     Returns:
-        Tuple: flat list of the model's outputs; dict from each spiking
-        layer's name to its statistics `(total, trace, t_last)`, empty unless
-        `differentiable`; number of steps T.
+        Flat list of the model's outputs.
     """
     values = values_before_loop(plan, model, inputs, training)
     loop = TimeLoop(plan, model, values, training, differentiable, fused)
@@ -41,8 +40,27 @@ def run(plan, model, inputs, training=False, differentiable=True, fused=True):
     results = loop.results(final, time_steps)
     if differentiable:
         results = _connect(plan, loop, values, results, final, time_steps)
-    outputs = outputs_after_loop(plan, model, values, results, training)
-    return outputs, loop.statistics_by_name(final), time_steps
+    return outputs_after_loop(plan, model, values, results, training)
+
+
+def count_spikes(plan, model, inputs):
+    """Run a functional model and count each neuron's spikes.
+
+    Args:
+        plan: The model's `plan.Plan`.
+        model: The functional model.
+        inputs: Flat list of tensors, one for each of `model.inputs`.
+
+    Returns:
+        Tuple: dict from each spiking layer's name to its sums
+        `(total, t_last, ...)`, axes (batch, ...); number of steps T.
+    """
+    values = values_before_loop(plan, model, inputs, False)
+    loop = TimeLoop(
+        plan, model, values, training=False, statistics=True, fused=True
+    )
+    final, time_steps = loop.run()
+    return loop.statistics_by_name(final), time_steps
 
 
 def values_before_loop(plan, model, inputs, training):
@@ -179,9 +197,11 @@ class TimeLoop:
             return [], []
         shape = (batch, *node.input_tensors[0].shape[2:])
         state = layer.initial_state(shape, layer.compute_dtype)
-        if not (self.statistics and isinstance(layer, LIF)):
+        if not (self.statistics and isinstance(layer, SpikingLayer)):
             return state, []
-        count = 3 if layer.factor == "leak_corrected" else 2
+        # Only the rule of LIF layers asks for the leaky trace.
+        factor = layer.factor if isinstance(layer, LIF) else None
+        count = 3 if factor == "leak_corrected" else 2
         sums = [ops.zeros(shape, "float32") for _ in range(count)]
         return state, [ops.zeros(shape, "uint8"), *sums]
 
@@ -198,6 +218,9 @@ class TimeLoop:
                 output, state = layer.step(
                     args[0], state, training=self.training
                 )
+                if counters:
+                    byte = spike_history.append(counters[0], output)
+                    counters = [byte, *counters[1:]]
             else:
                 output = layer(*args, **kwargs)
             frames[id(node.output_tensors[0])] = output

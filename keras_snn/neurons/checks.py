@@ -43,6 +43,18 @@ def decay(beta, tau, default=None):
     return beta
 
 
+def fraction(name, value):
+    """Return `value` as a float in [0, 1], what is kept from step to step."""
+    value = real_number(name, value)
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(
+            f"`{name}` must lie in [0, 1], the fraction kept after a time "
+            f"step. Received: {name}={value}. For a time constant of tau "
+            f"steps use {name}=exp(-1 / tau)."
+        )
+    return value
+
+
 def positive_threshold(threshold):
     """Return `threshold` as a positive, finite float."""
     threshold = real_number("threshold", threshold)

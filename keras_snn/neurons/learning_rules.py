@@ -55,6 +55,26 @@ def get(learning_rule):
     )
 
 
+def get_surrogate(learning_rule, neuron, reason):
+    """Return the surrogate of a neuron that learns through time only.
+
+    Args:
+        learning_rule: As in `get`.
+        neuron: What the neuron is called in messages.
+        reason: Why the paper's rules do not apply to it.
+
+    Raises:
+        ValueError: If the rule is unknown, `"exact"` or `"collapsed"`.
+    """
+    rule = get(learning_rule)
+    if isinstance(rule, Surrogate):
+        return rule
+    raise ValueError(
+        f"{neuron} learns through time, by a surrogate, e.g. learning_rule="
+        f'"arctan". Received: learning_rule="{rule}", a rule {reason}.'
+    )
+
+
 def serialize(learning_rule):
     """Return the form of a rule that goes into a layer's config."""
     if isinstance(learning_rule, Surrogate):

@@ -7,6 +7,7 @@ import pytest
 import keras_snn as snn
 from keras_snn.analysis.fan_out import fan_out
 from keras_snn.analysis.network import Network
+from keras_snn.layers.time_layer import TimeLayer
 from tests.analysis import connections as synapses
 from tests.analysis.networks import by_name, randomize, spikes, trains
 
@@ -421,7 +422,7 @@ def test_positions_are_exact_in_low_precision(mixed_bfloat16):
 
 def test_a_layer_that_keeps_state_is_passed_through():
     @keras.saving.register_keras_serializable(package="tests")
-    class Delay(snn.layers.LIF.__mro__[1]):
+    class Delay(TimeLayer):
         keeps_state = True
 
         def call(self, x):

@@ -449,7 +449,7 @@ def test_state_is_float32_under_mixed_bfloat16(mixed_bfloat16):
     model = keras_snn.Model(*network())
     x, _ = data()
     inputs = [keras.ops.convert_to_tensor(x)]
-    _, statistics, _ = time_first.run(model._plan, model, inputs)
+    statistics, _ = time_first.count_spikes(model._plan, model, inputs)
     step = keras_snn.streaming(model)
     _, *state = step([x[:, 0], *step.initial_state(4)])
     kept = [*state, *keras.tree.flatten(statistics)]

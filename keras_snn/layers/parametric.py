@@ -1,0 +1,159 @@
+"""PLIF: LIF neurons that learn how fast they forget."""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_snn.layers.spiking_layer import ThroughTimeNeuron
+from keras_snn.neurons import checks, parametric
+
+
+@keras.saving.register_keras_serializable(package="keras_snn")
+class PLIF(ThroughTimeNeuron):
+    """Parametric LIF: leaky neurons whose decay is a weight.
+
+        decay = 1 - sigmoid(w)
+        u(t) = v(t-1) + I(t)
+        s(t) = 1 where u(t) > threshold, else 0        (strictly above)
+        v(t) = decay * u(t) * (1 - s(t))               reset="zero"
+        v(t) = decay * (u(t) - threshold * s(t))       reset="subtract"
+
+    `w` is one trainable number a layer, or one a channel. It starts at
+    `log((1 - beta) / beta)`, so that the decay starts at `beta`.
+
+    The paper's time constant is `1 / sigmoid(w)`, so its decay is
+    `1 - 1 / tau`, not `exp(-1 / tau)`; it starts at 2, as `beta=0.5` does
+    here. The paper leaks before it integrates; with `reset="zero"` the
+    potentials `u` are the same. With its "decay input" it integrates
+    `I(t) / tau`, which is `scale_input=True` here.
+
+    Learns by backpropagation through time, the decay, too. No derivative
+    flows through the reset.
+
+    Args:
+        beta: Initial decay per step, in (0, 1). Defaults to 0.5.
+        threshold: Firing threshold, positive. Defaults to 1.
+        reset: `"zero"` or `"subtract"`.
+        learning_rule: The name of a surrogate or an object of
+            `keras_snn.surrogates`. Defaults to `"arctan"`.
+        tau: Initial time constant in steps, as in `LIF`, instead of
+            `beta = exp(-1 / tau)`.
+        per_channel: Whether each entry of the last axis has a decay of its
+            own.
+        scale_input: Whether to integrate `(1 - decay) * I(t)` instead of
+            `I(t)`, so that a constant current drives `u` towards itself
+            whatever the decay.
+        unroll: Whether to lay the time steps out one by one instead of
+            looping. Needs a fixed number of steps.
+
+    Call arguments:
+        currents: Input currents `I`, floating point.
+
+    Input shape:
+        `(batch, time, ...features)`, any number of feature axes; batch and
+        time may be unknown.
+
+    Output shape:
+        The input's. Spikes are 0 or 1 in the layer's compute dtype.
+
+    Raises:
+        ValueError: For arguments out of range, unknown names, a learning
+            rule that is no surrogate, or input that is no float sequence.
+
+    Example:
+
+    >>> layer = keras_snn.layers.PLIF(beta=0.9, per_channel=True)
+    >>> layer(np.ones((1, 4, 2), "float32"))[0, :, 0]   # 0 1 0 1
+    >>> layer.decay                                     # 0.9 0.9
+
+    References:
+        - [Fang et al., 2021](https://arxiv.org/abs/2007.05785), "Incorporating
+          Learnable Membrane Time Constant to Enhance Learning of Spiking
+          Neural Networks"
+    """
+
+    not_by_rules = "that has no derivative to the decay"
+
+    def __init__(
+        self,
+        beta=None,
+        threshold=1.0,
+        reset="zero",
+        learning_rule="arctan",
+        tau=None,
+        per_channel=False,
+        scale_input=False,
+        unroll=False,
+        **kwargs,
+    ):
+        super().__init__(threshold, reset, learning_rule, unroll, **kwargs)
+        self.beta = checks.decay(beta, tau, default=0.5)
+        if self.beta == 1.0:
+            raise ValueError(
+                "`beta` of PLIF must lie in (0, 1): a sigmoid never reaches "
+                f"the ends. Received: beta={self.beta}. Neurons without leak "
+                "are keras_snn.layers.IF."
+            )
+        self.per_channel = bool(per_channel)
+        self.scale_input = bool(scale_input)
+
+    def build(self, currents_shape):
+        channels = currents_shape[-1]
+        if self.per_channel and channels is None:
+            raise ValueError(
+                f"PLIF '{self.name}' has one decay a channel and needs to know "
+                f"their number. Received: shape {tuple(currents_shape)}."
+            )
+        self.w = self.add_weight(
+            shape=(channels,) if self.per_channel else (),
+            initializer=keras.initializers.Constant(
+                math.log((1.0 - self.beta) / self.beta)
+            ),
+            # In low precision a slow decay would be no decay.
+            dtype="float32",
+            autocast=False,
+            name="w",
+        )
+
+    @property
+    def decay(self):
+        """The decay per step now: a scalar, or one value a channel."""
+        return ops.sigmoid(-ops.convert_to_tensor(self.w))
+
+    def run(self, currents, state, unroll):
+        spikes, v = parametric.plif_window(
+            self._input(currents),
+            state[0],
+            self.decay,
+            self.learning_rule,
+            self.threshold,
+            self.reset,
+            unroll,
+        )
+        return spikes, [v]
+
+    def step(self, frame, state, training=False):
+        spikes, v = parametric.plif_step(
+            state[0],
+            self._input(frame),
+            self.decay,
+            self.threshold,
+            self.reset,
+        )
+        return ops.cast(spikes, self.compute_dtype), [v]
+
+    def potential(self, frame, state):
+        return state[0] + self._input(frame)
+
+    def _input(self, currents):
+        currents = ops.cast(currents, "float32")
+        return (1.0 - self.decay) * currents if self.scale_input else currents
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "beta": self.beta,
+            "per_channel": self.per_channel,
+            "scale_input": self.scale_input,
+        }

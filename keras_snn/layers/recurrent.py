@@ -1,0 +1,183 @@
+"""RecurrentLIF: LIF neurons that hear each other."""
+
+import keras
+from keras import ops
+
+from keras_snn.layers.spiking_layer import ThroughTimeNeuron
+from keras_snn.layers.time_fold import SEQUENCE_LAYERS
+from keras_snn.layers.time_layer import counts_or_draws
+from keras_snn.neurons import checks, dynamics, time_loop
+from keras_snn.neurons.single_step import lif_step_with_rule
+
+
+@keras.saving.register_keras_serializable(package="keras_snn")
+class RecurrentLIF(ThroughTimeNeuron):
+    """LIF neurons whose spikes come back as currents one step later.
+
+        u(t) = v(t-1) + I(t) + V(s(t-1)),   s(0) = 0
+        s(t) = 1 where u(t) > threshold, else 0        (strictly above)
+        v(t) = beta * u(t) * (1 - s(t))                reset="zero"
+        v(t) = beta * (u(t) - threshold * s(t))        reset="subtract"
+
+    `V` is a Keras layer, by default a dense one over the last axis, without
+    bias and with an orthogonal kernel.
+
+    Learns by backpropagation through time, `V`, too. No derivative flows
+    through the reset; through the feedback it does. As `V` runs at every
+    step, this neuron keeps more for the backward pass than the others and
+    takes longer.
+
+    Args:
+        recurrent: Layer `V` that takes one step's spikes and returns currents
+            of the same shape, e.g. a `keras.layers.Conv2D` with as many
+            filters as there are channels and `padding="same"`. None is the
+            dense layer.
+        beta: Decay per step, in (0, 1]. Defaults to 0.99.
+        threshold: Firing threshold, positive. Defaults to 1.
+        reset: `"zero"` or `"subtract"`.
+        learning_rule: The name of a surrogate or an object of
+            `keras_snn.surrogates`. Defaults to `"arctan"`.
+        tau: Time constant in steps, instead of `beta = exp(-1 / tau)`.
+        unroll: Whether to lay the time steps out one by one instead of
+            looping. Needs a fixed number of steps.
+
+    Call arguments:
+        currents: Input currents `I`, floating point.
+
+    Input shape:
+        `(batch, time, ...features)`, any number of feature axes; batch and
+        time may be unknown.
+
+    Output shape:
+        The input's. Spikes are 0 or 1 in the layer's compute dtype.
+
+    Raises:
+        ValueError: For arguments out of range, unknown names, a learning
+            rule that is no surrogate, input that is no float sequence, or a
+            `recurrent` that is no layer, changes the shape, or counts or
+            draws random numbers (batch normalization, dropout).
+
+    Example:
+
+    >>> feedback = keras.layers.Conv2D(16, 3, padding="same")
+    >>> layer = keras_snn.layers.RecurrentLIF(feedback, beta=0.9)
+    >>> spikes = layer(currents)                 # (batch, time, 8, 8, 16)
+
+    References:
+        - [Bellec et al., 2018](https://arxiv.org/abs/1803.09574)
+        - [Neftci et al., 2019](https://arxiv.org/abs/1901.09948)
+    """
+
+    not_by_rules = "that passes no credit back through the feedback"
+
+    def __init__(
+        self,
+        recurrent=None,
+        beta=None,
+        threshold=1.0,
+        reset="zero",
+        learning_rule="arctan",
+        tau=None,
+        unroll=False,
+        **kwargs,
+    ):
+        super().__init__(threshold, reset, learning_rule, unroll, **kwargs)
+        self.beta = checks.decay(beta, tau, default=0.99)
+        is_layer = isinstance(recurrent, keras.layers.Layer)
+        over_time = isinstance(recurrent, SEQUENCE_LAYERS)
+        is_cell = hasattr(recurrent, "state_size")
+        if recurrent is not None and (not is_layer or over_time or is_cell):
+            raise ValueError(
+                "`recurrent` must be a Keras layer that takes one step's "
+                "spikes, e.g. keras.layers.Dense(10), or None. Received: "
+                f"recurrent={recurrent!r} (of type {type(recurrent).__name__})."
+            )
+        self.recurrent = recurrent
+
+    def build(self, currents_shape):
+        self.check_rank(currents_shape)
+        frame_shape = (None, *currents_shape[2:])
+        if None in frame_shape[1:]:
+            raise ValueError(
+                f"RecurrentLIF '{self.name}' needs to know the number of its "
+                f"neurons. Received: shape {tuple(currents_shape)}."
+            )
+        if self.recurrent is None:
+            self.recurrent = keras.layers.Dense(
+                frame_shape[-1],
+                use_bias=False,
+                kernel_initializer="orthogonal",
+                dtype=self.dtype_policy,
+                name="recurrent",
+            )
+        if not self.recurrent.built:
+            self.recurrent.build(frame_shape)
+            self.recurrent.built = True
+        self._check_recurrent(frame_shape)
+
+    def _check_recurrent(self, frame_shape):
+        layer, kind = self.recurrent, type(self.recurrent).__name__
+        shape = tuple(layer.compute_output_shape(frame_shape))
+        if shape != frame_shape:
+            raise ValueError(
+                f"`recurrent` of RecurrentLIF must return currents of the "
+                f"shape of the spikes it takes, {frame_shape}. Received: "
+                f"{kind} '{layer.name}', which returns {shape}."
+            )
+        if counts_or_draws(layer):
+            raise ValueError(
+                "`recurrent` of RecurrentLIF runs at every step and must not "
+                "count or draw random numbers. Received: "
+                f"{kind} '{layer.name}'. Put normalization and dropout before "
+                "or after the neurons."
+            )
+
+    def run(self, currents, state, unroll):
+        def step(current, state):
+            v, spikes = state
+            spikes, v = lif_step_with_rule(
+                v,
+                self._input(current, spikes),
+                self.beta,
+                self.threshold,
+                self.reset,
+                self.learning_rule,
+            )
+            return spikes, [v, spikes]
+
+        return time_loop.through_time(step, state, currents, unroll)
+
+    def initial_state(self, frame_shape, dtype="float32"):
+        return [ops.zeros(frame_shape, "float32") for _ in range(2)]
+
+    def step(self, frame, state, training=False):
+        spikes, v = dynamics.lif_step(
+            state[0],
+            self._input(frame, state[1]),
+            self.beta,
+            self.threshold,
+            self.reset,
+        )
+        return ops.cast(spikes, self.compute_dtype), [v, spikes]
+
+    def potential(self, frame, state):
+        return state[0] + self._input(frame, state[1])
+
+    def _input(self, frame, spikes):
+        feedback = self.recurrent(spikes)
+        return ops.cast(frame, "float32") + ops.cast(feedback, "float32")
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "recurrent": keras.saving.serialize_keras_object(self.recurrent)
+            if self.recurrent is not None
+            else None,
+            "beta": self.beta,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        layer = keras.saving.deserialize_keras_object(config.pop("recurrent"))
+        return cls(layer, **config)

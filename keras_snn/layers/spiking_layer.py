@@ -1,0 +1,84 @@
+"""What all layers of spiking neurons have in common."""
+
+from keras import ops
+
+from keras_snn.layers.time_layer import TimeLayer
+from keras_snn.neurons import checks, learning_rules, time_loop
+
+
+class SpikingLayer(TimeLayer):
+    """A layer of neurons: currents in, spikes (0 or 1) of their shape out.
+
+    Subclasses have the attributes `threshold` and `learning_rule`.
+    """
+
+    keeps_state = True
+    # State variables that each neuron updates at every step.
+    state_variables = 1
+
+    def potential(self, frame, state):
+        """Return `u` of one step, above the threshold where it spikes.
+
+        Args:
+            frame: Currents of the step.
+            state: State before the step.
+        """
+        raise NotImplementedError
+
+    def compute_output_shape(self, currents_shape):
+        return tuple(currents_shape)
+
+
+class ThroughTimeNeuron(SpikingLayer):
+    """A neuron for which only backpropagation through time is defined.
+
+    Subclasses implement `run` besides the methods of a `TimeLayer`.
+    """
+
+    # Why the paper's rules do not apply, for messages.
+    not_by_rules = None
+
+    def __init__(self, threshold, reset, learning_rule, unroll, **kwargs):
+        super().__init__(**kwargs)
+        self.threshold = checks.positive_threshold(threshold)
+        self.reset = checks.reset_mode(reset)
+        self.learning_rule = learning_rules.get_surrogate(
+            learning_rule, type(self).__name__, self.not_by_rules
+        )
+        self.unroll = bool(unroll)
+
+    def run(self, currents, state, unroll):
+        """Return `(spikes, state)` of some steps, in float32.
+
+        Differentiable to currents, state and weights.
+        """
+        raise NotImplementedError
+
+    def initial_state(self, frame_shape, dtype="float32"):
+        return [
+            ops.zeros(frame_shape, "float32")
+            for _ in range(self.state_variables)
+        ]
+
+    def call(self, currents):
+        self.check_sequence(currents)
+        shape = ops.shape(currents)
+        state = self.initial_state((shape[0], *shape[2:]))
+        spikes, _ = self._run(currents, state, self.unroll)
+        return spikes
+
+    def window(self, sequence, state, training=False):
+        return self._run(sequence, state, time_loop.unrolls_windows())
+
+    def _run(self, currents, state, unroll):
+        spikes, state = self.run(ops.cast(currents, "float32"), state, unroll)
+        return ops.cast(spikes, self.compute_dtype), state
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "threshold": self.threshold,
+            "reset": self.reset,
+            "learning_rule": learning_rules.serialize(self.learning_rule),
+            "unroll": self.unroll,
+        }

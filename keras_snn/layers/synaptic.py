@@ -1,0 +1,115 @@
+"""SynapticLIF: LIF neurons behind synapses with a memory."""
+
+import keras
+from keras import ops
+
+from keras_snn.layers.spiking_layer import ThroughTimeNeuron
+from keras_snn.neurons import checks, dynamics, sequences, synaptic
+
+
+@keras.saving.register_keras_serializable(package="keras_snn")
+class SynapticLIF(ThroughTimeNeuron):
+    """Current-based LIF: an input spike acts on for a while.
+
+        i(t) = alpha * i(t-1) + I(t)
+        u(t) = v(t-1) + i(t)
+        s(t) = 1 where u(t) > threshold, else 0        (strictly above)
+        v(t) = beta * u(t) * (1 - s(t))                reset="zero"
+        v(t) = beta * (u(t) - threshold * s(t))        reset="subtract"
+
+    The second-order neuron of snnTorch's `Synaptic`, with this library's
+    conventions: the reset follows the spike within the step, the leak follows
+    the reset. The reset leaves the synaptic current alone.
+
+    Learns by backpropagation through time. No derivative flows through the
+    reset.
+
+    Args:
+        beta: Decay of the potential per step, in (0, 1]. Defaults to 0.99.
+        threshold: Firing threshold, positive. Defaults to 1.
+        reset: `"zero"` or `"subtract"`.
+        learning_rule: The name of a surrogate or an object of
+            `keras_snn.surrogates`. Defaults to `"arctan"`.
+        alpha: Decay of the synaptic current per step, in [0, 1]. Defaults to
+            0.8. 0 is a `LIF`.
+        tau: Time constant of the potential in steps, instead of
+            `beta = exp(-1 / tau)`.
+        unroll: Whether to lay the time steps out one by one instead of
+            looping. Needs a fixed number of steps.
+
+    Call arguments:
+        currents: Input currents `I`, floating point.
+
+    Input shape:
+        `(batch, time, ...features)`, any number of feature axes; batch and
+        time may be unknown.
+
+    Output shape:
+        The input's. Spikes are 0 or 1 in the layer's compute dtype.
+
+    Raises:
+        ValueError: For arguments out of range, unknown names, a learning
+            rule that is no surrogate, or input that is no float sequence.
+
+    Example:
+
+    >>> pulse = np.float32([[[0.6], [0], [0], [0]]])
+    >>> keras_snn.layers.SynapticLIF(alpha=0.8)(pulse)[0, :, 0]   # 0 1 0 0
+
+    References:
+        - [Neftci et al., 2019](https://arxiv.org/abs/1901.09948), "Surrogate
+          Gradient Learning in Spiking Neural Networks"
+        - [Eshraghian et al., 2023](https://arxiv.org/abs/2109.12894)
+    """
+
+    state_variables = 2
+    not_by_rules = "derived for currents without a memory"
+
+    def __init__(
+        self,
+        beta=None,
+        threshold=1.0,
+        reset="zero",
+        learning_rule="arctan",
+        alpha=0.8,
+        tau=None,
+        unroll=False,
+        **kwargs,
+    ):
+        super().__init__(threshold, reset, learning_rule, unroll, **kwargs)
+        self.beta = checks.decay(beta, tau, default=0.99)
+        self.alpha = checks.fraction("alpha", alpha)
+
+    def run(self, currents, state, unroll):
+        v, i = state
+        currents = synaptic.synaptic_currents(currents, i, self.alpha, unroll)
+        spikes, v = sequences.surrogate_window(
+            currents,
+            v,
+            self.learning_rule,
+            self.beta,
+            self.threshold,
+            self.reset,
+            unroll,
+        )
+        return spikes, [v, currents[:, -1]]
+
+    def step(self, frame, state, training=False):
+        i = self._synaptic_current(frame, state)
+        spikes, v = dynamics.lif_step(
+            state[0], i, self.beta, self.threshold, self.reset
+        )
+        return ops.cast(spikes, self.compute_dtype), [v, i]
+
+    def potential(self, frame, state):
+        return state[0] + self._synaptic_current(frame, state)
+
+    def _synaptic_current(self, frame, state):
+        return self.alpha * state[1] + ops.cast(frame, "float32")
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "beta": self.beta,
+            "alpha": self.alpha,
+        }

@@ -1,0 +1,120 @@
+"""Reading `.keras` and `.weights.h5` files, whole or not at all."""
+
+import json
+import pathlib
+import zipfile
+
+import keras
+
+PARTS = ("config.json", "metadata.json", "model.weights.h5")
+
+
+def load_model(path):
+    """Return the model of a `.keras` file.
+
+    Args:
+        path: Path of the file.
+
+    Raises:
+        ValueError: If it is cut off, damaged or another kind of file, or if
+            its model has classes that are not known here.
+    """
+    path = pathlib.Path(path)
+    check_file(path)
+    try:
+        return keras.models.load_model(path)
+    except Exception as error:
+        raise ValueError(
+            f"'{path}' holds no model that can be built here: "
+            f"{_summary(_first_cause(error))}. Layers and surrogates of your "
+            "own have to be imported before, and registered with "
+            "keras.saving.register_keras_serializable."
+        ) from error
+
+
+def load_weights(model, path):
+    """Load the weights of a `.keras` or `.weights.h5` file into `model`.
+
+    Args:
+        model: The model; what it holds after an error is undefined.
+        path: Path of the file.
+
+    Raises:
+        ValueError: If the file is cut off, damaged or another kind of file,
+            or has the weights of another network.
+    """
+    path = pathlib.Path(path)
+    check_file(path)
+    try:
+        model.load_weights(path)
+    except Exception as error:
+        raise ValueError(
+            f"'{path}' does not hold the weights of this '{model.name}': "
+            f"{_summary(error)}. Build it with the arguments that the "
+            "saved one was built with (e.g. `width`, `classes`, "
+            "`input_shape`)."
+        ) from error
+
+
+def check_file(path):
+    """Raise a `ValueError` unless a file is whole and of its kind."""
+    check = _check_archive if path.suffix == ".keras" else _check_hdf5
+    reason = check(path)
+    if reason is not None:
+        raise ValueError(
+            f"'{path}' cannot be read: {reason}. Expected a `.keras` file, "
+            f"which is a zip archive of {', '.join(PARTS)}, or a `.weights.h5` "
+            f"file, which is HDF5. Received: {path.stat().st_size} bytes that "
+            f"start with {_first_bytes(path)!r}. Was it copied in full?"
+        )
+
+
+def _check_archive(path):
+    """Return what is wrong with a `.keras` file, or None."""
+    if not zipfile.is_zipfile(path):
+        return "it is no zip archive, or the end of it is missing"
+    with zipfile.ZipFile(path) as archive:
+        missing = [name for name in PARTS if name not in archive.namelist()]
+        if missing:
+            return f"it is a zip archive without {', '.join(missing)}"
+        try:
+            damaged = archive.testzip()
+        except Exception as error:
+            return f"it is damaged ({_summary(error)})"
+        if damaged is not None:
+            return f"its {damaged} is damaged"
+        try:
+            json.loads(archive.read("config.json"))
+        except ValueError as error:
+            return f"its config.json is no JSON ({error})"
+        with archive.open("model.weights.h5") as weights:
+            return _check_hdf5(weights)
+
+
+def _check_hdf5(file):
+    """Return what is wrong with an HDF5 file, or None."""
+    import h5py
+
+    try:
+        with h5py.File(file, "r"):
+            return None
+    except OSError as error:
+        return f"its weights are no whole HDF5 file ({_summary(error)})"
+
+
+def _first_cause(error):
+    """Return what went wrong innermost: Keras wraps it, with whole configs."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _summary(error):
+    """Return an error's message in one line of bounded length."""
+    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:300]}..."
+
+
+def _first_bytes(path):
+    with open(path, "rb") as file:
+        return file.read(8)
