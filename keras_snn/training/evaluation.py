@@ -67,7 +67,8 @@ def evaluate(
     return {
         "dataset": settings.dataset,
         "images": len(images),
-        "time_steps": time_steps_of(network),
+        # Without an encoder the input has a time axis.
+        "time_steps": time_steps_of(network) or images.shape[1],
         "accuracy": float(hits.mean()),
         "loss": float(((scores - labels) ** 2).sum(axis=-1).mean()),
         "spike_rates": {name: float(rate) for name, rate in rates.items()},
