@@ -10,6 +10,7 @@ import keras
 from keras_snn import layers
 from keras_snn.layers.encoders import Encoder
 from keras_snn.layers.time_layer import check_seed, check_time_steps
+from keras_snn.models import files
 from keras_snn.models.spiking_model import Model
 from keras_snn.neurons import checks, learning_rules
 
@@ -279,5 +280,5 @@ def finish(inputs, outputs, name, weights):
             "`weights` must be None or the path of a `.weights.h5` or `.keras` "
             f"file of this architecture. Not found: {weights}."
         )
-    model.load_weights(weights)
+    files.load_weights(model, weights)
     return model

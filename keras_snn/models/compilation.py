@@ -5,6 +5,7 @@ import functools
 import threading
 
 import keras
+from keras.src.backend import AutocastScope
 
 _scope = threading.local()
 
@@ -56,3 +57,39 @@ def traced_once(function):
     if not tf.inside_function():
         return function
     return tf.function(function, autograph=False)
+
+
+def read_weights_first(model, values):
+    """Return the model's weights, and `values` that wait for their reading.
+
+    The layers that credit flows back through read their weights in a pass
+    whose own values nobody uses. TensorFlow's graph optimizer relies on a path
+    through that pass to keep the reading before the optimizer's update, then
+    drops the path: some layers were credited through weights that had just
+    been updated. `with_weights` gives them these instead.
+
+    Args:
+        model: The model.
+        values: List of tensors that the loop over time starts from.
+
+    Returns:
+        Tuple: list of tensors, empty where nothing can go wrong; `values`.
+    """
+    if keras.config.backend() != "tensorflow":
+        return [], values
+    import tensorflow as tf
+
+    # A layer casts them as its own policy says.
+    with AutocastScope(None):
+        variables = [v.value for v in model.trainable_variables]
+    weights = list(map(tf.convert_to_tensor, variables))
+    with tf.control_dependencies(weights):
+        return weights, [tf.identity(x) for x in values]
+
+
+def with_weights(model, weights):
+    """Within this scope the model has the weights of `read_weights_first`."""
+    if not weights:
+        return contextlib.nullcontext()
+    pairs = zip(model.trainable_variables, weights, strict=True)
+    return keras.StatelessScope(list(pairs))

@@ -16,11 +16,11 @@ from keras_snn.layers import LIF, TimeConstantDropout, TimeFold
 from keras_snn.layers.readouts import Readout
 from keras_snn.layers.spiking_layer import SpikingLayer
 from keras_snn.layers.time_layer import TimeLayer
-from keras_snn.models import spike_history
+from keras_snn.models import compilation, spike_history
 from keras_snn.neurons import learning_rules
 
 
-def run(plan, model, inputs, training=False, differentiable=True, fused=True):
+def run(plan, model, inputs, training=False, differentiable=True):
     """Run a functional model with the loop over time outside its layers.
 
     Args:
@@ -29,17 +29,20 @@ def run(plan, model, inputs, training=False, differentiable=True, fused=True):
         inputs: Flat list of tensors, one for each of `model.inputs`.
         training: Whether dropout applies.
         differentiable: Whether gradients by the collapsed rule are wanted.
-        fused: Whether neurons may run as one compiled operation.
 
     Returns:
         Flat list of the model's outputs.
     """
     values = values_before_loop(plan, model, inputs, training)
-    loop = TimeLoop(plan, model, values, training, differentiable, fused)
+    weights = []
+    if differentiable:
+        weights, values = weights_before_loop(plan, model, values)
+    loop = TimeLoop(plan, model, values, training, differentiable, fused=True)
     final, time_steps = loop.run()
     results = loop.results(final, time_steps)
     if differentiable:
-        results = _connect(plan, loop, values, results, final, time_steps)
+        with compilation.with_weights(model, weights):
+            results = _connect(plan, loop, values, results, final, time_steps)
     return outputs_after_loop(plan, model, values, results, training)
 
 
@@ -69,6 +72,14 @@ def values_before_loop(plan, model, inputs, training):
     for node in plan.before:
         run_node(node, values, training)
     return values
+
+
+def weights_before_loop(plan, model, values):
+    """Return the model's weights, and `values` whose sources wait for them."""
+    weights, sources = compilation.read_weights_first(
+        model, [values[key] for key in plan.sources]
+    )
+    return weights, {**values, **dict(zip(plan.sources, sources))}
 
 
 def outputs_after_loop(plan, model, values, results, training):

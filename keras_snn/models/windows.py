@@ -34,6 +34,7 @@ def run_exact(plan, model, inputs, training):
         Flat list of the model's outputs.
     """
     values = time_first.values_before_loop(plan, model, inputs, training)
+    weights, values = time_first.weights_before_loop(plan, model, values)
     loop = time_first.TimeLoop(
         plan, model, values, training, statistics=True, fused=True, history=True
     )
@@ -53,7 +54,7 @@ def run_exact(plan, model, inputs, training):
         return _credit_window(loop, final, window, frames, carries)
 
     carries = _through_windows(
-        credit_window, loop, values, carries, spike_history.WINDOW
+        credit_window, loop, values, carries, weights, spike_history.WINDOW
     )
     connected = {
         key: time_first.replace(carries[key], y, ops.ones_like(y))
@@ -110,6 +111,7 @@ def run_surrogate(plan, model, inputs, training, steps):
         Flat list of the model's outputs.
     """
     values = time_first.values_before_loop(plan, model, inputs, training)
+    weights, values = time_first.weights_before_loop(plan, model, values)
     loop = time_first.TimeLoop(
         plan, model, values, training, statistics=False, fused=False
     )
@@ -132,7 +134,7 @@ def run_surrogate(plan, model, inputs, training, steps):
         for node, (state, _) in zip(plan.loop, loop.initial_state())
         if isinstance(node.operation, TimeLayer)
     }
-    states = _through_windows(run_window, loop, values, states, steps)
+    states = _through_windows(run_window, loop, values, states, weights, steps)
     final = [
         (states.get(id(node.output_tensors[0]), []), []) for node in plan.loop
     ]
@@ -140,7 +142,7 @@ def run_surrogate(plan, model, inputs, training, steps):
     return time_first.outputs_after_loop(plan, model, values, results, training)
 
 
-def _through_windows(function, loop, values, carries, steps):
+def _through_windows(function, loop, values, carries, weights, steps):
     """Take `carries` through all windows of `steps` steps.
 
     Args:
@@ -150,15 +152,19 @@ def _through_windows(function, loop, values, carries, steps):
         loop: The `TimeLoop`.
         values: Values by tensor id.
         carries: Nested structure of float32 tensors.
+        weights: The model's weights, see `compilation.read_weights_first`.
         steps: Steps in a window; the last may have less.
     """
     sources = loop.plan.sources
 
     def flat_function(window, *tensors):
-        frames = dict(zip(sources, tensors[: len(sources)]))
-        packed = keras.tree.pack_sequence_as(carries, tensors[len(sources) :])
         # As an argument it has to be a float to be differentiable.
-        after = function(ops.cast(window, "int32"), frames, packed)
+        window, tensors = ops.cast(window, "int32"), list(tensors)
+        own = [tensors.pop(0) for _ in weights]
+        frames = {key: tensors.pop(0) for key in sources}
+        packed = keras.tree.pack_sequence_as(carries, tensors)
+        with compilation.with_weights(loop.model, own):
+            after = function(window, frames, packed)
         return keras.tree.flatten(after)
 
     recomputed = keras.remat(compilation.traced_once(flat_function))
@@ -167,5 +173,5 @@ def _through_windows(function, loop, values, carries, steps):
         end = min(start + steps, loop.time_steps)
         frames = [values[key][:, start:end] for key in sources]
         number = ops.convert_to_tensor(window, "float32")
-        flat = recomputed(number, *frames, *flat)
+        flat = recomputed(number, *weights, *frames, *flat)
     return keras.tree.pack_sequence_as(carries, flat)

@@ -134,6 +134,27 @@ def test_windows_of_steps_equal_keras_models(rule, remat_steps, case):
         assert relative_error(move, same) < 1e-4
 
 
+@pytest.mark.parametrize("rule", ["collapsed", "exact"])
+def test_credit_flows_through_the_weights_from_before_the_update(rule):
+    def trained(cls):
+        inputs = keras.Input((5, 6))
+        x = layers.TimeFold(keras.layers.Dense(8))(inputs)
+        x = layers.LIF(threshold=0.3, learning_rule=rule)(x)
+        x = layers.TimeFold(keras.layers.Dense(3))(x)
+        model = with_weights(cls(inputs, layers.MembraneReadout()(x)))
+        model.compile(keras.optimizers.SGD(0.1), SummedSquaredError())
+        model.train_on_batch(rates, labels)
+        return model.get_weights()
+
+    rates = np.random.default_rng(0).random((4, 5, 6), "float32")
+    labels = np.eye(3, dtype="float32")[[0, 1, 2, 0]]
+    expected = trained(keras.Model)
+    # Where the order is left open, it is right most of the time.
+    for _ in range(10):
+        for a, b in zip(expected, trained(keras_snn.Model), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
 def test_a_spike_count_learns_in_windows_too():
     for rule in ("exact", "arctan"):
         for normalize in (True, False):
