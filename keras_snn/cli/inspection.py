@@ -147,12 +147,11 @@ def convert(
     with plain_errors(context.obj):
         _check_convert(path, output, dataset, overwrite)
         import_quietly()
-        import keras
-
         from keras_snn import analysis, conversion, datasets
+        from keras_snn.models.files import load_model
 
         (x_train, _), (x, y) = datasets.load(dataset, data_dir=data_dir)
-        ann = keras.models.load_model(path)
+        ann = load_model(path)
         model = conversion.convert(
             ann,
             x_train[:1000],

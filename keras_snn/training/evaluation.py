@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 
 from keras_snn import datasets, layers, models
+from keras_snn.models import files
 from keras_snn.training import records
 from keras_snn.training.building import build_model
 from keras_snn.training.data import first
@@ -159,10 +160,10 @@ def _record_of(path):
 def _load(path, settings):
     if path.name.endswith(".weights.h5"):
         network = build_model(settings)
-        network.load_weights(path)
+        files.load_weights(network, path)
         return network
     if path.suffix == ".keras":
-        return keras.models.load_model(path)
+        return files.load_model(path)
     raise ValueError(
         f"Expected a `.keras` or `.weights.h5` file. Received: {path}."
     )

@@ -1,0 +1,64 @@
+"""What the formats ask of a model."""
+
+import keras
+
+from keras_snn.models import Model
+from keras_snn.models.streaming import StepModel
+
+
+def tensorflow_only(what):
+    """Raise a `ValueError` on other backends.
+
+    Args:
+        what: What is written, for the message, e.g. `"A SavedModel"`.
+    """
+    backend = keras.config.backend()
+    if backend != "tensorflow":
+        raise ValueError(
+            f"{what} is written by TensorFlow. Received: the backend is "
+            f"'{backend}'. Save the model as a .keras file and export it in a "
+            "process started with KERAS_BACKEND=tensorflow."
+        )
+
+
+def functional(model):
+    """Return `model` as a `keras_snn.Model` or a `StepModel`.
+
+    Raises:
+        ValueError: If it is no functional Keras model.
+    """
+    if isinstance(model, (Model, StepModel)):
+        return model
+    # A Sequential model becomes functional when it is built.
+    is_model = isinstance(model, keras.Model)
+    if not is_model or not getattr(model, "inputs", None):
+        raise ValueError(
+            "Expected a functional Keras model, e.g. of keras_snn.models, or "
+            "what keras_snn.streaming returns. "
+            f"Received: {model!r} (of type {type(model).__name__})."
+        )
+    return Model(model.input, model.output, name=model.name)
+
+
+def float32_only(model, what):
+    """Raise a `ValueError` if a layer computes in another type."""
+    for layer in model._flatten_layers(include_self=False):
+        is_input = isinstance(layer, keras.layers.InputLayer)
+        if layer.compute_dtype != "float32" and not is_input:
+            raise ValueError(
+                f"{what} takes models that compute in float32. "
+                f"Received: '{layer.name}' computes in {layer.compute_dtype}. "
+                'Build the model again with the dtype policy "float32" and '
+                "give it the weights: copy.set_weights(model.get_weights())."
+            )
+
+
+def advice(model):
+    """Return what helps where a format lacks an operation."""
+    reason = getattr(model, "runs_layer_by_layer", None)
+    if reason is None:
+        return "Leave out the layer, or export a SavedModel."
+    return (
+        f"It runs layer by layer, since {reason}: a fixed number of time "
+        "steps and LIF(..., unroll=True) may help; a SavedModel works."
+    )

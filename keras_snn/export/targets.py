@@ -1,0 +1,53 @@
+"""Where a file or folder goes, and that it goes there whole or not at all."""
+
+import contextlib
+import os
+import pathlib
+import shutil
+import tempfile
+
+
+def check(path, overwrite, suffix=""):
+    """Return `path` if it may be written to.
+
+    Args:
+        path: Path of a file or folder.
+        overwrite: Whether what is there may be replaced.
+        suffix: What a file's name has to end with.
+
+    Raises:
+        ValueError: If it is no path or has another ending.
+        FileExistsError: If something is there already.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise ValueError(
+            f"`path` must be a path. Received: path={path!r} (of type "
+            f"{type(path).__name__})."
+        )
+    path = pathlib.Path(path)
+    if path.suffix != suffix and suffix:
+        raise ValueError(
+            f"`path` must end in '{suffix}'. Received: path='{path}'."
+        )
+    if path.exists() and not overwrite:
+        raise FileExistsError(
+            f"There is something at '{path}' already. Choose another path, "
+            "or pass overwrite=True to replace it."
+        )
+    return path
+
+
+@contextlib.contextmanager
+def written(path):
+    """Yield a path to write to; what is there in the end moves to `path`.
+
+    After an error `path` is what it was before.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        # Within the folder, since its own permissions are for one user only.
+        draft = pathlib.Path(folder) / path.name
+        yield draft
+        if path.is_dir():
+            shutil.rmtree(path)
+        os.replace(draft, path)
