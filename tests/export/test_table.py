@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import keras_snn as snn
+from keras_snn.layers.encoders import Encoder
 from tests.export import small_networks
 from tests.export.small_networks import NETWORKS
 
@@ -131,9 +132,12 @@ class Case:
         """The model's own answers, in the order a SavedModel is asked."""
         return {"serve": self.scores(), **self.rates()}
 
-    def scores(self, weights=None):
+    def restore(self, weights=None):
         for v, value in zip(self.model.variables, weights or self.before):
             v.assign(value)
+
+    def scores(self, weights=None):
+        self.restore(weights)
         if self.is_step:
             return small_networks.run_steps(self.model, self.x)
         return self.model.predict(self.x, verbose=0)
@@ -169,6 +173,7 @@ FORMATS = {
         lambda model, path: snn.export.litert(model, path, "int8_weights"),
     ),
     "ONNX": (".onnx", lambda model, path: snn.export.onnx(model, path)),
+    "NIR": (".nir", lambda model, path: snn.export.to_nir(model, path)),
 }
 
 
@@ -186,9 +191,14 @@ def test_the_table_has_every_network_and_format():
     assert all(list(row) == list(FORMATS) for row in rows().values())
 
 
+def test_the_readme_shows_the_table():
+    readme = TABLE.parents[1] / "README.md"
+    assert TABLE.read_text("utf-8") in readme.read_text("utf-8")
+
+
 @pytest.mark.slow
 def test_every_cell_is_what_the_table_says(tmp_path):
-    for module in ("ai_edge_litert", "onnxruntime", "tf2onnx"):
+    for module in ("ai_edge_litert", "onnxruntime", "tf2onnx", "nir"):
         pytest.importorskip(module)
     cases = {network: Case(network, tmp_path) for network in NETWORKS}
     run_alone(TENSORFLOW_ALONE, tmp_path)
@@ -289,6 +299,19 @@ def check_onnx(case, path, cell):
     assert_equal({"step": scores}, case.expected("step"))
 
 
+def check_nir(case, path, cell):
+    """NIR begins with the spikes, behind the encoder."""
+    expected, x = case.expected("serve"), case.x
+    case.restore()
+    for layer in case.model.layers:
+        if isinstance(layer, Encoder):
+            x = layer(x)
+    found = snn.export.from_nir(path).predict(np.asarray(x), verbose=0)
+    # A NIR file computes in float32 wherever it is read.
+    atol = 0.05 if case.network == "`mixed_bfloat16`" else 1e-5
+    assert_equal({"serve": found}, expected, atol)
+
+
 CHECKS = {
     "`.keras`": check_keras,
     "`model.export`": check_saved_model,
@@ -296,4 +319,5 @@ CHECKS = {
     "LiteRT": check_litert,
     "LiteRT, int8 weights": check_int8,
     "ONNX": check_onnx,
+    "NIR": check_nir,
 }
