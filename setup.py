@@ -22,6 +22,14 @@ TENSORBOARD = ["tensorboard>=2.21,<2.22"]
 JAX = ["jax>=0.10.2,<0.11"]
 PLOT = ["matplotlib>=3.11,<4"]
 ANALYSIS = ["pandas>=3.1,<4", *PLOT]
+NIR = ["nir>=1.0.8,<1.1"]
+LITERT = ["ai-edge-litert>=2.3,<3"]
+ONNX = ["tf2onnx>=1.17,<1.18", "onnx>=1.23,<1.24", "onnxruntime>=1.32,<2"]
+DOCS = [
+    "mkdocs>=1.6.1,<1.7",
+    "mkdocs-material>=9.8,<10",
+    "mkdocstrings-python>=2.0.11,<2.1",
+]
 TEST = [
     "pytest>=9.2,<10",
     "pytest-xdist>=3.8,<4",
@@ -31,6 +39,10 @@ TEST = [
     *TENSORBOARD,
     *JAX,
     *ANALYSIS,
+    *NIR,
+    *LITERT,
+    *ONNX,
+    *DOCS,
 ]
 
 setup(
@@ -57,6 +69,10 @@ setup(
         "jax": JAX,
         "plot": PLOT,
         "analysis": ANALYSIS,
+        "nir": NIR,
+        "litert": LITERT,
+        "onnx": ONNX,
+        "docs": DOCS,
         "test": TEST,
     },
     entry_points={

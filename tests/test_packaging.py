@@ -58,7 +58,7 @@ def test_every_requirement_has_a_lower_and_an_upper_bound():
         *keywords["install_requires"],
         *(r for group in keywords["extras_require"].values() for r in group),
     ]
-    pattern = re.compile(r"[a-z-]+>=[\d.]+,<[\d.]+")
+    pattern = re.compile(r"[a-z0-9-]+>=[\d.]+,<[\d.]+")
     assert [r for r in requirements if not pattern.fullmatch(r)] == []
 
 

@@ -1,0 +1,121 @@
+"""Write the pages that only running code knows: commands and networks.
+
+    python docs/build_tools/generate.py
+
+The rest of the site is built without importing the package.
+"""
+
+import inspect
+import pathlib
+import re
+import textwrap
+
+import click
+import typer
+from typer.cli import get_docs_for_click
+
+from keras_snn import models
+from keras_snn.cli import app
+
+API = pathlib.Path(__file__).parents[1] / "api"
+
+TITLE = re.compile(r"\[bold\](\w+)\[/bold\]")
+COMMANDS = re.compile(r"^(?:  \S.*\n)+", re.MULTILINE)
+DIM = re.compile(r"\[/?dim\]")
+COMMAND = re.compile(r"^\* `([a-z-]+)`: .*\.\.\.$", re.MULTILINE)
+ARGUMENT = re.compile(r"^    (\w+): ((?:.+\n)(?:     .+\n)*)", re.MULTILINE)
+
+
+def command_line():
+    """Return usage, arguments and options of every command."""
+    command = typer.main.get_command(app)
+    context = click.Context(command, info_name="keras-snn")
+    text = get_docs_for_click(obj=command, ctx=context, name="keras-snn")
+    # Click's mark for text that is not to be wrapped.
+    text = DIM.sub("", text.replace("\b", ""))
+    text = COMMANDS.sub(_console, TITLE.sub(r"**\1**:", text))
+
+    def whole(match):
+        name = match.group(1)
+        return f"* `{name}`: {command.commands[name].get_short_help_str(200)}"
+
+    text = COMMAND.sub(whole, text)
+    return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
+
+
+def _console(match):
+    lines = textwrap.indent(textwrap.dedent(match.group(0)), "$ ")
+    return f"```console\n{lines}```\n"
+
+
+def networks():
+    """Return the published networks, and the arguments that all share."""
+    builders = [
+        getattr(models, name)
+        for name in models.__all__
+        if name.startswith(("LeNet", "VGG", "ResNet"))
+    ]
+    builders.sort(key=lambda f: (f.__name__.rstrip("0123456789"), _size(f)))
+    parts = [
+        "# Published networks",
+        "Functions of `keras_snn.models` that build a "
+        "[`keras_snn.Model`][keras_snn.models.Model] each. They take the same "
+        "arguments and differ in their layers and defaults.",
+        "## Arguments",
+        _arguments(inspect.getdoc(builders[0])),
+        "## Networks",
+        *map(_network, builders),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _size(builder):
+    return int(re.sub(r"\D", "", builder.__name__) or 0)
+
+
+def _arguments(docstring):
+    section = docstring.split("Args:\n")[1].split("\n\n")[0] + "\n"
+    return "\n".join(
+        f"- **`{name}`** – {' '.join(_general(text).split())}"
+        for name, text in ARGUMENT.findall(section)
+    )
+
+
+def _general(text):
+    """Return an argument's text without the default of one network."""
+    text = re.sub(r"Defaults to\s+`\([^`]*\)`\.", "Defaults below.", text)
+    return re.sub(r"value, \S+\.", "value.", text)
+
+
+def _network(builder):
+    name = builder.__name__
+    docstring = inspect.getdoc(builder)
+    summary = docstring.split("\n\nArguments are in")[0]
+    size = re.search(r"Defaults\s+to\s+`(\([^`]*\))`", docstring).group(1)
+    dropout = re.search(r"value,\s+(\S+)\.\n", docstring).group(1)
+    paper = docstring.split("References:\n    - ")[1]
+    signature = inspect.signature(builder)
+    arguments = ",\n    ".join(_parameters(signature))
+    return (
+        f"### keras_snn.models.{name} {{ #keras_snn.models.{name} }}\n\n"
+        f"```python\n{name}(\n    {arguments},\n)\n```\n\n{summary}\n\n"
+        f"`input_shape` defaults to `{size}`, `dropout` to {dropout}. From "
+        f"{' '.join(paper.split())}."
+    )
+
+
+def _parameters(signature):
+    """Return the parameters as text, and the star before keywords."""
+    star = False
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and not star:
+            star = True
+            yield "*"
+        yield str(parameter)
+
+
+PAGES = {"command_line.md": command_line, "networks.md": networks}
+
+if __name__ == "__main__":
+    for file, page in PAGES.items():
+        (API / file).write_text(page(), "utf-8")

@@ -1,0 +1,34 @@
+"""Pages and a table of the site that live elsewhere in the project."""
+
+import pathlib
+import re
+
+from mkdocs.structure.files import File
+
+ROOT = pathlib.Path(__file__).parents[2]
+# Where it is in the project, and where on the site.
+PAGES = {"benchmarks/README.md": "benchmarks/index.md"}
+FOLDERS = ("benchmarks/results",)
+SUFFIXES = (".md", ".png")
+
+
+def on_files(files, config):
+    """Add the benchmarks' README, its tables and its pictures."""
+    pages = dict(PAGES)
+    for folder in FOLDERS:
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.suffix in SUFFIXES:
+                name = path.relative_to(ROOT).as_posix()
+                pages[name] = name
+    for source, target in pages.items():
+        files.append(
+            File.generated(config, target, abs_src_path=str(ROOT / source))
+        )
+    return files
+
+
+def on_page_markdown(markdown, page, **kwargs):
+    """Put README.md's first table where a page asks for it."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    table = re.search(r"(^\|.*\n)+", readme, re.MULTILINE).group(0)
+    return markdown.replace("{{ first table of README.md }}", table)

@@ -1,0 +1,263 @@
+"""The site builds without a warning, and what it says is true."""
+
+import contextlib
+import html
+import importlib
+import importlib.util
+import inspect
+import io
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+import keras_snn
+
+ROOT = pathlib.Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+
+# The guide trains as long as its numbers need. Here each block only has to
+# run: for one epoch, on the first images.
+EPOCHS = "EPOCHS = 1"
+IMAGES = slice(256)
+
+# These pages go on with the guide's variables.
+PAGES = (
+    "tensorboard.md",
+    "cost.md",
+    "conversion.md",
+    "streaming.md",
+    "precision_and_backends.md",
+)
+
+BUILD = """
+import sys
+
+
+class NoBackend:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("keras", "tensorflow", "jax", "numpy"):
+            raise ImportError(f"the documentation has to do without {name}")
+
+
+sys.meta_path.insert(0, NoBackend())
+
+from mkdocs.__main__ import cli
+
+cli()
+"""
+
+
+def module_of(path):
+    """Return a Python file of the documentation as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def code_blocks(page):
+    """Return the Python blocks of a page, in order."""
+    text = (DOCS / page).read_text("utf-8")
+    return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def run_blocks(page, names, epochs=EPOCHS):
+    """Run a page's blocks in `names`; return what each printed."""
+    printed = []
+    for number, block in enumerate(code_blocks(page), 1):
+        code = re.sub(r"^EPOCHS = \d+", epochs, block, flags=re.MULTILINE)
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            exec(compile(code, f"{page}, block {number}", "exec"), names)
+        printed.append(output.getvalue())
+    return printed
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """Build the site, without a backend, and return its pages by path."""
+    folder = tmp_path_factory.mktemp("site")
+    result = subprocess.run(
+        [
+            *(sys.executable, "-c", BUILD),
+            *("build", "--strict", "--site-dir", folder),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-4000:]
+    return {
+        path.relative_to(folder).as_posix(): path.read_text("utf-8")
+        for path in folder.rglob("*.html")
+    }
+
+
+def public_names():
+    """Return the dotted names of all that users import."""
+    modules = [*keras_snn._MODULES, "datasets.events", "study", "training"]
+    for name in modules:
+        module = importlib.import_module(f"keras_snn.{name}")
+        names = getattr(module, "__all__", None) or [
+            key
+            for key, value in vars(module).items()
+            if getattr(value, "__module__", None) == module.__name__
+            and not key.startswith("_")
+        ]
+        values = {key: getattr(module, key) for key in names}
+        yield from (
+            f"{module.__name__}.{key}"
+            for key, value in values.items()
+            if not inspect.ismodule(value)
+        )
+
+
+def test_every_public_name_is_in_the_reference(site):
+    anchors = {
+        anchor
+        for path, page in site.items()
+        if path.startswith("api/")
+        for anchor in re.findall(r'id="(keras_snn[\w.]+)"', page)
+    }
+    names = set(public_names())
+    assert len(names) > 80
+    assert sorted(names - anchors) == []
+
+
+def test_no_section_of_a_docstring_is_left_as_text(site):
+    section = re.compile(
+        r"<p>((?:Args|Call arguments|Input shape|Output shape|Returns|Raises"
+        r"|Example|References|Attributes):.{0,80})"
+    )
+    left = {
+        path: section.findall(page)
+        for path, page in site.items()
+        if section.search(page)
+    }
+    assert left == {}
+
+
+def test_equations_and_examples_of_docstrings_are_code(site):
+    layers = html.unescape(
+        re.sub(r"<[^>]*>", "", site["api/layers/index.html"])
+    )
+    assert "v(t) = beta * u(t) * (1 - s(t))                reset=" in layers
+    prompt = '<code><span class="gp">&gt;&gt;&gt; </span>'
+    assert prompt in site["api/layers/index.html"]
+
+
+def test_pages_load_nothing_from_other_servers(site):
+    # Links that a reader may follow are fine.
+    loaded = re.compile(
+        r'<(?:script|img|iframe)[^>]*\ssrc="?(?:https?:)?//[^>]*>'
+        r'|<link[^>]*rel="?(?:stylesheet|preload|preconnect)[^>]*'
+        r'href="?(?:https?:)?//[^>]*>'
+    )
+    assert {
+        p: loaded.findall(x) for p, x in site.items() if loaded.search(x)
+    } == {}
+
+
+def test_home_has_the_table_of_the_readme(site):
+    home = html.unescape(re.sub(r"<[^>]*>", " ", site["index.html"]))
+    assert "keras_snn, exact rule" in home
+    assert "first table of" not in home
+
+
+def test_docstrings_are_rewritten_for_the_parser():
+    tools = module_of(DOCS / "build_tools/keras_docstrings.py")
+    assert tools.google_style(
+        "Does.\n\n    y = x\n\nArgs:\n    x: A tensor.\n\n"
+        "Call arguments:\n    z: Another.\n\nInput shape:\n    `(batch,)`.\n\n"
+        "Note: no section.\n\nExample:\n\n>>> f(1)\n2\n"
+    ) == (
+        "Does.\n\n    y = x\n\nArgs: Arguments:\n    x: A tensor.\n\n"
+        "Other Parameters: Call arguments:\n    z: Another.\n\n"
+        "**Input shape:**\n\n`(batch,)`.\n\n"
+        "Note: no section.\n\n**Example:**\n\n\n```pycon\n>>> f(1)\n2\n```\n"
+    )
+
+
+@pytest.mark.parametrize("page", ["command_line.md", "networks.md"])
+def test_generated_pages_are_what_the_code_says(page):
+    generate = module_of(DOCS / "build_tools/generate.py")
+    committed = (generate.API / page).read_text("utf-8")
+    assert committed == generate.PAGES[page](), (
+        "The code has changed. Run python docs/build_tools/generate.py"
+    )
+    assert not re.search(r"\[/?(bold|dim)\]|\x08", committed)
+
+
+@pytest.fixture(scope="module")
+def few_images():
+    """Let `keras_snn.datasets.load` return the first images only."""
+    load = keras_snn.datasets.load
+
+    def load_few(*args, **kwargs):
+        return tuple((x[IMAGES], y[IMAGES]) for x, y in load(*args, **kwargs))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras_snn.datasets, "load", load_few)
+        yield
+
+
+@pytest.fixture(scope="module")
+def guide(few_images, tmp_path_factory):
+    """Run the guide in an empty folder; return its variables and output."""
+    names = {}
+    with contextlib.chdir(tmp_path_factory.mktemp("guide")):
+        return names, run_blocks("guide.md", names)
+
+
+@pytest.mark.slow
+def test_every_block_of_the_guide_runs(guide):
+    names, printed = guide
+    text = (DOCS / "guide.md").read_text("utf-8")
+    assert names["EPOCHS"] == 1
+    assert names["model"].runs_layer_by_layer is None
+    # A block that prints is followed by what it printed.
+    quoted = re.findall(r"^```python\n[^`]*^```\n\n```text", text, re.MULTILINE)
+    assert len(quoted) == sum(map(bool, printed)) >= 7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_of_a_page_runs_after_the_guide(guide, page, tmp_path):
+    names = dict(guide[0])
+    with contextlib.chdir(tmp_path):
+        printed = run_blocks(page, names)
+    text = (DOCS / page).read_text("utf-8")
+    # What does not depend on the training is quoted, and is the same.
+    for block in re.findall(r"```text\n(.*?)```", text, re.DOTALL):
+        assert block in printed
+
+
+@pytest.mark.slow
+def test_the_block_of_home_runs(few_images, tmp_path):
+    with contextlib.chdir(tmp_path):
+        (printed,) = run_blocks("index.md", {})
+    assert "Energy of one inference" in printed
+    assert (tmp_path / "lenet/saved_model.pb").exists()
+
+
+@pytest.mark.slow
+def test_figures_are_drawn_by_the_library(tmp_path, monkeypatch):
+    figures = module_of(DOCS / "figures/learning_rule.py")
+    cosines = figures.cosines()
+    # As docs/learning_rule.md says.
+    assert min(cosines[1]["collapsed"]) > 0.955
+    assert min(cosines[1]["arctan"]) < 0.5
+    monkeypatch.setattr(figures, "cosines", lambda: cosines)
+    figures.main(tmp_path)
+    committed = DOCS / "images/learning_rule"
+    drawn = sorted(path.name for path in tmp_path.iterdir())
+    assert drawn == sorted(path.name for path in committed.iterdir())
+    for path in [*tmp_path.iterdir(), *committed.iterdir()]:
+        assert 5_000 < path.stat().st_size < 60_000
+    # Those that compute nothing that rounds are the same to the byte.
+    name = "memory.svg"
+    assert (tmp_path / name).read_bytes() == (committed / name).read_bytes()
