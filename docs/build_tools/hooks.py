@@ -28,7 +28,10 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, page, **kwargs):
-    """Put README.md's first table where a page asks for it."""
+    """Put tables where a page asks for them."""
     readme = (ROOT / "README.md").read_text("utf-8")
     table = re.search(r"(^\|.*\n)+", readme, re.MULTILINE).group(0)
-    return markdown.replace("{{ first table of README.md }}", table)
+    exports = (ROOT / "docs" / "export_table.md").read_text("utf-8")
+    return markdown.replace("{{ first table of README.md }}", table).replace(
+        "{{ docs/export_table.md }}", exports
+    )
