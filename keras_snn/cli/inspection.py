@@ -148,7 +148,7 @@ def convert(
         _check_convert(path, output, dataset, overwrite)
         import_quietly()
         from keras_snn import analysis, conversion, datasets
-        from keras_snn.models.files import load_model
+        from keras_snn.models import load_model
 
         (x_train, _), (x, y) = datasets.load(dataset, data_dir=data_dir)
         ann = load_model(path)

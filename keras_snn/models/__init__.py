@@ -1,5 +1,6 @@
 """Spiking networks as functional Keras models."""
 
+from keras_snn.models.files import load_model
 from keras_snn.models.lenet import LeNet
 from keras_snn.models.rate_scaling import scale_to_rate
 from keras_snn.models.resnet import ResNet7, ResNet9, ResNet11, ResNet19
@@ -21,6 +22,7 @@ __all__ = [
     "VGG7",
     "VGG9",
     "StepModel",
+    "load_model",
     "scale_to_rate",
     "spike_rates",
     "streaming",

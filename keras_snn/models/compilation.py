@@ -79,7 +79,8 @@ def read_weights_first(model, values):
         return [], values
     import tensorflow as tf
 
-    # A layer casts them as its own policy says.
+    # Each layer casts them as its own policy says. Keras has no public name
+    # for this scope.
     with AutocastScope(None):
         variables = [v.value for v in model.trainable_variables]
     weights = list(map(tf.convert_to_tensor, variables))

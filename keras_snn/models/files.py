@@ -10,14 +10,25 @@ PARTS = ("config.json", "metadata.json", "model.weights.h5")
 
 
 def load_model(path):
-    """Return the model of a `.keras` file.
+    """Return the model of a `.keras` file, or say what is wrong with it.
+
+    `keras.models.load_model` reads the same files, but of one that is cut off,
+    damaged or of another kind it says little, or builds what it can.
 
     Args:
         path: Path of the file.
 
+    Returns:
+        The model, as it was saved.
+
     Raises:
         ValueError: If it is cut off, damaged or another kind of file, or if
             its model has classes that are not known here.
+        FileNotFoundError: If there is no such file.
+
+    Example:
+
+    >>> model = keras_snn.models.load_model("saved_models/lenet_mnist.keras")
     """
     path = pathlib.Path(path)
     check_file(path)

@@ -15,6 +15,7 @@ from keras_snn.analysis import latency_curve, profile
 from keras_snn.analysis.devices import get_device
 from keras_snn.layers import LatencyEncoder
 from keras_snn.layers.encoders import Encoder
+from keras_snn.models import load_model
 from keras_snn.study import reporting
 from keras_snn.study.twin import ordinary_twin
 from keras_snn.training import records
@@ -190,7 +191,7 @@ def _claim(output, settings, weights, ann_epochs):
 def _spike_trained(settings, output, data_dir, weights, command):
     """Return the spiking network, from a file or trained here."""
     if weights is not None:
-        model = keras.models.load_model(weights)
+        model = load_model(weights)
         return training.with_time_steps(model, settings.time_steps)
     folder = output / "spike_trained"
     record = records.read_record(folder)

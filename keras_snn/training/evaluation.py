@@ -163,7 +163,7 @@ def _load(path, settings):
         files.load_weights(network, path)
         return network
     if path.suffix == ".keras":
-        return files.load_model(path)
+        return models.load_model(path)
     raise ValueError(
         f"Expected a `.keras` or `.weights.h5` file. Received: {path}."
     )

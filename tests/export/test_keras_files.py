@@ -152,7 +152,7 @@ def bad(request, good, tmp_path):
 def test_a_bad_file_builds_no_model(bad):
     path, message = bad
     with pytest.raises(ValueError, match=message) as error:
-        files.load_model(path)
+        snn.models.load_model(path)
     assert "Expected a `.keras` file" in str(error.value)
     with pytest.raises(ValueError, match=message):
         files.load_weights(keras.Sequential(), path)
@@ -176,11 +176,11 @@ def test_a_class_that_is_not_known_is_named(tmp_path, monkeypatch):
     monkeypatch.delitem(registry, "test_keras_files>Cauchy")
     monkeypatch.delattr("tests.export.test_keras_files.Cauchy")
     with pytest.raises(ValueError, match="'Cauchy'.*register_keras_serial"):
-        files.load_model(tmp_path / "model.keras")
+        snn.models.load_model(tmp_path / "model.keras")
 
 
 def test_a_good_file_comes_back_whole(good):
-    model = files.load_model(good)
+    model = snn.models.load_model(good)
     copy = lenet(encoder="rate", time_steps=3, seed=5)
     files.load_weights(copy, good)
     for v, w in zip(model.get_weights(), copy.get_weights(), strict=True):
