@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_snn.layers.spiking_layer import SpikingLayer
 from keras_snn.models import Model, time_first
+from keras_snn.models.plan import nodes_of
 
 
 class Probe:
@@ -136,7 +137,7 @@ def _functional(model):
 
 def _spikes_by_name(network):
     """Return the symbolic output of each call of each spiking layer."""
-    nodes = {id(n) for same in network._nodes_by_depth.values() for n in same}
+    nodes = set(map(id, nodes_of(network)))
     outputs = {}
     for layer in network.layers:
         if not isinstance(layer, SpikingLayer):

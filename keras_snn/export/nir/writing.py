@@ -1,11 +1,13 @@
 """From a keras_snn model to a NIR graph."""
 
 import os
+import pathlib
 import warnings
 
 import numpy as np
 
 from keras_snn import optional
+from keras_snn.export import targets
 from keras_snn.export.nir import branches, conventions, kernels, operations
 
 SINABS_ADVICE = (
@@ -72,7 +74,8 @@ def to_nir(model, path=None, target=None):
     if target == "sinabs":
         warnings.warn(SINABS_ADVICE, stacklevel=2)
     if path is not None:
-        nir.write(path, graph)
+        with targets.written(pathlib.Path(path)) as draft:
+            nir.write(draft, graph)
     return graph
 
 
