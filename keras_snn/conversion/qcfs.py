@@ -1,7 +1,5 @@
 """The quantised activation that spikes of few steps can reproduce."""
 
-import numbers
-
 import keras
 from keras import ops
 
@@ -82,10 +80,6 @@ class QCFS(keras.layers.Layer):
 
 def check_levels(levels):
     """Return `levels` as a positive int."""
-    is_int = isinstance(levels, numbers.Integral)
-    if not is_int or isinstance(levels, bool) or levels < 1:
-        raise ValueError(
-            "`levels` must be a positive integer, the number of steps of the "
-            f"quantised activation. Received: levels={levels!r}."
-        )
-    return int(levels)
+    return checks.positive_integer(
+        "levels", levels, "the number of steps of the quantised activation"
+    )

@@ -4,6 +4,8 @@ import numbers
 
 import keras
 
+from keras_snn.neurons import checks
+
 
 class TimeLayer(keras.layers.Layer):
     """A layer whose input has axes (batch, time, ...features).
@@ -91,13 +93,9 @@ def check_float(layer, x):
 
 def check_time_steps(time_steps):
     """Return `time_steps` as a positive int."""
-    is_int = isinstance(time_steps, numbers.Integral)
-    if not is_int or isinstance(time_steps, bool) or time_steps < 1:
-        raise ValueError(
-            "`time_steps` must be a positive integer, the number of steps each "
-            f"input is shown for. Received: time_steps={time_steps!r}."
-        )
-    return int(time_steps)
+    return checks.positive_integer(
+        "time_steps", time_steps, "the number of steps each input is shown for"
+    )
 
 
 def check_seed(seed):

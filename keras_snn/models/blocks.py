@@ -260,13 +260,7 @@ def top(x, hidden, classes, settings):
 
 def check_classes(classes):
     """Return `classes` as a positive int."""
-    is_int = isinstance(classes, numbers.Integral)
-    if not is_int or isinstance(classes, bool) or classes < 1:
-        raise ValueError(
-            "`classes` must be a positive integer, the number of outputs. "
-            f"Received: classes={classes!r}."
-        )
-    return int(classes)
+    return checks.positive_integer("classes", classes, "the number of outputs")
 
 
 def finish(inputs, outputs, name, weights):

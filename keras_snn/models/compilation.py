@@ -7,22 +7,28 @@ import threading
 import keras
 from keras.src.backend import AutocastScope
 
-_scope = threading.local()
 
+class Scope(threading.local):
+    """A switch that is on within `with scope():`, in this thread.
 
-@contextlib.contextmanager
-def portable():
-    """Within this scope graphs get plain operations only.
-
-    Any program that reads an exported graph knows those, and not every one
-    can compile.
+    Attributes:
+        on: Whether it is on.
     """
-    before = getattr(_scope, "portable", False)
-    _scope.portable = True
-    try:
-        yield
-    finally:
-        _scope.portable = before
+
+    on = False
+
+    @contextlib.contextmanager
+    def __call__(self):
+        before, self.on = self.on, True
+        try:
+            yield
+        finally:
+            self.on = before
+
+
+# Within this scope graphs get plain operations only: any program that reads an
+# exported graph knows those, and not every one can compile.
+portable = Scope()
 
 
 def fused(function):
@@ -39,8 +45,7 @@ def fused(function):
 
     @functools.wraps(function)
     def run(*args):
-        plain = getattr(_scope, "portable", False)
-        return (function if plain else compiled)(*args)
+        return (function if portable.on else compiled)(*args)
 
     return run
 

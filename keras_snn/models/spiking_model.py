@@ -1,28 +1,16 @@
 """A functional model that runs with the loop over time outside its layers."""
 
-import contextlib
 import numbers
-import threading
 
 import keras
 
 from keras_snn.layers.encoders import Encoder
 from keras_snn.models import plan as planning
 from keras_snn.models import time_first, windows
-from keras_snn.models.compilation import portable
+from keras_snn.models.compilation import Scope, portable
 
-_scope = threading.local()
-
-
-@contextlib.contextmanager
-def inference_only():
-    """Within this scope models compute outputs, without gradients."""
-    before = getattr(_scope, "inference", False)
-    _scope.inference = True
-    try:
-        yield
-    finally:
-        _scope.inference = before
+# Within this scope models compute outputs, without gradients.
+inference_only = Scope()
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
@@ -116,7 +104,7 @@ class Model(keras.Model):
 
     def call(self, inputs, training=None, mask=None):
         self._check_pixels(inputs)
-        inference = getattr(_scope, "inference", False) and not training
+        inference = inference_only.on and not training
         if self._no_loop or (self._no_training_loop and not inference):
             return super().call(inputs, training=training, mask=mask)
         rule, training = self._plan.rule, bool(training)

@@ -77,15 +77,28 @@ def potential(value):
     return value
 
 
-def batch_size(value):
-    """Return `value` if it is a positive integer."""
+def positive_integer(name, value, meaning):
+    """Return `value` as a positive int.
+
+    Args:
+        name: What the argument is called.
+        value: What was given.
+        meaning: What it is the number of, for the message.
+    """
     is_int = isinstance(value, numbers.Integral)
     if not is_int or isinstance(value, bool) or value < 1:
         raise ValueError(
-            "`batch_size` must be a positive integer, the number of samples "
-            f"run at once. Received: batch_size={value!r}."
+            f"`{name}` must be a positive integer, {meaning}. "
+            f"Received: {name}={value!r}."
         )
-    return value
+    return int(value)
+
+
+def batch_size(value):
+    """Return `value` as a positive int."""
+    return positive_integer(
+        "batch_size", value, "the number of samples run at once"
+    )
 
 
 def reset_mode(reset):
