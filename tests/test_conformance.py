@@ -91,6 +91,7 @@ NORMALISED = {"ResNet19", "VGG16"}
 NOT_NETWORKS = {
     "Model",
     "StepModel",
+    "load_model",
     "scale_to_rate",
     "spike_rates",
     "streaming",
