@@ -22,6 +22,7 @@ TENSORBOARD = ["tensorboard>=2.21,<2.22"]
 JAX = ["jax>=0.10.2,<0.11"]
 PLOT = ["matplotlib>=3.11,<4"]
 ANALYSIS = ["pandas>=3.1,<4", *PLOT]
+NUMBA = ["numba>=0.68.1,<0.69"]
 NIR = ["nir>=1.0.8,<1.1"]
 LITERT = ["ai-edge-litert>=2.3,<3"]
 ONNX = ["tf2onnx>=1.17,<1.18", "onnx>=1.23,<1.24", "onnxruntime>=1.32,<2"]
@@ -39,6 +40,7 @@ TEST = [
     *TENSORBOARD,
     *JAX,
     *ANALYSIS,
+    *NUMBA,
     *NIR,
     *LITERT,
     *ONNX,
@@ -69,6 +71,7 @@ setup(
         "jax": JAX,
         "plot": PLOT,
         "analysis": ANALYSIS,
+        "numba": NUMBA,
         "nir": NIR,
         "litert": LITERT,
         "onnx": ONNX,

@@ -12,6 +12,7 @@ _MODULES = (
     "conversion",
     "datasets",
     "encoding",
+    "event_driven",
     "export",
     "layers",
     "losses",

@@ -23,6 +23,20 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.xdist_group(str(item.path)))
 
 
+ENGINES = ["dense"]
+if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
+    ENGINES.append("event_driven")
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request, monkeypatch):
+    """Run a test with dense products, then event by event."""
+    from keras_snn.event_driven import switch
+
+    monkeypatch.setattr(switch, "_choice", request.param == "event_driven")
+    return request.param
+
+
 @pytest.fixture
 def mixed_bfloat16():
     """Make layers compute in bfloat16, with float32 weights."""

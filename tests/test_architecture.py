@@ -14,14 +14,16 @@ PACKAGE = ROOT / "keras_snn"
 # A part imports only from parts left of it. Parts in one group do not know
 # each other.
 ORDER = (
+    ("optional",),
     ("neurons",),
     ("encoding",),
     ("layers",),
+    ("event_driven",),
     ("models",),
     ("conversion", "training", "callbacks"),
     ("analysis",),
     ("study",),
-    ("export", "event_driven"),
+    ("export",),
 )
 RANK = {name: i for i, group in enumerate(ORDER) for name in group}
 
@@ -31,7 +33,6 @@ SIDE = {
     "datasets": {"optional"},
     "losses": set(),
     "metrics": set(),
-    "optional": set(),
     "regularizers": set(),
     "surrogates": {"neurons"},
 }

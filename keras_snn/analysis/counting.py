@@ -9,7 +9,7 @@ from keras_snn.analysis.batches import batches
 from keras_snn.analysis.graph import node_of
 from keras_snn.analysis.sequences import Sequences
 from keras_snn.layers.spiking_layer import SpikingLayer
-from keras_snn.models import time_first
+from keras_snn.models import compilation, time_first
 
 
 @dataclasses.dataclass
@@ -93,8 +93,9 @@ class _TimeFirst(_Probe):
         model._check_pixels(x)
         inputs = model._standardize_inputs(x)
         values = time_first.values_before_loop(plan, model, inputs, False)
-        loop = time_first.TimeLoop(plan, model, values, False, True, True)
-        final, time_steps = loop.run()
+        with compilation.own_process():
+            loop = time_first.TimeLoop(plan, model, values, False, True, True)
+            final, time_steps = loop.run()
         sums = loop.statistics_by_name(final)
         active, analog = [], []
         for key in self.keys:

@@ -7,6 +7,8 @@ import threading
 import keras
 from keras.src.backend import AutocastScope
 
+from keras_snn import event_driven
+
 
 class Scope(threading.local):
     """A switch that is on within `with scope():`, in this thread.
@@ -29,6 +31,37 @@ class Scope(threading.local):
 # Within this scope graphs get plain operations only: any program that reads an
 # exported graph knows those, and not every one can compile.
 portable = Scope()
+
+# Within this scope the graph runs in this process and may call Python.
+own_process = Scope()
+
+
+def event_driven_program(plan, model, training):
+    """Return the engine's program for what is computed now, or None.
+
+    Args:
+        plan: The model's `plan.Plan`.
+        model: The functional model.
+        training: Whether dropout applies.
+    """
+    if not _may_call_python(model) or event_driven.why_not():
+        return None
+    try:
+        return event_driven.Program(plan, training)
+    except event_driven.Unknown:
+        return None
+
+
+def _may_call_python(model):
+    """Return whether the graph that is made now may call Python."""
+    if keras.config.backend() != "tensorflow" or portable.on:
+        return False
+    import tensorflow as tf
+
+    # Outside of a graph, and in one that nobody else will run.
+    if not tf.inside_function():
+        return True
+    return own_process.on and not model.jit_compile
 
 
 def fused(function):

@@ -4,10 +4,11 @@ import numbers
 
 import keras
 
+from keras_snn import event_driven
 from keras_snn.layers.encoders import Encoder
 from keras_snn.models import plan as planning
 from keras_snn.models import time_first, windows
-from keras_snn.models.compilation import Scope, portable
+from keras_snn.models.compilation import Scope, own_process, portable
 
 # Within this scope models compute outputs, without gradients.
 inference_only = Scope()
@@ -102,6 +103,31 @@ class Model(keras.Model):
         """
         return self._no_loop or self._no_training_loop
 
+    def runs_densely(self, training=False):
+        """Return why the model does not run event by event, or None if it does.
+
+        Args:
+            training: Whether to answer for `fit`; else for `predict`.
+
+        Returns:
+            A text that names the layer or the setting in the way of the
+            event-driven engine, or None. See `keras_snn.event_driven`.
+        """
+        reason = event_driven.why_not() or self._no_loop
+        if reason is None and training:
+            reason = self._no_training_loop
+            if reason is None and self._plan.rule == "surrogate":
+                reason = "its spiking layers learn through time"
+        if reason is None and self.jit_compile:
+            reason = "it is compiled with jit_compile=True"
+        if reason is not None:
+            return reason
+        try:
+            event_driven.Program(self._plan, training)
+        except event_driven.Unknown as unknown:
+            return str(unknown)
+        return None
+
     def call(self, inputs, training=None, mask=None):
         self._check_pixels(inputs)
         inference = inference_only.on and not training
@@ -161,15 +187,19 @@ class Model(keras.Model):
             config["remat_steps"] = self.remat_steps
         return config
 
+    def train_step(self, *args, **kwargs):
+        with own_process():
+            return super().train_step(*args, **kwargs)
+
     def test_step(self, *args, **kwargs):
         if self._plan is not None and self._plan.regularized:
             # The loss counts activity, which only whole sequences show.
             return super().test_step(*args, **kwargs)
-        with inference_only():
+        with inference_only(), own_process():
             return super().test_step(*args, **kwargs)
 
     def predict_step(self, *args, **kwargs):
-        with inference_only():
+        with inference_only(), own_process():
             return super().predict_step(*args, **kwargs)
 
     def export(self, *args, **kwargs):

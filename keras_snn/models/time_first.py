@@ -12,6 +12,7 @@ import contextlib
 import keras
 from keras import ops
 
+from keras_snn import event_driven
 from keras_snn.layers import LIF, TimeConstantDropout, TimeFold
 from keras_snn.layers.readouts import Readout
 from keras_snn.layers.spiking_layer import SpikingLayer
@@ -37,7 +38,15 @@ def run(plan, model, inputs, training=False, differentiable=True):
     weights = []
     if differentiable:
         weights, values = weights_before_loop(plan, model, values)
-    loop = TimeLoop(plan, model, values, training, differentiable, fused=True)
+    loop = TimeLoop(
+        plan,
+        model,
+        values,
+        training,
+        statistics=differentiable,
+        fused=True,
+        credits=differentiable,
+    )
     final, time_steps = loop.run()
     results = loop.results(final, time_steps)
     if differentiable:
@@ -49,6 +58,8 @@ def run(plan, model, inputs, training=False, differentiable=True):
 def count_spikes(plan, model, inputs):
     """Run a functional model and count each neuron's spikes.
 
+    For models that stay in this process, whose graph may call Python.
+
     Args:
         plan: The model's `plan.Plan`.
         model: The functional model.
@@ -59,10 +70,11 @@ def count_spikes(plan, model, inputs):
         `(total, t_last, ...)`, axes (batch, ...); number of steps T.
     """
     values = values_before_loop(plan, model, inputs, False)
-    loop = TimeLoop(
-        plan, model, values, training=False, statistics=True, fused=True
-    )
-    final, time_steps = loop.run()
+    with compilation.own_process():
+        loop = TimeLoop(
+            plan, model, values, training=False, statistics=True, fused=True
+        )
+        final, time_steps = loop.run()
     return loop.statistics_by_name(final), time_steps
 
 
@@ -102,6 +114,9 @@ class TimeLoop:
         fused: Whether neurons may run as one compiled operation.
         history: Whether to keep every spike, at one bit, in `histories`:
             uint8 tensors of axes (window, batch, ...) by tensor id.
+        credits: Whether to keep, instead of the sums, what the collapsed rule
+            makes of them, in `credits`: lists `[rate, derivative]` of
+            float32 tensors by tensor id.
     """
 
     def __init__(
@@ -113,6 +128,7 @@ class TimeLoop:
         statistics,
         fused,
         history=False,
+        credits=False,
     ):
         self.plan = plan
         self.fused = fused
@@ -124,10 +140,15 @@ class TimeLoop:
         }
         self.keeps_history = history
         self.histories = None
+        self.gives_credits = credits
+        self.credits = {}
         self.time_steps = ops.shape(next(iter(self.sources.values())))[1]
+        self.program = compilation.event_driven_program(plan, model, training)
 
     def run(self):
         """Run all steps; return the final state and T."""
+        if self.program is not None:
+            return self._run_event_driven(), self.time_steps
         with _constant_variables(self.model):
             start = (0, self.initial_state())
             if self.statistics:
@@ -142,7 +163,50 @@ class TimeLoop:
             else:
                 _, state = self._steps(*start, self.time_steps)
         final = keras.tree.map_structure(ops.stop_gradient, state)
+        if self.gives_credits:
+            self.credits = {
+                id(node.output_tensors[0]): self._credit(node, counters)
+                for node, (_, counters) in zip(self.plan.loop, final)
+                if counters
+            }
         return final, self.time_steps
+
+    def _credit(self, node, counters):
+        """Return the rate and the derivative that a layer's sums give."""
+        layer, (total, t_last, *_) = node.operation, counters[1:]
+        time_steps = ops.cast(self.time_steps, "float32")
+        derivative = factor_of(layer, counters[1:]) * t_last / time_steps
+        return [total / time_steps, derivative]
+
+    def _run_event_driven(self):
+        """Run all steps in the event-driven engine; return the final state.
+
+        Of the neurons' state it has the sums only, and nothing where it has
+        `credits`.
+        """
+        statistics = "sums" if self.statistics else None
+        if self.gives_credits:
+            statistics = "credit"
+        results = event_driven.run(
+            self.program, self.sources, statistics, self.keeps_history
+        )
+        results = {key: ops.stop_gradient(x) for key, x in results.items()}
+
+        def found(node, *names):
+            keys = [(id(node.output_tensors[0]), name) for name in names]
+            return [results[key] for key in keys if key in results]
+
+        final, self.histories, self.credits = [], {}, {}
+        for node in self.plan.loop:
+            sums = found(node, "total", "t_last", "trace")
+            state = found(node, "state", "mask")
+            final.append((state, [None, *sums] if sums else []))
+            key = id(node.output_tensors[0])
+            for history in found(node, "history"):
+                self.histories[key] = history
+            if credit := found(node, "rate", "derivative"):
+                self.credits[key] = credit
+        return final
 
     def _empty_histories(self, state):
         """Return zeros for the bytes of every window and spiking layer."""
@@ -286,14 +350,11 @@ def _connect(plan, loop, values, results, final, time_steps):
         for key in plan.sources
     }
     connected = {}
-    for node, (state, counters) in zip(plan.loop, final):
+    for node, (state, _) in zip(plan.loop, final):
         layer, key = node.operation, id(node.output_tensors[0])
         args, kwargs = node.arguments.fill_in(means)
         if isinstance(layer, LIF):
-            rate = counters[1] / time_steps
-            factor, t_last = factor_of(layer, counters[1:]), counters[2]
-            derivative = factor * t_last / time_steps
-            means[key] = replace(args[0], rate, derivative)
+            means[key] = replace(args[0], *loop.credits[key])
         elif isinstance(layer, Readout):
             scale = 1.0 if getattr(layer, "normalize", True) else time_steps
             scale = ops.ones_like(results[key]) * ops.cast(

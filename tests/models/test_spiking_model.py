@@ -75,7 +75,7 @@ def fit_one_step(model, x, labels):
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_predict_equals_keras_model(rule):
+def test_predict_equals_keras_model(rule, engine):
     model, plain = both(rule=rule)
     x, labels = data()
     outputs = model.predict(x, batch_size=4, verbose=0)
@@ -97,7 +97,7 @@ def test_predict_equals_keras_model(rule):
     ],
     ids=lambda case: "-".join(f"{k}={v}"[:15] for k, v in case.items()),
 )
-def test_one_step_of_fit_equals_keras_models(case):
+def test_one_step_of_fit_equals_keras_models(case, engine):
     model, plain = both(**case)
     x, labels = data(case.get("time_steps", 11))
     moves, loss = fit_one_step(model, x, labels)
@@ -121,7 +121,7 @@ def test_one_step_of_fit_equals_keras_models(case):
     ],
     ids=lambda x: str(x)[:15],
 )
-def test_windows_of_steps_equal_keras_models(rule, remat_steps, case):
+def test_windows_of_steps_equal_keras_models(rule, remat_steps, case, engine):
     model, plain = both(rule=rule, **case)
     model.remat_steps = remat_steps
     assert model.runs_layer_by_layer is None
@@ -135,7 +135,7 @@ def test_windows_of_steps_equal_keras_models(rule, remat_steps, case):
 
 
 @pytest.mark.parametrize("rule", ["collapsed", "exact"])
-def test_credit_flows_through_the_weights_from_before_the_update(rule):
+def test_credit_flows_through_the_weights_from_before_the_update(rule, engine):
     def trained(cls):
         inputs = keras.Input((5, 6))
         x = layers.TimeFold(keras.layers.Dense(8))(inputs)
@@ -405,7 +405,7 @@ def _jax_shapes(model, x, labels):
 @pytest.mark.parametrize(
     "rule, grows", [("collapsed", False), ("arctan", True)]
 )
-def test_memory_of_fit_does_not_grow_with_time(rule, grows):
+def test_memory_of_fit_does_not_grow_with_time(rule, grows, engine):
     # No other axis is a multiple of 13, so nothing but the encoder's spikes
     # may have such an axis (time folded into the batch counts, too). Nor may
     # a loop push its steps on a list.

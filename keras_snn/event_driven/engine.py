@@ -1,0 +1,163 @@
+"""A network's whole loop over time as one operation of a TensorFlow graph."""
+
+import concurrent.futures
+import dataclasses
+import functools
+import itertools
+import os
+
+import numpy as np
+from keras import ops
+
+from keras_snn.event_driven.operations import (
+    LEAK_CORRECTED,
+    NO_BIAS,
+    STATISTICS,
+    WINDOW,
+    Workspace,
+)
+
+# TensorFlow takes arrays at such addresses as they are, without a copy.
+ALIGNMENT = 64
+
+# Samples that a thread runs side by side: they share what is read of large
+# weights, and their state has to stay in the cache.
+TOGETHER = 8
+
+
+def run(program, values, statistics=None, history=False):
+    """Run a network through time, sample by sample and spike by spike.
+
+    Args:
+        program: The network's `lowering.Program`.
+        values: Dict from the keys of its sources to tensors with axes
+            (batch, time, ...).
+        statistics: `"sums"` for each neuron's number of spikes `"total"`,
+            the step of the last one `"t_last"` and, if its factor is
+            leak-corrected, the leaky `"trace"`; `"credit"` for its `"rate"`
+            and its `"derivative"` by the collapsed rule; or None.
+        history: Whether to keep every spike, at one bit.
+
+    Returns:
+        Dict from `(key, name)` to float32 tensors with axes (batch, ...):
+        statistics by their names, `"state"` of a readout, `"mask"` of a
+        dropout, and `"history"` as uint8 with axes (window, batch, ...).
+    """
+    import tensorflow as tf
+
+    inputs = {key: ops.cast(x, "float32") for key, x in values.items()}
+    batch = ops.shape(next(iter(values.values())))[0]
+    masks = {
+        key: layer.mask((batch, *program.shapes[key]))
+        for key, layer in program.masks.items()
+    }
+    weights = {
+        name: ops.convert_to_tensor(v.value)
+        for name, v in program.weights.items()
+    }
+    inputs = {**inputs, **masks, **weights}
+    names = list(inputs)
+    specs = _outputs(program, statistics, history)
+
+    def call(*arrays):
+        return _run(program, dict(zip(names, arrays)), specs, statistics)
+
+    arrays = tf.numpy_function(
+        call,
+        list(inputs.values()),
+        [tf.as_dtype(spec.dtype) for spec in specs.values()],
+        stateful=False,
+    )
+    results = {(key, "mask"): x for key, x in masks.items()}
+    # Outside of a graph a list of one comes back as its element.
+    arrays = arrays if isinstance(arrays, (list, tuple)) else [arrays]
+    for x, (name, spec) in zip(arrays, specs.items()):
+        x.set_shape([*[None] * spec.leading, *spec.shape])
+        results[name] = x
+    return results
+
+
+@dataclasses.dataclass(frozen=True)
+class _Output:
+    """A tensor of `leading` axes and those of one sample."""
+
+    shape: tuple
+    dtype: str = "float32"
+    leading: int = 1
+
+
+def _outputs(program, statistics, history):
+    """Return the outputs by key and name."""
+    shapes, outputs = program.shapes, {}
+    for key in program.readouts:
+        outputs[key, "state"] = _Output(shapes[key])
+    for key, layer in program.neurons.items():
+        names = STATISTICS.get(statistics, ())
+        if statistics == "sums" and layer.factor == LEAK_CORRECTED:
+            names = (*names, "trace")
+        for name in names:
+            outputs[key, name] = _Output(shapes[key])
+        if history:
+            outputs[key, "history"] = _Output(shapes[key], "uint8", 2)
+    return outputs
+
+
+def _run(program, inputs, specs, statistics):
+    """Run all samples; return the list of outputs."""
+    batch, time_steps = inputs[program.sources[0]].shape[:2]
+    inputs = {**inputs, NO_BIAS: np.empty(0, "float32")}
+    sizes = [-(-time_steps // WINDOW), batch]
+    outputs = {
+        name: _aligned((*sizes[-spec.leading :], *spec.shape), spec.dtype)
+        for name, spec in specs.items()
+    }
+    together = max(min(-(-batch // threads()), TOGETHER), 1)
+    samples = itertools.count(0, together)
+
+    def work():
+        space = Workspace(inputs, outputs, statistics, time_steps, together)
+        for operation in program.operations:
+            operation.build(space)
+        # Threads take the next samples when they are done with some.
+        while (first := next(samples)) < batch:
+            space.run(first, min(together, batch - first))
+
+    others = [
+        _executor().submit(work) for _ in range(min(threads(), batch) - 1)
+    ]
+    work()
+    for other in others:
+        other.result()
+    return list(outputs.values())
+
+
+def _aligned(shape, dtype):
+    """Return an uninitialized array that starts at `ALIGNMENT`."""
+    size = int(np.prod(shape, dtype="int64")) * np.dtype(dtype).itemsize
+    memory = np.empty(size + ALIGNMENT, "uint8")
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+@functools.cache
+def threads():
+    """Return how many threads share a batch, as many as TensorFlow's."""
+    import tensorflow as tf
+
+    if chosen := tf.config.threading.get_intra_op_parallelism_threads():
+        return chosen
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@functools.cache
+def _executor():
+    return concurrent.futures.ThreadPoolExecutor(
+        max(threads() - 1, 1), thread_name_prefix="keras_snn_events"
+    )
+
+
+if hasattr(os, "register_at_fork"):
+    # Threads do not survive a fork.
+    os.register_at_fork(after_in_child=_executor.cache_clear)

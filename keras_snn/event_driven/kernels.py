@@ -1,0 +1,577 @@
+"""What the engine does to some samples at one step, compiled by Numba.
+
+Frames have axes (sample, row, pixel, channel). Spikes are listed row by row:
+`indices[sample, row]` are their places in the flat row, `values[sample, row]`
+their values (no array at all if they are 1), and those of a pixel lie between
+`starts[sample, row, pixel]` and the next start.
+
+A sum runs over the spikes that an output sees, in the order of the weights'
+axes, and adds rows of weights to `lanes` neighbouring outputs at once, in
+vector registers:
+
+    I[y, x, :] = sum_{dy, dx, c: s != 0} s[y+dy, x+dx, c] * w[dy, dx, c, :]
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+INT32, INT64, FLOAT = ir.IntType(32), ir.IntType(64), ir.FloatType()
+
+# A value that is no spike is overwritten by the next; the last needs room.
+SPARE = 1
+
+_INTEGER = types.intp
+_NUMBER = types.float32
+
+
+def _array(dtype, ndim, readonly=False):
+    return types.Array(dtype, ndim, "C", readonly=readonly)
+
+
+def _read(ndim):
+    return _array(types.float32, ndim, readonly=True)
+
+
+def _write(ndim):
+    return _array(types.float32, ndim)
+
+
+_INDICES, _STARTS = _array(types.int32, 3), _array(types.int64, 3)
+_SPIKES = (_INDICES, _write(3), _STARTS)
+_BYTES = _array(types.uint8, 4)
+
+
+def compiled(*arguments):
+    """Compile a function at once, kept on disk, free of Python's lock."""
+    return njit(types.void(*arguments), nogil=True, cache=True)
+
+
+inlined = njit(nogil=True, cache=True)
+
+
+def _pointer(builder, address, kind):
+    return builder.inttoptr(address, kind.as_pointer())
+
+
+def _row_sum(lanes, unit):
+    """Return the function that adds a list of spikes to `lanes` outputs.
+
+    Args:
+        lanes: Neighbouring outputs.
+        unit: Whether all spikes have the value 1; then `values` is not read.
+    """
+    kind = ir.VectorType(FLOAT, lanes)
+    undefined = ir.Constant(kind, ir.Undefined)
+    zeros = ir.Constant(ir.VectorType(INT32, lanes), None)
+
+    @intrinsic
+    def row_sum(typing, out, weights, stride, indices, values, first, last):
+        """out[:] += sum_{first <= e < last} values[e] * weights[indices[e], :].
+
+        Takes addresses of float32 and int32 numbers; `stride` is the number
+        of bytes of a whole row of `weights`.
+        """
+
+        def emit(context, builder, signature, arguments):
+            out, weights, stride, indices, values, first, last = arguments
+            before = builder.block
+            head = builder.append_basic_block("head")
+            body = builder.append_basic_block("body")
+            done = builder.append_basic_block("done")
+            target = _pointer(builder, out, kind)
+            start = builder.load(target, align=4)
+            builder.branch(head)
+
+            builder.position_at_end(head)
+            event = builder.phi(INT64)
+            total = builder.phi(kind)
+            event.add_incoming(first, before)
+            total.add_incoming(start, before)
+            more = builder.icmp_signed("<", event, last)
+            builder.cbranch(more, body, done)
+
+            builder.position_at_end(body)
+            offset = builder.shl(event, INT64(2))
+            index = builder.load(
+                _pointer(builder, builder.add(indices, offset), INT32), align=4
+            )
+            address = builder.mul(builder.sext(index, INT64), stride)
+            row = builder.load(
+                _pointer(builder, builder.add(weights, address), kind), align=4
+            )
+            if unit:
+                added = builder.fadd(total, row)
+            else:
+                value = builder.load(
+                    _pointer(builder, builder.add(values, offset), FLOAT),
+                    align=4,
+                )
+                value = builder.insert_element(undefined, value, INT32(0))
+                value = builder.shuffle_vector(value, undefined, zeros)
+                # May become one instruction, rounded once.
+                term = builder.fmul(value, row, flags=("contract",))
+                added = builder.fadd(total, term, flags=("contract",))
+            event.add_incoming(builder.add(event, INT64(1)), body)
+            total.add_incoming(added, body)
+            builder.branch(head)
+
+            builder.position_at_end(done)
+            builder.store(total, target, align=4)
+            return context.get_dummy_value()
+
+        return types.void(*[types.intp] * 7), emit
+
+    return row_sum
+
+
+def _nonzero_bits(element, compare):
+    """Return the function that finds values that are not zero, as bits."""
+    kind = ir.VectorType(element, 32)
+
+    @intrinsic
+    def nonzero_bits(typing, address):
+        """Return which of the 32 values at `address` are not zero."""
+
+        def emit(context, builder, signature, arguments):
+            values = builder.load(_pointer(builder, *arguments, kind), align=1)
+            found = getattr(builder, compare)(
+                "!=", values, ir.Constant(kind, None)
+            )
+            return builder.bitcast(found, INT32)
+
+        return types.uint32(types.intp), emit
+
+    return nonzero_bits
+
+
+@intrinsic
+def _lowest_bit(typing, bits):
+    """Return the position of the lowest 1 in `bits`, which are not 0."""
+
+    def emit(context, builder, signature, arguments):
+        position = builder.cttz(*arguments, ir.Constant(ir.IntType(1), 1))
+        return builder.zext(position, INT64)
+
+    return types.intp(types.uint32), emit
+
+
+_nonzero_floats = _nonzero_bits(FLOAT, "fcmp_unordered")
+_nonzero_bytes = _nonzero_bits(ir.IntType(8), "icmp_unsigned")
+_LANES = (64, 16, 4, 1)
+_sum_64, _sum_16, _sum_4, _sum_1 = (_row_sum(x, unit=False) for x in _LANES)
+_one_64, _one_16, _one_4, _one_1 = (_row_sum(x, unit=True) for x in _LANES)
+
+
+@inlined
+def _widest(channels):
+    """Return how many of the next `channels` outputs to sum at once."""
+    lanes = 64
+    while lanes > channels:
+        lanes //= 4
+    return lanes
+
+
+@inlined
+def _add_values(lanes, out, weights, stride, indices, values, first, last):
+    if lanes == 64:
+        _sum_64(out, weights, stride, indices, values, first, last)
+    elif lanes == 16:
+        _sum_16(out, weights, stride, indices, values, first, last)
+    elif lanes == 4:
+        _sum_4(out, weights, stride, indices, values, first, last)
+    else:
+        _sum_1(out, weights, stride, indices, values, first, last)
+
+
+@inlined
+def _add_ones(lanes, out, weights, stride, indices, values, first, last):
+    if lanes == 64:
+        _one_64(out, weights, stride, indices, values, first, last)
+    elif lanes == 16:
+        _one_16(out, weights, stride, indices, values, first, last)
+    elif lanes == 4:
+        _one_4(out, weights, stride, indices, values, first, last)
+    else:
+        _one_1(out, weights, stride, indices, values, first, last)
+
+
+@inlined
+def _add_spikes(
+    unit, lanes, out, weights, stride, indices, values, first, last
+):
+    """Add spikes `first` to `last` of a list, of value 1 if `unit`."""
+    if unit:
+        _add_ones(lanes, out, weights, stride, indices, values, first, last)
+    else:
+        _add_values(lanes, out, weights, stride, indices, values, first, last)
+
+
+@compiled(_read(4), *_SPIKES, _INTEGER)
+def list_spikes(frames, indices, values, starts, samples):
+    """List the values of frames that are not zero."""
+    _, rows, pixels, channels = frames.shape
+    vectorized = channels - channels % 32
+    for i in range(samples):
+        for y in range(rows):
+            address = frames[i, y].ctypes.data
+            found = 0
+            for pixel in range(pixels):
+                starts[i, y, pixel] = found
+                base = pixel * channels
+                for c in range(0, vectorized, 32):
+                    bits = _nonzero_floats(address + 4 * (base + c))
+                    while bits:
+                        k = c + _lowest_bit(bits)
+                        indices[i, y, found] = base + k
+                        values[i, y, found] = frames[i, y, pixel, k]
+                        found += 1
+                        bits &= bits - np.uint32(1)
+                for c in range(vectorized, channels):
+                    indices[i, y, found] = base + c
+                    values[i, y, found] = frames[i, y, pixel, c]
+                    found += frames[i, y, pixel, c] != 0
+            starts[i, y, pixels] = found
+
+
+@compiled(*_SPIKES, _write(4), _INTEGER)
+def fill_frames(indices, values, starts, frames, samples):
+    """Write listed spikes into frames."""
+    _, rows, pixels, channels = frames.shape
+    frames[:samples] = 0
+    for i in range(samples):
+        for y in range(rows):
+            row = frames[i, y].reshape(pixels * channels)
+            for event in range(starts[i, y, pixels]):
+                value = values[i, y, event] if values.size else np.float32(1)
+                row[indices[i, y, event]] = value
+
+
+@compiled(*_SPIKES, _read(4), *_SPIKES, _INTEGER)
+def mask_spikes(
+    indices, values, starts, masks, to, to_values, to_starts, samples
+):
+    """List spikes times a mask, without those that become zero."""
+    _, rows, pixels, channels = masks.shape
+    for i in range(samples):
+        for y in range(rows):
+            mask = masks[i, y].reshape(pixels * channels)
+            found = 0
+            for pixel in range(pixels):
+                to_starts[i, y, pixel] = found
+                end = starts[i, y, pixel + 1]
+                for event in range(starts[i, y, pixel], end):
+                    index = indices[i, y, event]
+                    value = mask[index]
+                    if values.size:
+                        value *= values[i, y, event]
+                    to[i, y, found] = index
+                    to_values[i, y, found] = value
+                    found += value != 0
+            to_starts[i, y, pixels] = found
+
+
+@inlined
+def _add_bias(bias, out, samples):
+    if len(bias):
+        for i in range(samples):
+            for y in range(out.shape[1]):
+                for x in range(out.shape[2]):
+                    for n in range(len(bias)):
+                        out[i, y, x, n] += bias[n]
+
+
+@compiled(*_SPIKES, _read(4), _read(1), _write(4), *[_INTEGER] * 6)
+def convolve(
+    indices,
+    values,
+    starts,
+    weights,
+    bias,
+    out,
+    sy,
+    sx,
+    top,
+    left,
+    together,
+    samples,
+):
+    """Compute the currents of a convolution.
+
+    Args:
+        indices, values, starts: Spikes of the input.
+        weights: Kernel, axes (y, x, channel, output channel).
+        bias: One number an output channel, or none at all.
+        out: Receives the currents, axes (sample, y, x, output channel).
+        sy, sx: Strides.
+        top, left: Zeros before each column and each row.
+        together: Samples that share one pass through the weights.
+        samples: Number of samples.
+    """
+    height, width = starts.shape[1], starts.shape[2] - 1
+    rows, columns, channels, outputs = weights.shape
+    _, out_height, out_width, _ = out.shape
+    stride, unit = 4 * outputs, values.size == 0
+    for first in range(0, samples, together):
+        last = min(first + together, samples)
+        out[first:last] = 0
+        for dy in range(rows):
+            n = 0
+            while n < outputs:
+                lanes = _widest(outputs - n)
+                corner = weights[dy].ctypes.data + 4 * n
+                for i in range(first, last):
+                    for y in range(out_height):
+                        row = y * sy + dy - top
+                        if row < 0 or row >= height:
+                            continue
+                        index_list = indices[i, row].ctypes.data
+                        value_list = 0
+                        if not unit:
+                            value_list = values[i, row].ctypes.data
+                        for x in range(out_width):
+                            # The spikes of the pixels under a row of the
+                            # kernel lie one after the other.
+                            start = x * sx - left
+                            begin = min(max(start, 0), width)
+                            end = max(min(start + columns, width), 0)
+                            _add_spikes(
+                                unit,
+                                lanes,
+                                out[i, y, x].ctypes.data + 4 * n,
+                                corner - start * channels * stride,
+                                stride,
+                                index_list,
+                                value_list,
+                                starts[i, row, begin],
+                                starts[i, row, end],
+                            )
+                n += lanes
+    _add_bias(bias, out, samples)
+
+
+@compiled(*_SPIKES, _read(2), _read(1), _write(4), _INTEGER)
+def multiply(indices, values, starts, weights, bias, out, samples):
+    """Compute the currents of a dense layer that sees whole frames.
+
+    Args:
+        indices, values, starts: Spikes of the input.
+        weights: Matrix, axes (place in the flat frame, output).
+        bias: One number an output, or none at all.
+        out: Receives the currents, axes (sample, 1, 1, output).
+        samples: Number of samples.
+    """
+    rows, pixels = starts.shape[1], starts.shape[2] - 1
+    size = len(weights) // rows
+    outputs, unit = weights.shape[1], values.size == 0
+    out[:samples] = 0
+    n = 0
+    while n < outputs:
+        lanes = _widest(outputs - n)
+        for y in range(rows):
+            for i in range(samples):
+                value_list = 0
+                if not unit:
+                    value_list = values[i, y].ctypes.data
+                _add_spikes(
+                    unit,
+                    lanes,
+                    out[i].ctypes.data + 4 * n,
+                    weights[y * size].ctypes.data + 4 * n,
+                    4 * outputs,
+                    indices[i, y].ctypes.data,
+                    value_list,
+                    0,
+                    starts[i, y, pixels],
+                )
+        n += lanes
+    _add_bias(bias, out, samples)
+
+
+@compiled(_read(4), _write(4), *[_INTEGER] * 5)
+def average(frames, out, height, width, sy, sx, samples):
+    """Average windows of frames, all of them within the frame."""
+    share = np.float32(1) / np.float32(height * width)
+    for i in range(samples):
+        for y in range(out.shape[1]):
+            for x in range(out.shape[2]):
+                out[i, y, x] = 0
+                for dy in range(height):
+                    for dx in range(width):
+                        pixel = frames[i, y * sy + dy, x * sx + dx]
+                        for c in range(len(pixel)):
+                            out[i, y, x, c] += pixel[c]
+                for c in range(out.shape[3]):
+                    out[i, y, x, c] *= share
+
+
+@compiled(_read(4), _write(4), *[_INTEGER] * 5)
+def maximum(frames, out, height, width, sy, sx, samples):
+    """Take the maximum of windows of frames, all within the frame."""
+    for i in range(samples):
+        for y in range(out.shape[1]):
+            for x in range(out.shape[2]):
+                out[i, y, x] = frames[i, y * sy, x * sx]
+                for dy in range(height):
+                    for dx in range(width):
+                        pixel = frames[i, y * sy + dy, x * sx + dx]
+                        for c in range(len(pixel)):
+                            out[i, y, x, c] = max(out[i, y, x, c], pixel[c])
+
+
+@compiled(
+    _read(4),
+    _write(4),
+    _BYTES,
+    _array(types.uint8, 1),
+    _INDICES,
+    _STARTS,
+    *[_NUMBER] * 2,
+    types.boolean,
+    _INTEGER,
+)
+def fire(
+    currents,
+    potentials,
+    bytes_,
+    fired,
+    indices,
+    starts,
+    beta,
+    threshold,
+    subtract,
+    samples,
+):
+    """Advance leaky integrate-and-fire neurons and list their spikes.
+
+    Args:
+        currents: Input currents.
+        potentials: Updated.
+        bytes_: The neurons' last eight spikes, the newest lowest; updated.
+        fired: Room for the spikes of one row.
+        indices, starts: Receive the spikes.
+        beta: Decay per step.
+        threshold: Firing threshold.
+        subtract: Whether a spike subtracts the threshold; else it resets to
+            zero.
+        samples: Number of samples.
+    """
+    _, rows, pixels, channels = currents.shape
+    size = pixels * channels
+    vectorized = channels - channels % 32
+    one = np.float32(1)
+    address = fired.ctypes.data
+    for i in range(samples):
+        for y in range(rows):
+            current = currents[i, y].reshape(size)
+            v = potentials[i, y].reshape(size)
+            history = bytes_[i, y].reshape(size)
+            for k in range(size):
+                u = v[k] + current[k]
+                spike = u > threshold
+                kept = u - threshold * spike if subtract else u * (one - spike)
+                v[k] = beta * kept
+                fired[k] = spike
+                history[k] = (history[k] << np.uint8(1)) | np.uint8(spike)
+            found = 0
+            for pixel in range(pixels):
+                starts[i, y, pixel] = found
+                base = pixel * channels
+                for c in range(0, vectorized, 32):
+                    bits = _nonzero_bytes(address + base + c)
+                    while bits:
+                        indices[i, y, found] = base + c + _lowest_bit(bits)
+                        found += 1
+                        bits &= bits - np.uint32(1)
+                for c in range(vectorized, channels):
+                    indices[i, y, found] = base + c
+                    found += fired[base + c]
+            starts[i, y, pixels] = found
+
+
+@compiled(
+    _BYTES,
+    *[_write(4)] * 3,
+    _array(types.float32, 1),
+    *[_NUMBER] * 2,
+    _INTEGER,
+)
+def absorb(bytes_, totals, t_lasts, traces, decays, decay, end, samples):
+    """Add up the spikes of a window of at most eight steps; forget them.
+
+        total += sum_k bit_k
+        t_last = max(t_last, (end - k) * bit_k)
+        trace = decay * trace + sum_k decays[k] * bit_k
+
+    Args:
+        bytes_: Each neuron's spikes, bit k that of step `end - k`.
+        totals, t_lasts: Updated.
+        traces: Updated, unless it is empty.
+        decays: `beta**k`.
+        decay: `beta` to the number of steps in the window.
+        end: Number of the window's last step.
+        samples: Number of samples.
+    """
+    for i in range(samples):
+        size = bytes_[i].size
+        spikes = bytes_[i].reshape(size)
+        total = totals[i].reshape(size)
+        t_last = t_lasts[i].reshape(size)
+        for j in range(size):
+            count, latest = total[j], t_last[j]
+            for k in range(8):
+                bit = np.float32((spikes[j] >> np.uint8(k)) & np.uint8(1))
+                count += bit
+                latest = max(latest, bit * (end - np.float32(k)))
+            total[j], t_last[j] = count, latest
+        if traces.size:
+            trace = traces[i].reshape(size)
+            for j in range(size):
+                value = decay * trace[j]
+                for k in range(8):
+                    bit = np.float32((spikes[j] >> np.uint8(k)) & np.uint8(1))
+                    value += decays[k] * bit
+                trace[j] = value
+        for j in range(size):
+            spikes[j] = 0
+
+
+@compiled(*[_write(4)] * 3, *[_NUMBER] * 4, _INTEGER)
+def credit(
+    totals, t_lasts, traces, time_steps, factor, leak, threshold, samples
+):
+    """Replace sums by what the collapsed rule makes of them.
+
+        rate = total / T;   derivative = factor * t_last / T
+
+    with the leak-corrected factor
+    `([trace > 1e-3] + leak * trace / max(total, 1)) / threshold` if there
+    are traces.
+
+    Args:
+        totals: Becomes the rates.
+        t_lasts: Becomes the derivatives.
+        traces: Leaky traces; empty for a constant factor.
+        time_steps: T.
+        factor: The constant factor.
+        leak: `ln(beta)`.
+        threshold: Firing threshold.
+        samples: Number of samples.
+    """
+    one, least = np.float32(1), np.float32(1e-3)
+    for i in range(samples):
+        size = totals[i].size
+        total, t_last = totals[i].reshape(size), t_lasts[i].reshape(size)
+        if traces.size:
+            trace = traces[i].reshape(size)
+            for j in range(size):
+                fired = np.float32(trace[j] > least)
+                share = leak * trace[j] / max(total[j], one)
+                corrected = (fired + share) / threshold
+                t_last[j] = corrected * t_last[j] / time_steps
+        else:
+            for j in range(size):
+                t_last[j] = factor * t_last[j] / time_steps
+        for j in range(size):
+            total[j] /= time_steps

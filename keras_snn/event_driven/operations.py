@@ -1,0 +1,440 @@
+"""The operations of a network on a few samples, step by step.
+
+Each is a description, which may be shared; `build` binds it to the arrays of
+one `Workspace`, in which a thread runs some samples, then the next ones.
+"""
+
+import dataclasses
+import functools
+import math
+
+import numpy as np
+
+from keras_snn.event_driven import kernels
+
+# Steps whose spikes fit into a byte.
+WINDOW = 8
+
+# Bytes of weights that are soon in the cache again for each sample. With more,
+# samples share one pass through them.
+SMALL = 2**18
+
+# What is kept of each neuron's spikes: sums, or what the collapsed rule makes
+# of them.
+STATISTICS = {"sums": ("total", "t_last"), "credit": ("rate", "derivative")}
+
+LEAK_CORRECTED = "leak_corrected"
+
+# Name of an array without any numbers among the weights.
+NO_BIAS = "no bias"
+
+
+def as_frame(shape):
+    """Return the axes (row, pixel, channel) of frames of any rank."""
+    *others, channels = shape
+    pixels = others.pop() if others else 1
+    return math.prod(others), pixels, channels
+
+
+class Spikes:
+    """Listed spikes of frames.
+
+    Args:
+        samples: Number of samples.
+        shape: Axes of a frame.
+        unit: Whether all have the value 1.
+    """
+
+    def __init__(self, samples, shape, unit=False):
+        rows, pixels, channels = as_frame(shape)
+        places = (samples, rows, pixels * channels + kernels.SPARE)
+        self.indices = np.empty(places, "int32")
+        self.values = np.empty((0, 0, 0) if unit else places, "float32")
+        self.starts = np.zeros((samples, rows, pixels + 1), "int64")
+
+    @property
+    def arrays(self):
+        return self.indices, self.values, self.starts
+
+
+class Workspace:
+    """The arrays of one thread, and what it does to them.
+
+    Args:
+        inputs: Dict of arrays with axes (sample, ...), or of weights.
+        outputs: Dict of arrays with axes (sample, ...) to write to.
+        statistics: Key of `STATISTICS`, or None.
+        time_steps: T.
+        samples: Samples that run side by side.
+
+    Attributes:
+        begin: Functions of `(first, samples)`, called before the first step
+            of samples `first`, `first + 1`, ...
+        sources: Functions of `(first, samples, t)`, called at each step.
+        step: Functions of the number of samples, called after those.
+        window: Functions of `(first, samples, t)`, called after eight steps
+            and after the last step.
+        end: Functions of `(first, samples)`, called after the last step.
+    """
+
+    def __init__(self, inputs, outputs, statistics, time_steps, samples):
+        self.inputs = inputs
+        self.outputs = outputs
+        self.statistics = statistics
+        self.time_steps = time_steps
+        self.samples = samples
+        self.begin, self.sources, self.step = [], [], []
+        self.window, self.end = [], []
+        self._frames, self._spikes, self._shapes = {}, {}, {}
+        self._flattened = {}
+
+    def new_frame(self, key, shape):
+        """Return the array that the operation giving `key` writes to."""
+        self._shapes[key] = shape
+        self._frames[key] = self.array(shape)
+        return self._frames[key]
+
+    def array(self, shape, dtype="float32"):
+        """Return zeros for the frames of all samples."""
+        return np.zeros((self.samples, *as_frame(shape)), dtype)
+
+    def new_spikes(self, key, shape, unit=False):
+        """Return the `Spikes` that the operation giving `key` writes to."""
+        self._shapes[key] = shape
+        self._spikes[key] = Spikes(self.samples, shape, unit)
+        return self._spikes[key]
+
+    def reshape(self, source, key, shape):
+        """Let `key` be another shape of `source`."""
+        self._flattened[key] = source
+        self._shapes[key] = shape
+
+    def frame(self, key):
+        """Return `key` as an array, written from spikes if need be."""
+        if key in self._flattened:
+            frame = self.frame(self._flattened[key])
+            return frame.reshape(-1, *as_frame(self._shapes[key]))
+        if key not in self._frames:
+            spikes = self._spikes[key]
+            frame = self.new_frame(key, self._shapes[key])
+            self.call(kernels.fill_frames, *spikes.arrays, frame)
+        return self._frames[key]
+
+    def spikes(self, key):
+        """Return `key` as `Spikes`, listed from an array if need be."""
+        source = self._flattened.get(key)
+        if source and self._shapes[source] == self._shapes[key]:
+            return self.spikes(source)
+        if key not in self._spikes:
+            frame = self.frame(key)
+            spikes = self.new_spikes(key, self._shapes[key])
+            self.call(kernels.list_spikes, frame, *spikes.arrays)
+        return self._spikes[key]
+
+    def flat_spikes(self, key):
+        """Return `Spikes` of the values of `key`, whatever their shape."""
+        while key in self._flattened:
+            key = self._flattened[key]
+        return self.spikes(key)
+
+    def call(self, function, *arguments):
+        """Call `function(*arguments, samples)` at every step."""
+        self.step.append(functools.partial(function, *arguments))
+
+    def run(self, first, samples):
+        """Take samples `first`, `first + 1`, ... through all steps."""
+        for function in self.begin:
+            function(first, samples)
+        for t in range(self.time_steps):
+            for function in self.sources:
+                function(first, samples, t)
+            for function in self.step:
+                function(samples)
+            if (t + 1) % WINDOW == 0 or t + 1 == self.time_steps:
+                for function in self.window:
+                    function(first, samples, t)
+        for function in self.end:
+            function(first, samples)
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A sequence that is known before the first step."""
+
+    key: int
+    shape: tuple
+
+    def build(self, space):
+        sequence = space.inputs[self.key]
+        sequence = sequence.reshape(*sequence.shape[:2], *as_frame(self.shape))
+        spikes = space.new_spikes(self.key, self.shape)
+        frames = space.array(self.shape)
+
+        def read(first, samples, t):
+            frames[:samples] = sequence[first : first + samples, t]
+            kernels.list_spikes(frames, *spikes.arrays, samples)
+
+        space.sources.append(read)
+
+
+@dataclasses.dataclass(frozen=True)
+class Convolution:
+    """A convolution, or a dense layer along the last axis."""
+
+    source: int
+    key: int
+    shape: tuple
+    kernel: str
+    bias: str
+    strides: tuple
+    before: tuple
+
+    def build(self, space):
+        kernel = space.inputs[self.kernel]
+        kernel = kernel.reshape(*[1] * (4 - kernel.ndim), *kernel.shape)
+        space.call(
+            kernels.convolve,
+            *space.spikes(self.source).arrays,
+            kernel,
+            space.inputs[self.bias],
+            space.new_frame(self.key, self.shape),
+            *self.strides,
+            *self.before,
+            space.samples if kernel.nbytes > SMALL else 1,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Product:
+    """A dense layer that sees the whole, flat frame."""
+
+    source: int
+    key: int
+    shape: tuple
+    kernel: str
+    bias: str
+
+    def build(self, space):
+        space.call(
+            kernels.multiply,
+            *space.flat_spikes(self.source).arrays,
+            space.inputs[self.kernel],
+            space.inputs[self.bias],
+            space.new_frame(self.key, self.shape),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Pooling:
+    """Average or maximum of windows within the frame."""
+
+    source: int
+    key: int
+    shape: tuple
+    kind: str
+    size: tuple
+    strides: tuple
+
+    def build(self, space):
+        frame = space.frame(self.source)
+        out = space.new_frame(self.key, self.shape)
+        kernel = getattr(kernels, self.kind)
+        space.call(kernel, frame, out, *self.size, *self.strides)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reshape:
+    """The same values in another shape."""
+
+    source: int
+    key: int
+    shape: tuple
+
+    def build(self, space):
+        space.reshape(self.source, self.key, self.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class Normalization:
+    """Batch normalization by given statistics: `scale * input + shift`."""
+
+    source: int
+    key: int
+    shape: tuple
+    weights: tuple
+    epsilon: float
+
+    def build(self, space):
+        named = {name: space.inputs[key] for name, key in self.weights}
+        scale = 1 / np.sqrt(named["moving_variance"] + self.epsilon)
+        scale = (scale * named.get("gamma", 1.0)).astype("float32")
+        shift = named.get("beta", 0.0) - named["moving_mean"] * scale
+        shift = shift.astype("float32")
+        frame = space.frame(self.source)
+        out = space.new_frame(self.key, self.shape)
+
+        def step(samples):
+            np.multiply(frame, scale, out)
+            np.add(out, shift, out)
+
+        space.step.append(step)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sum:
+    """The sum of frames, of equal shapes."""
+
+    sources: tuple
+    key: int
+    shape: tuple
+
+    def build(self, space):
+        first, second, *others = [space.frame(key) for key in self.sources]
+        out = space.new_frame(self.key, self.shape)
+
+        def step(samples):
+            np.add(first, second, out)
+            for other in others:
+                np.add(out, other, out)
+
+        space.step.append(step)
+
+
+@dataclasses.dataclass(frozen=True)
+class Neurons:
+    """Leaky integrate-and-fire neurons."""
+
+    source: int
+    key: int
+    shape: tuple
+    beta: float
+    threshold: float
+    subtract: bool
+    initial_potential: float
+    factor: float | str | None
+
+    def build(self, space):
+        v = space.array(self.shape)
+        byte = space.array(self.shape, "uint8")
+        spikes = space.new_spikes(self.key, self.shape, unit=True)
+        space.begin.append(lambda *_: v.fill(self.initial_potential))
+        space.call(
+            kernels.fire,
+            space.frame(self.source),
+            v,
+            byte,
+            np.empty(v[0, 0].size, "uint8"),
+            spikes.indices,
+            spikes.starts,
+            np.float32(self.beta),
+            np.float32(self.threshold),
+            self.subtract,
+        )
+        if space.statistics:
+            self._keep_statistics(space, byte)
+
+    def _keep_statistics(self, space, byte):
+        names = STATISTICS[space.statistics]
+        total, t_last = (self._output(space, name) for name in names)
+        local = np.empty((0, 0, 0, 0), "float32")
+        trace = self._output(space, "trace")
+        if self.factor == LEAK_CORRECTED and trace is None:
+            local = space.array(self.shape)
+        history = space.outputs.get((self.key, "history"))
+        decays = np.float32(self.beta) ** np.arange(WINDOW, dtype="float32")
+
+        def sums(first, samples):
+            rows = slice(first, first + samples)
+            kept = local[:samples] if trace is None else trace[rows]
+            return total[rows], t_last[rows], kept
+
+        def begin(first, samples):
+            for x in sums(first, samples):
+                x.fill(0)
+
+        def window(first, samples, t):
+            if history is not None:
+                kept = history[t // WINDOW, first : first + samples]
+                kept[...] = byte[:samples].reshape(kept.shape)
+            kernels.absorb(
+                byte,
+                *sums(first, samples),
+                decays,
+                np.float32(self.beta ** (t % WINDOW + 1)),
+                np.float32(t + 1),
+                samples,
+            )
+
+        space.begin.append(begin)
+        space.window.append(window)
+        if space.statistics == "credit":
+            space.end.append(self._credit(space.time_steps, sums))
+
+    def _output(self, space, name):
+        """Return an output as frames, or None if nobody asks for it."""
+        x = space.outputs.get((self.key, name))
+        return x if x is None else x.reshape(-1, *as_frame(self.shape))
+
+    def _credit(self, time_steps, sums):
+        numbers = np.array(
+            [
+                time_steps,
+                self.factor if isinstance(self.factor, float) else 1.0,
+                math.log(self.beta),
+                self.threshold,
+            ],
+            "float32",
+        )
+        return lambda first, samples: kernels.credit(
+            *sums(first, samples), *numbers, samples
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Mask:
+    """Dropout with one mask a sample."""
+
+    source: int
+    key: int
+    shape: tuple
+
+    def build(self, space):
+        masks = space.inputs[self.key]
+        mask = space.array(self.shape)
+        spikes = space.spikes(self.source)
+        masked = space.new_spikes(self.key, self.shape)
+
+        def begin(first, samples):
+            drawn = masks[first : first + samples]
+            mask[:samples] = drawn.reshape(mask[:samples].shape)
+
+        space.begin.append(begin)
+        space.call(kernels.mask_spikes, *spikes.arrays, mask, *masked.arrays)
+
+
+@dataclasses.dataclass(frozen=True)
+class Integration:
+    """A readout's state: `beta * (state + input)` at every step."""
+
+    source: int
+    key: int
+    shape: tuple
+    beta: float
+
+    def build(self, space):
+        frame = space.frame(self.source)
+        state = np.empty_like(frame)
+        beta = np.float32(self.beta)
+        results = space.outputs[self.key, "state"]
+
+        def step(samples):
+            np.add(state, frame, state)
+            np.multiply(state, beta, state)
+
+        def end(first, samples):
+            kept = results[first : first + samples]
+            kept[...] = state[:samples].reshape(kept.shape)
+
+        space.begin.append(lambda *_: state.fill(0))
+        space.step.append(step)
+        space.end.append(end)

@@ -1,0 +1,317 @@
+"""The event-driven engine computes what the layers compute."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_snn
+from keras_snn import event_driven, layers
+from keras_snn.event_driven import engine
+from keras_snn.models import time_first
+from keras_snn.neurons import learning_rules
+
+pytestmark = pytest.mark.skipif(
+    keras.config.backend() != "tensorflow", reason="runs on TensorFlow only"
+)
+
+
+def sequences(*frame, samples=3, time_steps=4, rate=0.3, analog=False):
+    rng = np.random.default_rng(0)
+    shape = (samples, time_steps, *frame)
+    x = (rng.random(shape) < rate).astype("float32")
+    return x * rng.normal(size=shape).astype("float32") if analog else x
+
+
+def summed(x, *frame_layers):
+    """Return a model that sums its layers' outputs over time, twice.
+
+    As `keras_snn.Model` and as `keras.Model`.
+    """
+    inputs = y = keras.Input((None, *x.shape[2:]))
+    for layer in frame_layers:
+        is_sequence = isinstance(layer, layers.time_layer.TimeLayer)
+        y = layer(y) if is_sequence else layers.TimeFold(layer)(y)
+    outputs = layers.SpikeCountReadout(normalize=False)(y)
+    rng = np.random.default_rng(1)
+    models = [keras_snn.Model(inputs, outputs), keras.Model(inputs, outputs)]
+    for w in models[0].weights:
+        if w.name == "moving_variance":
+            w.assign(rng.random(w.shape) + 0.5)
+        elif w.name != "seed_generator_state":
+            w.assign(rng.normal(size=w.shape))
+    return models
+
+
+def check_equal(x, *frame_layers, exactly=False):
+    model, plain = summed(x, *frame_layers)
+    assert model.runs_densely() is None
+    found = model.predict(x, verbose=0)
+    expected = plain.predict(x, verbose=0)
+    assert found.shape == expected.shape
+    assert np.any(expected)
+    if exactly:
+        np.testing.assert_array_equal(found, expected)
+    else:
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(model(x), found)  # Without a graph.
+
+
+CONVOLUTIONS = {
+    "same": dict(filters=5, kernel_size=3, padding="same"),
+    "valid": dict(filters=5, kernel_size=3),
+    "even": dict(filters=4, kernel_size=(2, 4), padding="same"),
+    "wide": dict(filters=4, kernel_size=(5, 6)),
+    "one": dict(filters=1, kernel_size=1),
+    "stride": dict(filters=6, kernel_size=3, strides=2, padding="same"),
+    "stride of a point": dict(filters=6, kernel_size=1, strides=(3, 2)),
+    "stride beyond the edge": dict(filters=6, kernel_size=2, strides=3),
+    "many": dict(filters=64 + 16 + 4 + 3, kernel_size=3, padding="same"),
+    "bias": dict(filters=9, kernel_size=3, use_bias=True),
+}
+
+
+@pytest.mark.parametrize("channels", [1, 3, 32, 70])
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolutions(name, channels):
+    x = sequences(5, 6, channels, analog=channels == 3)
+    layer = keras.layers.Conv2D(**{"use_bias": False, **CONVOLUTIONS[name]})
+    check_equal(x, layer)
+
+
+@pytest.mark.parametrize(
+    "frame, layer",
+    [
+        ((9, 4), keras.layers.Conv1D(5, 3, padding="same", strides=2)),
+        ((9, 4), keras.layers.Conv1D(5, 4)),
+        ((37,), keras.layers.Dense(21)),
+        ((5, 37), keras.layers.Dense(6)),
+        ((3, 5, 7), keras.layers.Dense(6, use_bias=False)),
+        ((6, 8, 3), keras.layers.AveragePooling2D(2)),
+        ((6, 8, 3), keras.layers.AveragePooling2D(2, padding="same")),
+        ((7, 8, 3), keras.layers.AveragePooling2D((3, 2), strides=(2, 1))),
+        ((8, 3), keras.layers.AveragePooling1D(3)),
+        ((7, 9, 3), keras.layers.MaxPooling2D(2)),
+        ((9, 3), keras.layers.MaxPooling1D(3, strides=1)),
+        ((7, 5, 3), keras.layers.GlobalAveragePooling2D()),
+        ((7, 3), keras.layers.GlobalAveragePooling1D()),
+        ((7, 5, 3), keras.layers.GlobalMaxPooling2D(keepdims=True)),
+        ((4, 3, 5), keras.layers.BatchNormalization()),
+        ((4, 5), keras.layers.BatchNormalization(scale=False, center=False)),
+        ((4, 6), keras.layers.Reshape((3, 8))),
+    ],
+    ids=lambda x: x if isinstance(x, tuple) else type(x).__name__,
+)
+@pytest.mark.parametrize("analog", [False, True])
+def test_other_layers_of_one_frame(frame, layer, analog):
+    check_equal(sequences(*frame, analog=analog), layer)
+
+
+@pytest.mark.parametrize("padding", [1, ((2, 0), (1, 3)), (3, 2)])
+def test_zeros_around_the_frames_of_a_convolution(padding):
+    check_equal(
+        sequences(5, 6, 3),
+        keras.layers.ZeroPadding2D(padding),
+        keras.layers.Conv2D(4, 3, strides=2),
+    )
+
+
+def test_zeros_around_the_frames_of_a_convolution_in_one_axis():
+    check_equal(
+        sequences(5, 3),
+        keras.layers.ZeroPadding1D((2, 1)),
+        keras.layers.Conv1D(4, 3),
+    )
+
+
+@pytest.mark.parametrize("frame", [(4, 6, 2), (5, 2), (9,)])
+def test_layers_in_a_row(frame):
+    # Of each kind one that wants spikes and one that wants an array.
+    check_equal(
+        sequences(*frame),
+        keras.layers.Dense(8),
+        layers.LIF(threshold=0.5),
+        layers.TimeConstantDropout(0.4),
+        keras.layers.Flatten(),
+        keras.layers.Dense(30),
+        layers.LIF(beta=0.7),
+        keras.layers.Reshape((3, 5, 2)),
+        keras.layers.Conv2D(12, 2),
+        layers.IF(threshold=0.8),
+        keras.layers.MaxPooling2D(2),
+    )
+
+
+@pytest.mark.parametrize("time_steps", [1, 7, 8, 9, 20])
+@pytest.mark.parametrize(
+    "neuron",
+    [
+        layers.LIF(beta=0.8, threshold=0.6),
+        layers.LIF(beta=0.8, threshold=0.6, reset="subtract"),
+        layers.LIF(tau=3.0, initial_potential=0.4),
+        layers.IF(threshold=0.75),
+        layers.IF(threshold=1.5, reset="subtract", initial_potential=0.75),
+    ],
+    ids=lambda layer: f"{layer.name}-{layer.reset}",
+)
+def test_neurons_fire_at_the_same_steps(neuron, time_steps):
+    x = sequences(40, time_steps=time_steps, analog=True)
+    check_equal(x + 0.5, neuron, exactly=True)
+
+
+def test_currents_add_and_one_layer_has_several_readers():
+    x = sequences(6, 6, 2)
+    inputs = keras.Input((4, 6, 6, 2))
+    s = layers.LIF(threshold=0.5)(inputs)
+    conv = layers.TimeFold(keras.layers.Conv2D(2, 3, padding="same"))
+    y = keras.layers.Add()([conv(s), s, conv(inputs)])
+    outputs = [
+        layers.MembraneReadout(beta=0.9)(y),
+        layers.SpikeCountReadout()(layers.IF()(y)),
+    ]
+    model, plain = (
+        cls(inputs, outputs) for cls in (keras_snn.Model, keras.Model)
+    )
+    assert model.runs_densely() is None
+    for a, b in zip(model.predict(x), plain.predict(x), strict=True):
+        assert np.ptp(b) > 0
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def deep_model(**kwargs):
+    model = keras_snn.models.LeNet(
+        input_shape=(12, 12, 1),
+        time_steps=19,
+        encoder=None,
+        dropout=0.0,
+        **kwargs,
+    )
+    for w in model.weights:
+        if w.name == "kernel":
+            w.assign(1.5 * w.value)
+    return model
+
+
+def test_sums_are_those_of_the_spikes():
+    model, x = deep_model(seed=0), sequences(12, 12, 1, time_steps=19, rate=0.5)
+    neurons = [x for x in model.layers if isinstance(x, layers.LIF)]
+    trains = keras.Model(model.input, [layer.output for layer in neurons])
+    found, time_steps = time_first.count_spikes(model._plan, model, [x])
+    assert time_steps == 19
+    for layer, spikes in zip(neurons, trains.predict(x, verbose=0)):
+        total, trace, t_last = learning_rules.spike_statistics(
+            keras.ops.convert_to_tensor(spikes), layer.beta
+        )
+        assert np.any(total), layer.name
+        sums = found[layer.name]
+        np.testing.assert_array_equal(sums[0], total)
+        np.testing.assert_array_equal(sums[1], t_last)
+        if layer.factor == "leak_corrected":
+            np.testing.assert_allclose(sums[2], trace, rtol=1e-5)
+        else:
+            assert len(sums) == 2
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("samples", [0, 1, 9, 33])
+def test_neither_threads_nor_batch_change_an_output(
+    threads, samples, monkeypatch
+):
+    monkeypatch.setattr(engine, "threads", lambda: threads)
+    engine._executor.cache_clear()
+    x = sequences(12, 12, 1, time_steps=19, samples=33, rate=0.5)
+    model = deep_model(seed=0)
+    whole = np.concatenate(
+        [model.predict_on_batch(x[i : i + 1]) for i in range(33)]
+    )
+    some = model.predict_on_batch(x[:samples])
+    np.testing.assert_array_equal(some, whole[:samples])
+    engine._executor.cache_clear()
+
+
+@pytest.mark.parametrize("rule", ["collapsed", "exact"])
+def test_dropout_masks_are_those_of_the_layers(rule):
+    def fitted(engine):
+        (event_driven.enable if engine else event_driven.disable)()
+        keras.utils.set_random_seed(3)
+        model = keras_snn.models.LeNet(
+            input_shape=(12, 12, 1),
+            time_steps=9,
+            encoder=None,
+            dropout=0.5,
+            seed=5,
+            learning_rule=rule,
+        )
+        model.compile(keras.optimizers.SGD(0.05), "mse")
+        assert (model.runs_densely(training=True) is None) == engine
+        model.fit(x, y, 4, 3, verbose=0, shuffle=False)
+        return model.get_weights()
+
+    x = sequences(12, 12, 1, time_steps=9, samples=8, rate=0.6)
+    y = np.eye(10, dtype="float32")[:8]
+    try:
+        pair = fitted(True), fitted(False)
+    finally:
+        event_driven.switch._choice = None
+    for a, b in zip(*pair, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_runs_where_it_says_it_does(monkeypatch):
+    calls = []
+    run = engine._run
+    monkeypatch.setattr(
+        engine, "_run", lambda *args: calls.append(args) or run(*args)
+    )
+    model, x = deep_model(), sequences(12, 12, 1, time_steps=19)
+    y = np.eye(10, dtype="float32")[:3]
+    model.compile("sgd", "mse")
+    for function in (
+        lambda: model.predict(x, verbose=0),
+        lambda: model.evaluate(x, y, verbose=0),
+        lambda: model.fit(x, y, verbose=0),
+        lambda: model(x),
+        lambda: keras_snn.models.spike_rates(model, x),
+        lambda: keras_snn.analysis.profile(model, x),
+    ):
+        calls.clear()
+        function()
+        assert calls
+    calls.clear()
+    event_driven.disable()
+    try:
+        deep_model().predict(x, verbose=0)
+    finally:
+        event_driven.switch._choice = None
+    assert not calls
+
+
+def test_exported_graphs_do_not_call_python(tmp_path):
+    import tensorflow as tf
+
+    model, x = deep_model(), sequences(12, 12, 1, time_steps=19)
+    expected = model.predict(x, verbose=0)
+    keras_snn.export.saved_model(model, tmp_path / "extra")
+    model.export(tmp_path / "plain", verbose=False)
+
+    @tf.function
+    def own(x):
+        return model(x)
+
+    archive = tf.Module()
+    archive.weights = [v.value for v in model.variables]
+    archive.serve = own.get_concrete_function(tf.TensorSpec(x.shape))
+    tf.saved_model.save(archive, tmp_path / "own")
+    for folder in tmp_path.iterdir():
+        loaded = tf.saved_model.load(folder)
+        for signature in (loaded.serve, *loaded.signatures.values()):
+            for function in getattr(
+                signature, "concrete_functions", [signature]
+            ):
+                graph = function.graph.as_graph_def()
+                nodes = [
+                    *graph.node,
+                    *(n for f in graph.library.function for n in f.node_def),
+                ]
+                assert nodes
+                assert not {n.op for n in nodes if "PyFunc" in n.op}
+        np.testing.assert_allclose(loaded.serve(x), expected, atol=1e-4)

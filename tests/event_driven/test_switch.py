@@ -1,0 +1,157 @@
+"""Networks say whether they run event by event, and why not."""
+
+import re
+import sys
+import warnings
+
+import keras
+import numpy as np
+import pytest
+
+import keras_snn
+from keras_snn import event_driven, layers
+from keras_snn.event_driven import switch
+
+pytestmark = pytest.mark.skipif(
+    keras.config.backend() != "tensorflow", reason="runs on TensorFlow only"
+)
+
+
+@pytest.fixture(autouse=True)
+def undecided(monkeypatch):
+    """Leave the choice as it was."""
+    monkeypatch.setattr(switch, "_choice", None)
+    switch._compiles.cache_clear()
+    yield
+    switch._compiles.cache_clear()
+
+
+def model_of(layer, frame=(8, 8, 4), **kwargs):
+    inputs = keras.Input((3, *frame))
+    x = layers.LIF()(inputs)
+    x = layer(x) if isinstance(layer, layers.LIF) else layers.TimeFold(layer)(x)
+    return keras_snn.Model(inputs, layers.SpikeCountReadout()(x), **kwargs)
+
+
+@pytest.mark.parametrize(
+    "layer, reason",
+    [
+        (keras.layers.DepthwiseConv2D(3), "(DepthwiseConv2D) has no event"),
+        (keras.layers.Conv2D(4, 3, groups=2), "groups or dilation"),
+        (keras.layers.Conv2D(4, 3, dilation_rate=2), "groups or dilation"),
+        (keras.layers.Conv2D(4, 3, activation="relu"), "has an activation"),
+        (keras.layers.Conv2D(4, 3, dtype="float16"), "in float16"),
+        (keras.layers.AveragePooling2D(3, padding="same"), "beyond the edge"),
+        (keras.layers.BatchNormalization(axis=1), "normalize the last axis"),
+        (layers.PLIF(), "(PLIF) has no event-driven form"),
+    ],
+    ids=lambda x: getattr(x, "name", x),
+)
+def test_layers_that_are_not_known_run_densely(layer, reason):
+    if isinstance(layer, layers.spiking_layer.SpikingLayer):
+        inputs = keras.Input((3, 8))
+        outputs = layers.SpikeCountReadout()(layer(inputs))
+        model = keras_snn.Model(inputs, outputs)
+    else:
+        model = model_of(layer)
+    assert reason in model.runs_densely()
+    x = np.ones((2, *model.input.shape[1:]), "float32")
+    expected = keras.Model(model.input, model.output).predict(x, verbose=0)
+    np.testing.assert_allclose(
+        model.predict(x, verbose=0), expected, rtol=1e-3, atol=1e-3
+    )
+
+
+def test_the_whole_model_may_be_in_the_way():
+    dense = keras.layers.Dense(3)
+    assert model_of(dense).runs_densely() is None
+    assert model_of(dense).runs_densely(training=True) is None
+    model = model_of(layers.LIF(learning_rule="exact"))
+    assert "different rules" in model.runs_densely(training=True)
+    assert model.runs_densely() is None
+    model = model_of(layers.LIF())
+    model.compile("sgd", "mse", jit_compile=True)
+    assert "jit_compile" in model.runs_densely()
+    inputs = keras.Input((3, 4))
+    x = layers.LIF(learning_rule="arctan")(inputs)
+    x = layers.MembraneReadout(learning_rule="arctan")(x)
+    model = keras_snn.Model(inputs, x, remat_steps=2)
+    assert "through time" in model.runs_densely(training=True)
+    assert model.runs_densely() is None
+    whole = keras.layers.GRU(3)(layers.LIF()(inputs))
+    assert "whole sequence" in keras_snn.Model(inputs, whole).runs_densely()
+
+
+@pytest.mark.parametrize("rule", ["collapsed", "exact"])
+@pytest.mark.parametrize(
+    "name", ["LeNet", "VGG5", "VGG9", "VGG11", "ResNet7", "ResNet9", "ResNet11"]
+)
+def test_networks_of_the_paper_run_event_by_event(name, rule):
+    model = getattr(keras_snn.models, name)(learning_rule=rule, dropout=0.2)
+    assert model.runs_densely() is None
+    assert model.runs_densely(training=True) is None
+
+
+@pytest.mark.parametrize("name", ["VGG16", "ResNet19"])
+def test_later_networks_predict_event_by_event(name):
+    model = getattr(keras_snn.models, name)()
+    assert model.runs_densely() is None
+
+
+def test_batch_normalization_that_trains_is_dense_in_training():
+    model = model_of(keras.layers.BatchNormalization())
+    assert model.runs_densely() is None
+    assert model.runs_densely(training=True) is not None
+
+
+def test_jit_compiled_models_run_and_learn():
+    model = model_of(keras.layers.Dense(3), frame=(4,))
+    model.compile("sgd", "mse", jit_compile=True)
+    x = np.ones((2, 3, 4), "float32")
+    assert model.predict(x, verbose=0).shape == (2, 3)
+    model.fit(x, np.ones((2, 3)), verbose=0)
+
+
+def test_mixed_bfloat16_runs_densely(mixed_bfloat16):
+    reason = model_of(keras.layers.Dense(3)).runs_densely()
+    assert "computes in bfloat16" in reason
+
+
+def test_the_user_decides():
+    assert event_driven.is_enabled()
+    event_driven.disable()
+    assert not event_driven.is_enabled()
+    assert "disable()" in model_of(layers.LIF()).runs_densely()
+    event_driven.enable()
+    assert event_driven.is_enabled()
+    assert model_of(layers.LIF()).runs_densely() is None
+
+
+def test_without_numba_all_is_dense_and_asking_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.setattr(switch.importlib.util, "find_spec", lambda name: None)
+    assert not event_driven.is_enabled()
+    assert "Numba is not installed" in model_of(layers.LIF()).runs_densely()
+    with pytest.raises(ImportError, match=re.escape('"keras-snn[numba]"')):
+        event_driven.enable()
+
+
+def test_numba_that_fails_is_reported_and_not_used(monkeypatch):
+    def broken(name):
+        raise RuntimeError("cannot cache function")
+
+    monkeypatch.setattr(switch.importlib, "import_module", broken)
+    with pytest.warns(UserWarning, match="cannot cache function"):
+        reason = event_driven.why_not()
+    assert "does not compile" in reason
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert event_driven.why_not() == reason
+
+
+def test_other_backends_are_refused(monkeypatch):
+    monkeypatch.setattr(switch.keras.config, "backend", lambda: "jax")
+    assert not event_driven.is_enabled()
+    assert "not TensorFlow" in event_driven.why_not()
+    with pytest.raises(ValueError, match="backend 'jax'"):
+        event_driven.enable()
