@@ -22,6 +22,7 @@ JAX = {**OURS, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
 # Variables of each library's processes. None runs by --peer-python.
 LIBRARIES = {
     "keras_snn": {**OURS, "KERAS_BACKEND": "tensorflow"},
+    "keras_snn-dense": {**OURS, "KERAS_BACKEND": "tensorflow"},
     "keras_snn-layers": {**OURS, "KERAS_BACKEND": "tensorflow"},
     "keras_snn-exact": {**OURS, "KERAS_BACKEND": "tensorflow"},
     "keras_snn-arctan": {**OURS, "KERAS_BACKEND": "tensorflow"},

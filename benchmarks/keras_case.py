@@ -2,8 +2,10 @@
 
 The variant is the part of the library's name after the dash: a learning rule,
 `"arctan-remat"` (with `remat_steps` at the square root of T), `"layers"` (a
-plain `keras.Model`, layer by layer, collapsed rule), or nothing
-(`keras_snn.Model`, collapsed rule). A backend is chosen by KERAS_BACKEND.
+plain `keras.Model`, layer by layer, collapsed rule), `"dense"` (collapsed rule
+with dense products, the event-driven engine switched off), or nothing
+(`keras_snn.Model`, collapsed rule, event by event where the backend is
+TensorFlow). A backend is chosen by KERAS_BACKEND.
 """
 
 import functools
@@ -42,6 +44,8 @@ class Program:
         model.set_weights(networks.weights(case["network"], case["width"]))
         if remat:
             model.remat_steps = round(case["time_steps"] ** 0.5)
+        if variant == "dense":
+            keras_snn.event_driven.disable()
         if variant == "layers":
             model = keras.Model(model.input, model.output)
         model.compile(
@@ -95,9 +99,15 @@ class Program:
             "runs_layer_by_layer": getattr(
                 self.model, "runs_layer_by_layer", "a plain keras.Model"
             ),
+            "runs_densely": self._runs_densely(),
             "TF_ENABLE_ONEDNN_OPTS": os.environ.get("TF_ENABLE_ONEDNN_OPTS"),
             "device": _device(),
         }
+
+    def _runs_densely(self):
+        if not isinstance(self.model, keras_snn.Model):
+            return "a plain keras.Model"
+        return self.model.runs_densely(training=True)
 
     def device_memory(self):
         if keras.config.backend() != "jax":

@@ -17,6 +17,7 @@ DTYPES = ("float32", "bfloat16")
 NETWORKS = {"lenet": "LeNet", "vgg9": "VGG9"}
 LABELS = {
     "keras_snn": "keras_snn",
+    "keras_snn-dense": "keras_snn, dense products",
     "keras_snn-layers": "keras_snn, layer by layer",
     "keras_snn-exact": "keras_snn, exact rule",
     "keras_snn-arctan": "keras_snn, arctan BPTT",
@@ -27,6 +28,9 @@ LABELS = {
     "torch": "PyTorch loop",
     "torch-layers": "PyTorch, layer by layer",
 }
+
+# Variants of keras_snn with one backward pass for all time steps.
+ONE_BACKWARD_PASS = ("keras_snn", "keras_snn-dense", "keras_snn-jax")
 MEASURES = (
     ("train", "median_seconds", "Training step (ms)", 1e3, "{:.0f}"),
     ("train", "memory_peak", "Training, peak memory (GB)", 1e-9, "{:.2f}"),
@@ -162,7 +166,8 @@ def fractions(all_limits, cases):
         f"{limits['gflops']:.0f} GFLOP/s; memory: "
         f"{limits['bandwidth_gb_s']:.1f} GB/s. A limit of 100 % is that time "
         "for all products of the step; in brackets, with one pass over the "
-        "neurons' state added.\n",
+        "neurons' state added. Event by event a step can be faster: it skips "
+        "the products with zeros.\n",
         "| | T | training | inference |",
         "|---|---:|---:|---:|",
     ]
@@ -176,7 +181,7 @@ def fractions(all_limits, cases):
             if not isinstance(seconds, (int, float)):
                 cells.append(seconds or "")
                 continue
-            per_step = library not in ("keras_snn", "keras_snn-jax")
+            per_step = library not in ONE_BACKWARD_PASS
             shares = [
                 f"{100 * bound / seconds:.0f} %"
                 for bound in lower_bound(limits, what, t, per_step)
@@ -213,7 +218,7 @@ def plot(path, title, cases):
 
 def _panel(axes, cases, key, label, scale):
     steps = sorted({c["time_steps"] for c in cases})
-    markers = "osD^vPX*<"
+    markers = "osD^vPX*<>hd"
     for index, library in enumerate(LABELS):
         points = [
             (t, value(select(cases, library=library, time_steps=t), key))

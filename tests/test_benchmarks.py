@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import pathlib
+import subprocess
 import sys
 
 import pytest
@@ -17,11 +19,31 @@ from benchmarks import (
     report,
 )
 
+ROOT = pathlib.Path(__file__).parents[1]
 PEERS = ("snntorch", "spikingjelly")
 
 
 def installed(*names):
     return all(importlib.util.find_spec(name) for name in names)
+
+
+@pytest.mark.skipif(not installed("tensorflow"), reason="needs TensorFlow")
+def test_engine_and_dense_products_are_timed(tmp_path, capsys):
+    command = [sys.executable, "-m", "benchmarks.event_driven", "--quick"]
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "event_driven.json").read_text())[
+        "results"
+    ]
+    assert len(results) == done.stdout.count("ms |") / 2 > 4
+    for result in results:
+        ratio = result["dense"] / result["event_driven"]
+        assert result["ratio"] == ratio > 0
 
 
 @pytest.mark.slow
@@ -36,6 +58,7 @@ def test_compare_measures_time_memory_and_limits(tmp_path):
     for measured in results["cases"]:
         assert measured["status"] == "ok", measured.get("error")
         assert measured["runs_layer_by_layer"] is None
+        assert measured["runs_densely"] is None
         assert measured["TF_ENABLE_ONEDNN_OPTS"] == "1"
         assert measured["import_seconds"] > 0
         assert measured["first_call_seconds"] > measured["median_seconds"] > 0
@@ -45,11 +68,13 @@ def test_compare_measures_time_memory_and_limits(tmp_path):
     assert len(limits["layers"]) == 4
     assert "| keras_snn |" in (tmp_path / "compare.md").read_text()
     again = ["--quick", "--time-steps", "2", "--resume"]
-    again += ["--libraries", "keras_snn", "keras_snn-arctan-remat"]
+    again += ["--libraries", "keras_snn", "keras_snn-dense"]
     more = compare.main([*again, "--output", str(tmp_path)])
     assert more["cases"][:2] == results["cases"]
-    assert [c["library"] for c in more["cases"][2:]] == [again[-1]]
-    assert more["cases"][2]["status"] == "ok", more["cases"][2]
+    assert [c["library"] for c in more["cases"][2:]] == [again[-1]] * 2
+    for measured in more["cases"][2:]:
+        assert measured["status"] == "ok", measured["error"]
+        assert "disable()" in measured["runs_densely"]
     if installed("matplotlib"):
         assert (tmp_path / "compare_lenet_float32.png").stat().st_size > 1000
 

@@ -30,6 +30,7 @@ PAGES = (
     "cost.md",
     "conversion.md",
     "streaming.md",
+    "event_driven.md",
     "precision_and_backends.md",
 )
 
