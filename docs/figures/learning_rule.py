@@ -4,7 +4,7 @@
 
 One neuron's potential, spikes and derivative; the credit that three learning
 rules give it; how far their gradients agree in a network; and the measured
-memory of a training step, from benchmarks/results/compare.json.
+memory of a training step, from benchmarks/results/compare_rules.json.
 """
 
 import json
@@ -18,7 +18,7 @@ import numpy as np
 import keras_snn as snn
 
 BETA, STEPS = 0.9, 40
-COMPARE = pathlib.Path(__file__).parents[2] / "benchmarks/results/compare.json"
+RESULTS = pathlib.Path(__file__).parents[2] / "benchmarks/results"
 RED, BLUE, GREEN, GREY = "#d9443a", "#4393c3", "#5aa469", "#8a8a8a"
 STYLE = {
     # Greys that can be read on white and on black paper.
@@ -141,6 +141,8 @@ def network(rule, time_steps):
 
 def cosines(time_steps=20, samples=32):
     """Return layer names and the cosines of two rules with the exact one."""
+    # One order of sums, with and without Numba.
+    snn.event_driven.disable()
     keras.utils.set_random_seed(0)
     (images, labels), _ = snn.datasets.load("digits")
     x = snn.encoding.poisson(images[:samples], time_steps, seed=0)
@@ -174,7 +176,8 @@ def draw_cosines():
 
 def draw_memory():
     """Memory of a training step of VGG9 against T, as measured."""
-    cases = json.loads(COMPARE.read_text("utf-8"))["cases"]
+    text = (RESULTS / "compare_rules.json").read_text("utf-8")
+    cases = json.loads(text)["cases"]
     shown = {
         "keras_snn": ("keras_snn, collapsed", BLUE),
         "keras_snn-exact": ("keras_snn, exact", RED),

@@ -8,6 +8,7 @@ import os
 
 import numpy as np
 from keras import ops
+from keras.src.backend import AutocastScope
 
 from keras_snn.event_driven.operations import (
     LEAK_CORRECTED,
@@ -36,7 +37,8 @@ def run(program, values, statistics=None, history=False):
             the step of the last one `"t_last"` and, if its factor is
             leak-corrected, the leaky `"trace"`; `"credit"` for its `"rate"`
             and its `"derivative"` by the collapsed rule; or None.
-        history: Whether to keep every spike, at one bit.
+        history: Whether to keep every spike, at one bit, besides the
+            statistics.
 
     Returns:
         Dict from `(key, name)` to float32 tensors with axes (batch, ...):
@@ -51,10 +53,13 @@ def run(program, values, statistics=None, history=False):
         key: layer.mask((batch, *program.shapes[key]))
         for key, layer in program.masks.items()
     }
-    weights = {
-        name: ops.convert_to_tensor(v.value)
-        for name, v in program.weights.items()
-    }
+    # The layers compute in float32, whatever the model around them does.
+    # Keras has no public name for this scope.
+    with AutocastScope(None):
+        weights = {
+            name: ops.convert_to_tensor(v.value)
+            for name, v in program.weights.items()
+        }
     inputs = {**inputs, **masks, **weights}
     names = list(inputs)
     specs = _outputs(program, statistics, history)
@@ -97,7 +102,7 @@ def _outputs(program, statistics, history):
             names = (*names, "trace")
         for name in names:
             outputs[key, name] = _Output(shapes[key])
-        if history:
+        if history and statistics:
             outputs[key, "history"] = _Output(shapes[key], "uint8", 2)
     return outputs
 
@@ -113,6 +118,7 @@ def _run(program, inputs, specs, statistics):
     }
     together = max(min(-(-batch // threads()), TOGETHER), 1)
     samples = itertools.count(0, together)
+    workers = min(threads(), -(-batch // together))
 
     def work():
         space = Workspace(inputs, outputs, statistics, time_steps, together)
@@ -122,9 +128,7 @@ def _run(program, inputs, specs, statistics):
         while (first := next(samples)) < batch:
             space.run(first, min(together, batch - first))
 
-    others = [
-        _executor().submit(work) for _ in range(min(threads(), batch) - 1)
-    ]
+    others = [_executor().submit(work) for _ in range(workers - 1)]
     work()
     for other in others:
         other.result()

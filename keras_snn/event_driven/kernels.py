@@ -19,9 +19,6 @@ from numba.extending import intrinsic
 
 INT32, INT64, FLOAT = ir.IntType(32), ir.IntType(64), ir.FloatType()
 
-# A value that is no spike is overwritten by the next; the last needs room.
-SPARE = 1
-
 _INTEGER = types.intp
 _NUMBER = types.float32
 
@@ -229,6 +226,7 @@ def list_spikes(frames, indices, values, starts, samples):
                         found += 1
                         bits &= bits - np.uint32(1)
                 for c in range(vectorized, channels):
+                    # What is no spike is overwritten by the next.
                     indices[i, y, found] = base + c
                     values[i, y, found] = frames[i, y, pixel, c]
                     found += frames[i, y, pixel, c] != 0
@@ -392,7 +390,7 @@ def multiply(indices, values, starts, weights, bias, out, samples):
 @compiled(_read(4), _write(4), *[_INTEGER] * 5)
 def average(frames, out, height, width, sy, sx, samples):
     """Average windows of frames, all of them within the frame."""
-    share = np.float32(1) / np.float32(height * width)
+    size = np.float32(height * width)
     for i in range(samples):
         for y in range(out.shape[1]):
             for x in range(out.shape[2]):
@@ -403,7 +401,7 @@ def average(frames, out, height, width, sy, sx, samples):
                         for c in range(len(pixel)):
                             out[i, y, x, c] += pixel[c]
                 for c in range(out.shape[3]):
-                    out[i, y, x, c] *= share
+                    out[i, y, x, c] /= size
 
 
 @compiled(_read(4), _write(4), *[_INTEGER] * 5)

@@ -31,7 +31,7 @@ GLOBAL_POOLINGS = {
 
 
 class Unknown(Exception):
-    """What the engine does not know; the text says which layer and why."""
+    """What the engine does not know; the text says which layer or tensor."""
 
 
 class Program:
@@ -74,13 +74,13 @@ class Program:
     def _lower(self, node):
         layer = node.operation
         _check_dtype(layer)
-        inputs, (output,) = node.input_tensors, node.output_tensors
+        inputs, output = node.input_tensors, node.output_tensors[0]
         key, shape = id(output), _shape_of(inputs[0])
         kind = type(layer)
         if kind is keras.layers.Add:
             if len({_shape_of(x) for x in inputs}) > 1:
                 raise _unknown(layer, "adds frames of different shapes")
-            keys = tuple(self._unpadded(id(x)) for x in inputs)
+            keys = tuple(self._unpadded(layer, id(x)) for x in inputs)
             self._add(operations.Sum(keys, key, shape))
             return
         if kind is TimeFold:
@@ -88,7 +88,7 @@ class Program:
                 layer.layer, id(inputs[0]), key, shape, _shape_of(output)
             )
             return
-        source = self._unpadded(id(inputs[0]))
+        source = self._unpadded(layer, id(inputs[0]))
         if kind in (LIF, IF):
             self.neurons[key] = layer
             self._add(
@@ -116,10 +116,10 @@ class Program:
         else:
             raise _unknown(layer)
 
-    def _unpadded(self, key):
+    def _unpadded(self, layer, key):
         """Return `key`, which is no frame with zeros around it."""
         if key in self._padded:
-            raise Unknown("zeros around frames are for convolutions only")
+            raise _unknown(layer, "sees zero padding, and is no convolution")
         return key
 
     def _fold(self, layer, source, key, before, after):
@@ -136,14 +136,15 @@ class Program:
         if getattr(layer, "data_format", None) == "channels_first":
             raise _unknown(layer, "has its channels first")
         kind = type(layer)
-        zeros = NO_ZEROS
+        zeros = (0, 0)
         if kind in PADDINGS:
             zeros = [first for first, _ in np.atleast_2d(layer.padding)]
-            self._padded[key] = self._unpadded(source), _two(zeros, 0)
+            zeros = _two(zeros, 0)
+            self._padded[key] = self._unpadded(layer, source), zeros
             return
         if kind in CONVOLUTIONS and layer.padding == "valid":
             source, zeros = self._padded.get(source, (source, zeros))
-        source = self._unpadded(source)
+        source = self._unpadded(layer, source)
         if kind in (keras.layers.Flatten, keras.layers.Reshape):
             self._add(operations.Reshape(source, key, after))
         elif kind is keras.layers.Dense:
@@ -161,7 +162,7 @@ class Program:
                 raise _unknown(layer, "has groups or dilation")
             if layer.padding != "valid":
                 sizes = layer.kernel_size
-                zeros = _two(_zeros_before(layer, sizes, before, after), 0)
+                zeros, _ = _zeros(layer, sizes, before, after)
             self._add(
                 operations.Convolution(
                     source,
@@ -173,8 +174,7 @@ class Program:
                 )
             )
         elif kind in POOLINGS:
-            zeros = _zeros_before(layer, layer.pool_size, before, after)
-            if zeros is not NO_ZEROS:
+            if _zeros(layer, layer.pool_size, before, after)[1]:
                 raise _unknown(layer, "pools beyond the edge")
             self._add(
                 operations.Pooling(
@@ -234,9 +234,6 @@ class Program:
         )
 
 
-NO_ZEROS = (0, 0)
-
-
 def _unknown(layer, reason="has no event-driven form"):
     return Unknown(f"'{layer.name}' ({type(layer).__name__}) {reason}")
 
@@ -259,17 +256,14 @@ def _two(numbers, fill):
     return (*[fill] * (2 - len(numbers)), *numbers)
 
 
-def _zeros_before(layer, sizes, before, after):
-    """Return how many zeros stand before each axis of the frame.
-
-    `NO_ZEROS` if there are none behind it either.
-    """
+def _zeros(layer, sizes, before, after):
+    """Return the zeros before both axes, and whether there are any at all."""
     if layer.padding not in ("same", "valid"):
         raise _unknown(layer, f"has padding {layer.padding!r}")
     missing = [
         max((out - 1) * stride + size - width, 0)
         for width, out, size, stride in zip(before, after, sizes, layer.strides)
     ]
-    if layer.padding == "valid" or not any(missing):
-        return NO_ZEROS
-    return tuple(x // 2 for x in missing)
+    if layer.padding == "valid":
+        missing = [0] * len(missing)
+    return _two([x // 2 for x in missing], 0), any(missing)

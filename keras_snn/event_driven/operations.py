@@ -47,7 +47,7 @@ class Spikes:
 
     def __init__(self, samples, shape, unit=False):
         rows, pixels, channels = as_frame(shape)
-        places = (samples, rows, pixels * channels + kernels.SPARE)
+        places = (samples, rows, pixels * channels)
         self.indices = np.empty(places, "int32")
         self.values = np.empty((0, 0, 0) if unit else places, "float32")
         self.starts = np.zeros((samples, rows, pixels + 1), "int64")
@@ -61,7 +61,8 @@ class Workspace:
     """The arrays of one thread, and what it does to them.
 
     Args:
-        inputs: Dict of arrays with axes (sample, ...), or of weights.
+        inputs: Dict of sequences with axes (sample, time, ...) and masks with
+            axes (sample, ...) by key, and of weights by name.
         outputs: Dict of arrays with axes (sample, ...) to write to.
         statistics: Key of `STATISTICS`, or None.
         time_steps: T.
@@ -86,7 +87,7 @@ class Workspace:
         self.begin, self.sources, self.step = [], [], []
         self.window, self.end = [], []
         self._frames, self._spikes, self._shapes = {}, {}, {}
-        self._flattened = {}
+        self._reshaped = {}
 
     def new_frame(self, key, shape):
         """Return the array that the operation giving `key` writes to."""
@@ -106,13 +107,13 @@ class Workspace:
 
     def reshape(self, source, key, shape):
         """Let `key` be another shape of `source`."""
-        self._flattened[key] = source
+        self._reshaped[key] = source
         self._shapes[key] = shape
 
     def frame(self, key):
         """Return `key` as an array, written from spikes if need be."""
-        if key in self._flattened:
-            frame = self.frame(self._flattened[key])
+        if key in self._reshaped:
+            frame = self.frame(self._reshaped[key])
             return frame.reshape(-1, *as_frame(self._shapes[key]))
         if key not in self._frames:
             spikes = self._spikes[key]
@@ -122,7 +123,7 @@ class Workspace:
 
     def spikes(self, key):
         """Return `key` as `Spikes`, listed from an array if need be."""
-        source = self._flattened.get(key)
+        source = self._reshaped.get(key)
         if source and self._shapes[source] == self._shapes[key]:
             return self.spikes(source)
         if key not in self._spikes:
@@ -133,8 +134,8 @@ class Workspace:
 
     def flat_spikes(self, key):
         """Return `Spikes` of the values of `key`, whatever their shape."""
-        while key in self._flattened:
-            key = self._flattened[key]
+        while key in self._reshaped:
+            key = self._reshaped[key]
         return self.spikes(key)
 
     def call(self, function, *arguments):
@@ -167,12 +168,10 @@ class Source:
     def build(self, space):
         sequence = space.inputs[self.key]
         sequence = sequence.reshape(*sequence.shape[:2], *as_frame(self.shape))
-        spikes = space.new_spikes(self.key, self.shape)
-        frames = space.array(self.shape)
+        frames = space.new_frame(self.key, self.shape)
 
         def read(first, samples, t):
             frames[:samples] = sequence[first : first + samples, t]
-            kernels.list_spikes(frames, *spikes.arrays, samples)
 
         space.sources.append(read)
 

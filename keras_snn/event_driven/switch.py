@@ -17,7 +17,8 @@ def enable():
     """Run networks event by event.
 
     That is the default where Numba is installed. What was traced before stays
-    as it is: call this before the first `fit` or `predict`.
+    as it is: call this before the first `fit` or `predict`. A Numba that does
+    not compile is an error then.
 
     Raises:
         ImportError: If Numba is not installed.
@@ -65,7 +66,8 @@ def why_not():
         return 'Numba is not installed (pip install "keras-snn[numba]")'
     import tensorflow as tf
 
-    kinds = {x.device_type for x in tf.config.list_logical_devices()}
+    # Hidden ones, too: for those Keras compiles graphs by XLA.
+    kinds = {x.device_type for x in tf.config.list_physical_devices()}
     if kinds != {"CPU"}:
         return f"there are other devices than processors, {sorted(kinds)}"
     if not _choice and not _compiles():

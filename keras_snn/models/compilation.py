@@ -11,7 +11,7 @@ from keras_snn import event_driven
 
 
 class Scope(threading.local):
-    """A switch that is on within `with scope():`, in this thread.
+    """A switch that is on, or off, within `with scope(on):`, in this thread.
 
     Attributes:
         on: Whether it is on.
@@ -20,8 +20,8 @@ class Scope(threading.local):
     on = False
 
     @contextlib.contextmanager
-    def __call__(self):
-        before, self.on = self.on, True
+    def __call__(self, on=True):
+        before, self.on = self.on, on
         try:
             yield
         finally:
@@ -58,8 +58,8 @@ def _may_call_python(model):
         return False
     import tensorflow as tf
 
-    # Outside of a graph, and in one that nobody else will run.
-    if not tf.inside_function():
+    # Without a graph, and in one that nobody else will run.
+    if tf.executing_eagerly():
         return True
     return own_process.on and not model.jit_compile
 

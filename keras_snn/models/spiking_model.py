@@ -106,6 +106,9 @@ class Model(keras.Model):
     def runs_densely(self, training=False):
         """Return why the model does not run event by event, or None if it does.
 
+        The answer is for its own `fit`, `evaluate` and `predict`. Within
+        another model, and in a `tf.function` of one's own, it runs densely.
+
         Args:
             training: Whether to answer for `fit`; else for `predict`.
 
@@ -188,18 +191,18 @@ class Model(keras.Model):
         return config
 
     def train_step(self, *args, **kwargs):
-        with own_process():
+        with own_process(not self.jit_compile):
             return super().train_step(*args, **kwargs)
 
     def test_step(self, *args, **kwargs):
         if self._plan is not None and self._plan.regularized:
             # The loss counts activity, which only whole sequences show.
             return super().test_step(*args, **kwargs)
-        with inference_only(), own_process():
+        with inference_only(), own_process(not self.jit_compile):
             return super().test_step(*args, **kwargs)
 
     def predict_step(self, *args, **kwargs):
-        with inference_only(), own_process():
+        with inference_only(), own_process(not self.jit_compile):
             return super().predict_step(*args, **kwargs)
 
     def export(self, *args, **kwargs):

@@ -143,12 +143,14 @@ class TimeLoop:
         self.gives_credits = credits
         self.credits = {}
         self.time_steps = ops.shape(next(iter(self.sources.values())))[1]
-        self.program = compilation.event_driven_program(plan, model, training)
 
     def run(self):
         """Run all steps; return the final state and T."""
-        if self.program is not None:
-            return self._run_event_driven(), self.time_steps
+        program = compilation.event_driven_program(
+            self.plan, self.model, self.training
+        )
+        if program is not None:
+            return self._run_event_driven(program), self.time_steps
         with _constant_variables(self.model):
             start = (0, self.initial_state())
             if self.statistics:
@@ -178,7 +180,7 @@ class TimeLoop:
         derivative = factor_of(layer, counters[1:]) * t_last / time_steps
         return [total / time_steps, derivative]
 
-    def _run_event_driven(self):
+    def _run_event_driven(self, program):
         """Run all steps in the event-driven engine; return the final state.
 
         Of the neurons' state it has the sums only, and nothing where it has
@@ -188,7 +190,7 @@ class TimeLoop:
         if self.gives_credits:
             statistics = "credit"
         results = event_driven.run(
-            self.program, self.sources, statistics, self.keeps_history
+            program, self.sources, statistics, self.keeps_history
         )
         results = {key: ops.stop_gradient(x) for key, x in results.items()}
 

@@ -177,6 +177,99 @@ def test_currents_add_and_one_layer_has_several_readers():
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
+def check_functional(inputs, outputs, x):
+    """Check that both kinds of model predict the same."""
+    model = keras_snn.Model(inputs, outputs)
+    assert model.runs_densely() is None
+    found = model.predict(x, verbose=0)
+    expected = keras.Model(inputs, outputs).predict(x, verbose=0)
+    assert np.any(expected)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_one_layer_and_one_tensor_are_used_more_than_once():
+    first, second = keras.Input((4, 5, 5, 2)), keras.Input((4, 5, 5, 2))
+    conv = layers.TimeFold(keras.layers.Conv2D(2, 3, padding="same"))
+    dropout = layers.TimeConstantDropout(0.5)
+    lif = layers.LIF(threshold=0.3)
+    s = dropout(lif(first))
+    y = keras.layers.Add()([conv(s), s, s, conv(dropout(lif(second)))])
+    outputs = layers.SpikeCountReadout()(y)
+    x = [sequences(5, 5, 2), sequences(5, 5, 2, analog=True) + 0.3]
+    check_functional([first, second], outputs, x)
+
+
+def test_samples_left_over_do_not_see_those_before():
+    inputs = keras.Input((None, 4, 3))
+    x = layers.TimeFold(keras.layers.BatchNormalization())(inputs)
+    y = layers.LIF(threshold=0.4)(keras.layers.Add()([x, inputs]))
+    outputs = layers.SpikeCountReadout()(y)
+    check_functional(inputs, outputs, sequences(4, 3, samples=19))
+
+
+@pytest.mark.parametrize(
+    "layer, frame",
+    [
+        (keras.layers.AveragePooling2D((2, 3)), (4, 6, 5)),
+        (keras.layers.AveragePooling2D(5), (10, 5, 3)),
+        (keras.layers.GlobalAveragePooling2D(), (7, 7, 3)),
+    ],
+    ids=lambda x: getattr(x, "name", None),
+)
+def test_pooled_spikes_are_rounded_as_in_the_layers(layer, frame):
+    x = sequences(*frame, time_steps=1)
+    check_equal(x, layer, exactly=True)
+
+
+def test_dropout_of_currents_and_gradients_without_a_graph():
+    import tensorflow as tf
+
+    def gradients(choose):
+        choose()
+        keras.utils.set_random_seed(1)
+        inputs = keras.Input((4, 6))
+        y = layers.TimeFold(keras.layers.Dense(8, use_bias=False))(inputs)
+        y = layers.TimeConstantDropout(0.5, seed=2)(y)
+        y = layers.LIF(threshold=0.2)(y)
+        y = layers.TimeFold(keras.layers.Dense(3))(y)
+        model = keras_snn.Model(inputs, layers.MembraneReadout()(y))
+        x = tf.constant(sequences(6, analog=True))
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.reduce_sum(model(x, training=True) ** 2)
+        weights = [v.value for v in model.trainable_variables]
+        return tape.gradient(loss, [x, *weights])
+
+    try:
+        pair = [gradients(event_driven.enable), gradients(event_driven.disable)]
+    finally:
+        event_driven.switch._choice = None
+    for a, b in zip(*pair, strict=True):
+        assert np.any(b)
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_layers_of_float32_run_in_models_of_another_policy(tmp_path):
+    model, x = deep_model(seed=0), sequences(12, 12, 1, time_steps=19, rate=0.5)
+    y = np.eye(10, dtype="float32")[:3]
+    expected = model.predict(x, verbose=0)
+    model.save(tmp_path / "model.keras")
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        loaded = keras_snn.models.load_model(tmp_path / "model.keras")
+        assert loaded.runs_densely() is None
+        np.testing.assert_allclose(
+            loaded.predict(x, verbose=0), expected, atol=2e-2
+        )
+        assert keras_snn.models.spike_rates(model, x)
+        assert keras_snn.analysis.profile(model, x).layers
+        loaded.compile("sgd", "mse")
+        loaded.fit(x, y, verbose=0)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
 def deep_model(**kwargs):
     model = keras_snn.models.LeNet(
         input_shape=(12, 12, 1),

@@ -42,6 +42,7 @@ def model_of(layer, frame=(8, 8, 4), **kwargs):
         (keras.layers.Conv2D(4, 3, activation="relu"), "has an activation"),
         (keras.layers.Conv2D(4, 3, dtype="float16"), "in float16"),
         (keras.layers.AveragePooling2D(3, padding="same"), "beyond the edge"),
+        (keras.layers.Conv1D(4, 3, padding="causal"), "padding 'causal'"),
         (keras.layers.BatchNormalization(axis=1), "normalize the last axis"),
         (layers.PLIF(), "(PLIF) has no event-driven form"),
     ],
@@ -52,6 +53,8 @@ def test_layers_that_are_not_known_run_densely(layer, reason):
         inputs = keras.Input((3, 8))
         outputs = layers.SpikeCountReadout()(layer(inputs))
         model = keras_snn.Model(inputs, outputs)
+    elif isinstance(layer, keras.layers.Conv1D):
+        model = model_of(layer, frame=(8, 4))
     else:
         model = model_of(layer)
     assert reason in model.runs_densely()
@@ -110,6 +113,42 @@ def test_jit_compiled_models_run_and_learn():
     x = np.ones((2, 3, 4), "float32")
     assert model.predict(x, verbose=0).shape == (2, 3)
     model.fit(x, np.ones((2, 3)), verbose=0)
+
+
+def test_a_model_within_a_jit_compiled_one_runs_densely_too():
+    inner = model_of(keras.layers.Dense(3), frame=(4,))
+    inputs = keras.Input((3, 4))
+    outer = keras_snn.Model(inputs, keras.layers.Dense(2)(inner(inputs)))
+    outer.compile("sgd", "mse", jit_compile=True)
+    x = np.ones((2, 3, 4), "float32")
+    assert outer.predict(x, verbose=0).shape == (2, 2)
+    outer.fit(x, np.ones((2, 2)), verbose=0)
+
+
+def test_zero_padding_that_is_pooled_runs_densely():
+    inputs = keras.Input((3, 6, 6, 2))
+    x = layers.TimeFold(keras.layers.ZeroPadding2D(1))(inputs)
+    x = layers.TimeFold(keras.layers.AveragePooling2D(2))(x)
+    model = keras_snn.Model(inputs, layers.SpikeCountReadout()(x))
+    assert "sees zero padding" in model.runs_densely()
+    assert model.predict(np.ones((1, 3, 6, 6, 2)), verbose=0).shape[1:3] == (
+        4,
+        4,
+    )
+
+
+def test_surrogates_in_training_do_not_compile_the_engine(monkeypatch):
+    def fail(*args):
+        raise AssertionError("not needed")
+
+    inputs = keras.Input((4, 3))
+    x = layers.TimeFold(keras.layers.Dense(3))(inputs)
+    x = layers.LIF(learning_rule="arctan")(x)
+    x = layers.MembraneReadout(learning_rule="arctan")(x)
+    model = keras_snn.Model(inputs, x, remat_steps=2)
+    model.compile("sgd", "mse")
+    monkeypatch.setattr(event_driven, "why_not", fail)
+    model.fit(np.ones((2, 4, 3)), np.ones((2, 3)), verbose=0)
 
 
 def test_mixed_bfloat16_runs_densely(mixed_bfloat16):
