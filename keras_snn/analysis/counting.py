@@ -9,7 +9,7 @@ from keras_snn.analysis.batches import batches
 from keras_snn.analysis.graph import node_of
 from keras_snn.analysis.sequences import Sequences
 from keras_snn.layers.spiking_layer import SpikingLayer
-from keras_snn.models import compilation, time_first
+from keras_snn.models import time_first
 
 
 @dataclasses.dataclass
@@ -93,10 +93,7 @@ class _TimeFirst(_Probe):
         model._check_pixels(x)
         inputs = model._standardize_inputs(x)
         values = time_first.values_before_loop(plan, model, inputs, False)
-        with compilation.own_process():
-            loop = time_first.TimeLoop(plan, model, values, False, True, True)
-            final, time_steps = loop.run()
-        sums = loop.statistics_by_name(final)
+        sums, time_steps = time_first.count_spikes_in_loop(plan, model, values)
         active, analog = [], []
         for key in self.keys:
             if key in self.sums:

@@ -176,27 +176,13 @@ class Program:
         elif kind in POOLINGS:
             if _zeros(layer, layer.pool_size, before, after)[1]:
                 raise _unknown(layer, "pools beyond the edge")
-            self._add(
-                operations.Pooling(
-                    source,
-                    key,
-                    after,
-                    POOLINGS[kind],
-                    _two(layer.pool_size, 1),
-                    _two(layer.strides, 1),
-                )
-            )
+            windows = _two(layer.pool_size, 1), _two(layer.strides, 1)
+            how = POOLINGS[kind]
+            self._add(operations.Pooling(source, key, after, how, *windows))
         elif kind in GLOBAL_POOLINGS:
-            self._add(
-                operations.Pooling(
-                    source,
-                    key,
-                    after,
-                    GLOBAL_POOLINGS[kind],
-                    _two(before[:-1], 1),
-                    (1, 1),
-                )
-            )
+            windows = _two(before[:-1], 1), (1, 1)
+            how = GLOBAL_POOLINGS[kind]
+            self._add(operations.Pooling(source, key, after, how, *windows))
         elif kind is keras.layers.BatchNormalization:
             self._normalize(layer, source, key, after)
         else:

@@ -48,22 +48,24 @@ def disable():
 
 def is_enabled():
     """Return whether networks may run event by event."""
-    if _choice is not None:
-        return _choice
-    return (
-        keras.config.backend() == "tensorflow"
-        and importlib.util.find_spec("numba") is not None
-    )
+    return _why_off() is None
 
 
-def why_not():
-    """Return why no network runs event by event here, or None."""
+def _why_off():
+    """Return why the engine is not enabled, or None."""
     if _choice is False:
         return "keras_snn.event_driven.disable() was called"
     if keras.config.backend() != "tensorflow":
         return "the backend is not TensorFlow"
     if importlib.util.find_spec("numba") is None:
         return 'Numba is not installed (pip install "keras-snn[numba]")'
+    return None
+
+
+def why_not():
+    """Return why no network runs event by event here, or None."""
+    if reason := _why_off():
+        return reason
     import tensorflow as tf
 
     # Hidden ones, too: for those Keras compiles graphs by XLA.

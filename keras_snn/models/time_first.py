@@ -70,6 +70,11 @@ def count_spikes(plan, model, inputs):
         `(total, t_last, ...)`, axes (batch, ...); number of steps T.
     """
     values = values_before_loop(plan, model, inputs, False)
+    return count_spikes_in_loop(plan, model, values)
+
+
+def count_spikes_in_loop(plan, model, values):
+    """`count_spikes` from the `values` that the loop over time starts from."""
     with compilation.own_process():
         loop = TimeLoop(
             plan, model, values, training=False, statistics=True, fused=True
