@@ -1,9 +1,9 @@
 """Losses of spiking networks."""
 
-import numbers
-
 import keras
 from keras import ops
+
+from keras_snn import checks
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
@@ -123,19 +123,13 @@ class TemporalEfficientTraining(keras.losses.Loss):
                 "SparseCategoricalCrossentropy(from_logits=True). "
                 f"Received: loss={loss!r}."
             )
-        is_number = isinstance(weight, numbers.Real)
-        if not is_number or not 0.0 <= weight <= 1.0:
-            raise ValueError(
-                "`weight` must lie in [0, 1], the fraction of the loss that "
-                f"draws outputs to `target`. Received: weight={weight!r}."
-            )
-        if not isinstance(target, numbers.Real):
-            raise ValueError(
-                "`target` must be a real number. Received: "
-                f"target={target!r} (of type {type(target).__name__})."
-            )
-        self.weight = float(weight)
-        self.target = float(target)
+        self.weight = checks.number(
+            "weight",
+            weight,
+            "[0, 1]",
+            "the fraction of the loss that draws outputs to `target`",
+        )
+        self.target = checks.real_number("target", target)
 
     def call(self, y_true, y_pred):
         if len(y_pred.shape) < 3:

@@ -1,10 +1,9 @@
 """Regularizers of spike rates, for `activity_regularizer=` of a layer."""
 
-import math
-import numbers
-
 import keras
 from keras import ops
+
+from keras_snn import checks
 
 
 class _RateRegularizer(keras.regularizers.Regularizer):
@@ -132,22 +131,10 @@ class Silence(_RateRegularizer):
 
 
 def _rate(name, value):
-    if not _is_real(value) or not 0.0 <= value <= 1.0:
-        raise ValueError(
-            f"`{name}` must lie in [0, 1], spikes a neuron and step. "
-            f"Received: {name}={value!r}."
-        )
-    return float(value)
+    return checks.number(name, value, "[0, 1]", "spikes a neuron and step")
 
 
 def _weight(value):
-    if not _is_real(value) or not 0.0 <= value < math.inf:
-        raise ValueError(
-            "`weight` must be finite and at least 0, the factor of the "
-            f"penalty. Received: weight={value!r}."
-        )
-    return float(value)
-
-
-def _is_real(value):
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return checks.number(
+        "weight", value, "[0, inf)", "the factor of the penalty"
+    )

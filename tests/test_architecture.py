@@ -14,7 +14,7 @@ PACKAGE = ROOT / "keras_snn"
 # A part imports only from parts left of it. Parts in one group do not know
 # each other.
 ORDER = (
-    ("optional",),
+    ("checks", "optional"),
     ("neurons",),
     ("encoding",),
     ("layers",),
@@ -30,10 +30,10 @@ RANK = {name: i for i, group in enumerate(ORDER) for name in group}
 # Side modules: what each may import. The parts up to the models do without
 # them; what is right of the models may use them.
 SIDE = {
-    "datasets": {"optional"},
-    "losses": set(),
+    "datasets": {"checks", "optional"},
+    "losses": {"checks"},
     "metrics": set(),
-    "regularizers": set(),
+    "regularizers": {"checks"},
     "surrogates": {"neurons"},
 }
 ANYTHING = {"__init__", "__main__", "cli"}

@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 
+from keras_snn import checks
 from keras_snn.models import Model
-from keras_snn.neurons import checks
 
 
 def functional(model, function):

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from keras_snn.neurons import checks
+from keras_snn import checks
 
 _HOROWITZ = (
     "M. Horowitz, Computing's energy problem (and what we can do about it), "

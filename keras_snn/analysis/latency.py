@@ -6,10 +6,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_snn import checks
 from keras_snn.analysis import plots
 from keras_snn.analysis.batches import batches, check_array, functional
 from keras_snn.models import time_first
-from keras_snn.neurons import checks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,12 +45,13 @@ class LatencyCurve:
         Raises:
             ValueError: If `accuracy` is out of range.
         """
-        accuracy = checks.real_number("accuracy", accuracy)
-        if not 0.0 < accuracy <= 1.0:
-            raise ValueError(
-                "`accuracy` must lie in (0, 1], a fraction of the samples. "
-                f"Received: accuracy={accuracy}. For percent divide by 100."
-            )
+        accuracy = checks.number(
+            "accuracy",
+            accuracy,
+            "(0, 1]",
+            "a fraction of the samples",
+            "For percent divide by 100.",
+        )
         reached = np.flatnonzero(self.accuracy >= accuracy)
         return int(reached[0]) + 1 if len(reached) else None
 

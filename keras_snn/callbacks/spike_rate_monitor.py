@@ -6,7 +6,8 @@ import warnings
 import keras
 import numpy as np
 
-from keras_snn.callbacks import advice, arguments, summaries
+from keras_snn import checks
+from keras_snn.callbacks import advice, summaries
 from keras_snn.callbacks.probe import Probe
 
 
@@ -93,21 +94,25 @@ class SpikeRateMonitor(keras.callbacks.Callback):
         warn=True,
     ):
         super().__init__()
-        self.x = arguments.samples(x)
+        self.x = checks.samples(x, "SpikeRateMonitor")
         self.log_dir = None if log_dir is None else os.fspath(log_dir)
         self.every_n_batches = every_n_batches
         if every_n_batches is not None:
-            self.every_n_batches = arguments.whole_number(
+            self.every_n_batches = _integer(
                 "every_n_batches", every_n_batches, 1
             )
             # Keras runs ahead of callbacks as long as none of them listens to
             # batches, so this one listens only when it has to.
             self.on_train_batch_end = self._on_batch_end
         self.histograms = bool(histograms)
-        self.rasters = arguments.whole_number("rasters", rasters, 0)
-        self.batch_size = arguments.whole_number("batch_size", batch_size, 1)
-        self.saturated_above = arguments.rate(
-            "saturated_above", saturated_above
+        self.rasters = _integer("rasters", rasters, 0)
+        self.batch_size = _integer("batch_size", batch_size, 1)
+        self.saturated_above = checks.number(
+            "saturated_above",
+            saturated_above,
+            "(0, 1)",
+            "in spikes a neuron and step",
+            of="SpikeRateMonitor",
         )
         self.warn = bool(warn)
         if self.rasters > len(keras.tree.flatten(self.x)[0]):
@@ -242,3 +247,23 @@ class SpikeRateMonitor(keras.callbacks.Callback):
         if self._file is not None:
             self._file.close()
         self._file = None
+
+
+def _integer(name, value, least):
+    """Return `value` as an int that is at least `least`."""
+    if checks.is_integer(value, least):
+        return int(value)
+    raise ValueError(
+        f"`{name}` of SpikeRateMonitor must be an integer, at least {least}. "
+        f"Received: {name}={value!r}."
+    )
+
+
+def _integer(name, value, least):
+    """Return `value` as an int that is at least `least`."""
+    if checks.is_integer(value, least):
+        return int(value)
+    raise ValueError(
+        f"`{name}` of SpikeRateMonitor must be an integer, at least {least}. "
+        f"Received: {name}={value!r}."
+    )

@@ -1,11 +1,10 @@
 """From a trained ordinary network to a spiking one."""
 
-from keras_snn import layers
+from keras_snn import checks, layers
 from keras_snn.conversion import balancing, calibration, plain, spiking
 from keras_snn.conversion.folding import folded
 from keras_snn.layers.encoders import Encoder
-from keras_snn.layers.time_layer import check_time_steps
-from keras_snn.neurons import checks, learning_rules
+from keras_snn.neurons import learning_rules
 
 METHODS = ("max", "percentile", "threshold_balancing", "qcfs")
 MAX_POOLINGS = ("rate", "spike", "average")
@@ -111,8 +110,8 @@ def convert(
         - [Sengupta et al., 2019](https://doi.org/10.3389/fnins.2019.00095)
         - [Bu et al., 2022](https://arxiv.org/abs/2303.04347)
     """
-    _check_choice("method", method, METHODS)
-    _check_choice("max_pooling", max_pooling, MAX_POOLINGS)
+    checks.choice("method", method, METHODS)
+    checks.choice("max_pooling", max_pooling, MAX_POOLINGS)
     reset = checks.reset_mode(reset)
     if pooling_neurons is None:
         pooling_neurons = method != "qcfs"
@@ -131,7 +130,7 @@ def convert(
         data = calibration.check_data(graph, calibration_data)
         _check_range(settings.encoder, graph, data)
     thresholds = _thresholds(
-        graph, method, settings, _percentile(percentile), data, batch_size
+        graph, method, settings, checks.percentile(percentile), data, batch_size
     )
     return spiking.build(
         graph, thresholds, settings, name or f"{ann.name}_spiking"
@@ -188,7 +187,7 @@ def _learned(op):
 def _encoder(encoder, time_steps):
     if encoder is None:
         if time_steps is not None:
-            check_time_steps(time_steps)
+            checks.time_steps(time_steps)
         return None
     if isinstance(encoder, Encoder):
         _check_mean(encoder)
@@ -200,7 +199,7 @@ def _encoder(encoder, time_steps):
             "keras_snn.layers, or None for input that is a sequence already. "
             f"Received: encoder={encoder!r}."
         )
-    return known[encoder](check_time_steps(time_steps), name="encoder")
+    return known[encoder](checks.time_steps(time_steps), name="encoder")
 
 
 def _check_mean(encoder):
@@ -235,21 +234,3 @@ def _check_range(encoder, graph, data):
         f"`calibration_data` reach {abs(data).max():.3g}. Train on data scaled "
         'to [-1, 1], or use encoder="repeat".'
     )
-
-
-def _percentile(percentile):
-    percentile = checks.real_number("percentile", percentile)
-    if not 0.0 < percentile <= 100.0:
-        raise ValueError(
-            "`percentile` must lie in (0, 100]; 99.9 cuts off one activation "
-            f"in a thousand. Received: percentile={percentile}."
-        )
-    return percentile
-
-
-def _check_choice(name, value, known):
-    if not isinstance(value, str) or value not in known:
-        options = ", ".join(f'"{option}"' for option in known)
-        raise ValueError(
-            f"`{name}` must be one of {options}. Received: {name}={value!r}."
-        )

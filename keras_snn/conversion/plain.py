@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 
+from keras_snn import checks
 from keras_snn.conversion.graph import fresh_layer
-from keras_snn.neurons import checks
 
 
 def build(graph, replace=None):

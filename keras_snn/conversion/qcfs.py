@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_snn.neurons import checks
+from keras_snn import checks
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
@@ -50,7 +50,7 @@ class QCFS(keras.layers.Layer):
 
     def __init__(self, levels=8, threshold=1.0, **kwargs):
         super().__init__(**kwargs)
-        self.levels = check_levels(levels)
+        self.levels = checks.levels(levels)
         self.threshold = checks.positive_threshold(threshold)
 
     def build(self, inputs_shape):
@@ -76,10 +76,3 @@ class QCFS(keras.layers.Layer):
             "levels": self.levels,
             "threshold": self.threshold,
         }
-
-
-def check_levels(levels):
-    """Return `levels` as a positive int."""
-    return checks.positive_integer(
-        "levels", levels, "the number of steps of the quantised activation"
-    )

@@ -2,9 +2,10 @@
 
 import keras
 
+from keras_snn import checks
 from keras_snn.conversion import calibration, plain
 from keras_snn.conversion.graph import read
-from keras_snn.conversion.qcfs import QCFS, check_levels
+from keras_snn.conversion.qcfs import QCFS
 
 
 def quantize(ann, levels=8, calibration_data=None, batch_size=64):
@@ -42,7 +43,7 @@ def quantize(ann, levels=8, calibration_data=None, batch_size=64):
     References:
         - [Bu et al., 2022](https://arxiv.org/abs/2303.04347)
     """
-    levels = check_levels(levels)
+    levels = checks.levels(levels)
     graph = read(ann)
     graph.raise_problems()
     relus = [op for op in graph.neurons() if op.function == "relu"]

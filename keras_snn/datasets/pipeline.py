@@ -1,5 +1,6 @@
 """Data sets as `tf.data` pipelines."""
 
+from keras_snn import checks
 from keras_snn.datasets.arrays import raw_arrays
 from keras_snn.datasets.augmentation import random_crop, random_flip
 from keras_snn.datasets.catalogue import image_info
@@ -122,7 +123,7 @@ def _check_arguments(info, split, batch_size, augment):
             f'`split` must be "train" or "test". Received: {split!r}. For '
             "part of a split use `take` and `skip` of the pipeline."
         )
-    if not isinstance(batch_size, int) or batch_size < 1:
+    if not checks.is_integer(batch_size, 1):
         raise ValueError(
             "`batch_size` must be a positive integer. "
             f"Received: {batch_size!r}."

@@ -2,7 +2,7 @@
 
 import tempfile
 
-from keras_snn.export import checks, endpoints, frozen, targets
+from keras_snn.export import endpoints, frozen, requirements, targets
 from keras_snn.models.streaming import StepModel
 
 QUANTIZE = (None, "int8_weights")
@@ -53,15 +53,15 @@ def litert(model, path, quantize=None, overwrite=False):
         - [Jacob et al., 2018](https://arxiv.org/abs/1712.05877), integer
           weights
     """
-    checks.tensorflow_only("A LiteRT file")
-    model = checks.functional(model)
+    requirements.tensorflow_only("A LiteRT file")
+    model = requirements.functional(model)
     path = targets.check(path, overwrite, ".tflite")
     if quantize not in QUANTIZE:
         raise ValueError(
             '`quantize` must be None or "int8_weights". '
             f"Received: quantize={quantize!r}."
         )
-    checks.float32_only(model, "LiteRT")
+    requirements.float32_only(model, "LiteRT")
     content = _convert(model, _signatures(model), quantize)
     with targets.written(path) as draft:
         draft.write_bytes(content)
@@ -100,7 +100,7 @@ def _convert(model, signatures, quantize):
         except Exception as error:
             raise ValueError(
                 f"'{model.name}' cannot be written as LiteRT: "
-                f"{_lacking(str(error))}. {checks.advice(model)}"
+                f"{_lacking(str(error))}. {requirements.advice(model)}"
             ) from error
 
 

@@ -3,7 +3,7 @@
 import json
 import warnings
 
-from keras_snn.export import checks, endpoints, frozen, targets
+from keras_snn.export import endpoints, frozen, requirements, targets
 from keras_snn.models.streaming import StepModel
 from keras_snn.optional import require
 
@@ -43,12 +43,12 @@ def onnx(model, path, overwrite=False):
     >>> session = onnxruntime.InferenceSession("lenet.onnx")
     >>> scores, = session.run(["scores"], {"input": images})
     """
-    checks.tensorflow_only("An ONNX file")
-    model = checks.functional(model)
+    requirements.tensorflow_only("An ONNX file")
+    model = requirements.functional(model)
     path = targets.check(path, overwrite, ".onnx")
     files = require("onnx", "onnx")
     require("tf2onnx", "onnx")
-    checks.float32_only(model, "ONNX")
+    requirements.float32_only(model, "ONNX")
     is_step = isinstance(model, StepModel)
     endpoint = (endpoints.step if is_step else endpoints.serve)(model)
     traced = frozen.graph(model, endpoint, "ONNX")
@@ -85,7 +85,7 @@ def _check(files, content, model):
         first = str(error).strip().splitlines()[0]
         raise ValueError(
             f"'{model.name}' cannot be written as ONNX: {first}. "
-            + checks.advice(model)
+            + requirements.advice(model)
         ) from error
 
 

@@ -6,7 +6,7 @@ import pathlib
 
 import keras
 
-from keras_snn.export import checks, endpoints, targets
+from keras_snn.export import endpoints, requirements, targets
 from keras_snn.layers import LatencyEncoder, PoissonEncoder, RateEncoder
 from keras_snn.layers.spiking_layer import SpikingLayer
 from keras_snn.models import streaming
@@ -76,8 +76,8 @@ def saved_model(model, path, overwrite=False):
     >>> for frame in camera:                       # (1, height, width, 2)
     ...     scores, state = loaded.step(frame, state)
     """  # noqa: E501
-    checks.tensorflow_only("A SavedModel")
-    model = checks.functional(model)
+    requirements.tensorflow_only("A SavedModel")
+    model = requirements.functional(model)
     path = targets.check(path, overwrite)
     found, missing = _endpoints(model)
     module, signatures = _module(model, found)

@@ -1,12 +1,11 @@
 """ALIF: LIF neurons that tire."""
 
-import math
-
 import keras
 from keras import ops
 
+from keras_snn import checks
 from keras_snn.layers.spiking_layer import ThroughTimeNeuron
-from keras_snn.neurons import adaptive, checks
+from keras_snn.neurons import adaptive
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
@@ -86,12 +85,12 @@ class ALIF(ThroughTimeNeuron):
     ):
         super().__init__(threshold, reset, learning_rule, unroll, **kwargs)
         self.beta = checks.decay(beta, tau, default=0.99)
-        self.amplitude = checks.real_number("amplitude", amplitude)
-        if not 0.0 <= self.amplitude < math.inf:
-            raise ValueError(
-                "`amplitude` must be finite and at least 0, what a spike adds "
-                f"to the threshold. Received: amplitude={self.amplitude}."
-            )
+        self.amplitude = checks.number(
+            "amplitude",
+            amplitude,
+            "[0, inf)",
+            "what a spike adds to the threshold",
+        )
         self.rho = checks.fraction("rho", rho)
 
     @property

@@ -1,11 +1,10 @@
 """LIF and IF as cells for `keras.layers.RNN`."""
 
-import numbers
-
 import keras
 from keras import ops
 
-from keras_snn.neurons import checks, learning_rules
+from keras_snn import checks
+from keras_snn.neurons import learning_rules
 from keras_snn.neurons.single_step import lif_step_with_rule
 
 
@@ -64,14 +63,14 @@ class LIFCell(keras.layers.Layer):
         # Membrane potentials stay float32 under mixed precision.
         kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
-        is_int = isinstance(units, numbers.Integral)
-        if not is_int or isinstance(units, bool) or units < 1:
-            raise ValueError(
-                "`units` must be a positive integer, the number of neurons. "
-                f"Received: units={units!r}. For images use the layer "
-                "keras_snn.layers.LIF, which takes any feature shape."
-            )
-        self.units = int(units)
+        self.units = checks.integer(
+            "units",
+            units,
+            1,
+            "the number of neurons",
+            "For images use the layer keras_snn.layers.LIF, which takes any "
+            "feature shape.",
+        )
         self.beta = checks.decay(beta, tau, default=0.99)
         self.threshold = checks.positive_threshold(threshold)
         self.reset = checks.reset_mode(reset)

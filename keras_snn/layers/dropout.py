@@ -3,9 +3,9 @@
 import keras
 from keras import ops
 
+from keras_snn import checks
 from keras_snn.encoding import ReplicaSeedGenerator
-from keras_snn.layers.time_layer import TimeLayer, check_seed
-from keras_snn.neurons import checks
+from keras_snn.layers.time_layer import TimeLayer
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
@@ -40,13 +40,10 @@ class TimeConstantDropout(TimeLayer):
 
     def __init__(self, rate, seed=None, **kwargs):
         super().__init__(**kwargs)
-        self.rate = checks.real_number("rate", rate)
-        if not 0.0 <= self.rate < 1.0:
-            raise ValueError(
-                "`rate` must lie in [0, 1), the fraction of neurons dropped. "
-                f"Received: rate={self.rate}."
-            )
-        self.seed = check_seed(seed)
+        self.rate = checks.number(
+            "rate", rate, "[0, 1)", "the fraction of neurons dropped"
+        )
+        self.seed = checks.seed(seed)
         self.seed_generator = ReplicaSeedGenerator(self.seed)
 
     def mask(self, frame_shape, dtype="float32"):

@@ -2,14 +2,8 @@
 
 import keras
 
-from keras_snn import encoding
+from keras_snn import checks, encoding
 from keras_snn.encoding import ReplicaSeedGenerator
-from keras_snn.layers.time_layer import (
-    check_float,
-    check_seed,
-    check_time_steps,
-)
-from keras_snn.neurons import checks
 
 
 class Encoder(keras.layers.Layer):
@@ -17,14 +11,14 @@ class Encoder(keras.layers.Layer):
 
     def __init__(self, time_steps, **kwargs):
         super().__init__(**kwargs)
-        self.time_steps = check_time_steps(time_steps)
+        self.time_steps = checks.time_steps(time_steps)
 
     def compute_output_spec(self, inputs, *args, **kwargs):
-        check_float(self, inputs)
+        checks.floating(self, inputs)
         return super().compute_output_spec(inputs, *args, **kwargs)
 
     def call(self, inputs):
-        check_float(self, inputs)
+        checks.floating(self, inputs)
         return self.encode(inputs)
 
     def compute_output_shape(self, input_shape):
@@ -35,13 +29,12 @@ class Encoder(keras.layers.Layer):
 
 
 def _max_rate(max_rate):
-    max_rate = checks.real_number("max_rate", max_rate)
-    if not 0.0 < max_rate <= 1.0:
-        raise ValueError(
-            "`max_rate` must lie in (0, 1], the spikes a step of an input of "
-            f"size 1. Received: max_rate={max_rate}."
-        )
-    return max_rate
+    return checks.number(
+        "max_rate",
+        max_rate,
+        "(0, 1]",
+        "the spikes a step of an input of size 1",
+    )
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
@@ -78,7 +71,7 @@ class PoissonEncoder(Encoder):
     def __init__(self, time_steps, max_rate=1.0, seed=None, **kwargs):
         super().__init__(time_steps, **kwargs)
         self.max_rate = _max_rate(max_rate)
-        self.seed = check_seed(seed)
+        self.seed = checks.seed(seed)
         self.seed_generator = ReplicaSeedGenerator(self.seed)
 
     def encode(self, inputs):

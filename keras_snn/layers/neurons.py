@@ -5,8 +5,9 @@ import math
 import keras
 from keras import ops
 
+from keras_snn import checks
 from keras_snn.layers.spiking_layer import SpikingLayer
-from keras_snn.neurons import checks, dynamics, learning_rules, time_loop
+from keras_snn.neurons import dynamics, learning_rules, time_loop
 from keras_snn.neurons import sequences as neuron_sequences
 
 

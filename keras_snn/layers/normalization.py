@@ -1,10 +1,8 @@
 """Threshold-dependent batch normalization."""
 
-import math
-
 import keras
 
-from keras_snn.neurons import checks
+from keras_snn import checks
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
@@ -63,12 +61,12 @@ class ThresholdBatchNormalization(keras.layers.BatchNormalization):
                 "Received: scale=False. Use keras.layers.BatchNormalization."
             )
         self.threshold = checks.positive_threshold(threshold)
-        self.alpha = checks.real_number("alpha", alpha)
-        if not 0.0 < self.alpha < math.inf:
-            raise ValueError(
-                "`alpha` must be positive and finite, 1 or, where n such "
-                f"layers are added, 1 / sqrt(n). Received: alpha={self.alpha}."
-            )
+        self.alpha = checks.number(
+            "alpha",
+            alpha,
+            "(0, inf)",
+            "1 or, where n such layers are added, 1 / sqrt(n)",
+        )
         self._factor = self.alpha * self.threshold
         super().__init__(**kwargs)
 

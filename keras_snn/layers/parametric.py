@@ -5,8 +5,9 @@ import math
 import keras
 from keras import ops
 
+from keras_snn import checks
 from keras_snn.layers.spiking_layer import ThroughTimeNeuron
-from keras_snn.neurons import checks, parametric
+from keras_snn.neurons import parametric
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")

@@ -3,8 +3,9 @@
 import keras
 from keras import ops
 
+from keras_snn import checks
 from keras_snn.layers.time_layer import TimeLayer
-from keras_snn.neurons import checks, learning_rules
+from keras_snn.neurons import learning_rules
 from keras_snn.neurons import sequences as neuron_sequences
 from keras_snn.neurons.surrogates import Surrogate
 

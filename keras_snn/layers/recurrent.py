@@ -3,10 +3,11 @@
 import keras
 from keras import ops
 
+from keras_snn import checks
 from keras_snn.layers.spiking_layer import ThroughTimeNeuron
 from keras_snn.layers.time_fold import SEQUENCE_LAYERS
 from keras_snn.layers.time_layer import counts_or_draws
-from keras_snn.neurons import checks, dynamics, time_loop
+from keras_snn.neurons import dynamics, time_loop
 from keras_snn.neurons.single_step import lif_step_with_rule
 
 

@@ -2,8 +2,9 @@
 
 from keras import ops
 
+from keras_snn import checks
 from keras_snn.layers.time_layer import TimeLayer
-from keras_snn.neurons import checks, learning_rules, time_loop
+from keras_snn.neurons import learning_rules, time_loop
 
 
 class SpikingLayer(TimeLayer):

@@ -3,8 +3,9 @@
 import keras
 from keras import ops
 
+from keras_snn import checks
 from keras_snn.layers.spiking_layer import ThroughTimeNeuron
-from keras_snn.neurons import checks, dynamics, sequences, synaptic
+from keras_snn.neurons import dynamics, sequences, synaptic
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")

@@ -1,10 +1,8 @@
 """What all layers over a time axis have in common."""
 
-import numbers
-
 import keras
 
-from keras_snn.neurons import checks
+from keras_snn import checks
 
 
 class TimeLayer(keras.layers.Layer):
@@ -49,7 +47,7 @@ class TimeLayer(keras.layers.Layer):
 
     def check_sequence(self, sequences):
         """Raise a `ValueError` unless the input is a float sequence."""
-        check_float(self, sequences)
+        checks.floating(self, sequences)
         self.check_rank(sequences.shape)
 
     def check_rank(self, shape):
@@ -72,39 +70,3 @@ def counts_or_draws(layer):
         inner._non_trainable_variables or inner._seed_generators
         for inner in layer._flatten_layers()
     )
-
-
-def check_float(layer, x):
-    """Raise a `ValueError` unless `x` is a floating point tensor."""
-    if not hasattr(x, "dtype"):
-        raise ValueError(
-            f"{type(layer).__name__} '{layer.name}' expects one tensor. "
-            f"Received: {type(x).__name__}. Merge several inputs first, e.g. "
-            "with keras.layers.Add()."
-        )
-    dtype = keras.backend.standardize_dtype(x.dtype)
-    if "float" not in dtype:
-        raise ValueError(
-            f"{type(layer).__name__} '{layer.name}' expects floating point "
-            f"input. Received: dtype {dtype}. Cast it first, e.g. "
-            'keras.ops.cast(x, "float32"), and scale pixels to [0, 1].'
-        )
-
-
-def check_time_steps(time_steps):
-    """Return `time_steps` as a positive int."""
-    return checks.positive_integer(
-        "time_steps", time_steps, "the number of steps each input is shown for"
-    )
-
-
-def check_seed(seed):
-    """Return `seed` if it is None or an integer."""
-    if seed is None:
-        return None
-    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool):
-        raise ValueError(
-            "`seed` must be an integer, or None for a random one. "
-            f"Received: seed={seed!r}."
-        )
-    return int(seed)

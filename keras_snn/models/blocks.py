@@ -1,18 +1,15 @@
 """What the builders share: arguments, inputs, and blocks of layers."""
 
 import dataclasses
-import math
-import numbers
 import os
 
 import keras
 
-from keras_snn import layers
+from keras_snn import checks, layers
 from keras_snn.layers.encoders import Encoder
-from keras_snn.layers.time_layer import check_seed, check_time_steps
 from keras_snn.models import files
 from keras_snn.models.spiking_model import Model
-from keras_snn.neurons import checks, learning_rules
+from keras_snn.neurons import learning_rules
 
 ENCODERS = {
     "poisson": layers.PoissonEncoder,
@@ -38,20 +35,17 @@ class Settings:
     def __post_init__(self):
         learning_rules.get(self.learning_rule)
         self.beta = checks.decay(self.beta, None)
-        self.seed = check_seed(self.seed)
-        self.width = checks.real_number("width", self.width)
-        if not 0.0 < self.width < math.inf:
-            raise ValueError(
-                "`width` must be positive and finite; it multiplies every "
-                f"channel count. Received: width={self.width}."
-            )
-        self.dropout = checks.real_number("dropout", self.dropout)
-        if not 0.0 <= self.dropout < 1.0:
-            raise ValueError(
-                "`dropout` must lie in [0, 1), the fraction of each spiking "
-                "layer that is dropped, or be None for the published value. "
-                f"Received: dropout={self.dropout}."
-            )
+        self.seed = checks.seed(self.seed)
+        self.width = checks.number(
+            "width", self.width, "(0, inf)", "it multiplies every channel count"
+        )
+        self.dropout = checks.number(
+            "dropout",
+            self.dropout,
+            "[0, 1)",
+            "the fraction of each spiking layer that is dropped, or be None "
+            "for the published value",
+        )
 
     def channels(self, count):
         return max(1, round(count * self.width))
@@ -85,7 +79,7 @@ def encoded_input(
     """Return `(inputs, sequence)`: the model's input and its spike train."""
     shape = _image_shape(input_tensor, input_shape, default_shape)
     if time_steps is not None:
-        time_steps = check_time_steps(time_steps)
+        time_steps = checks.time_steps(time_steps)
     if encoder is None:
         inputs = _input(input_tensor, (time_steps, *shape))
         return inputs, inputs
@@ -156,7 +150,7 @@ def _check_image_shape(name, shape):
     is_shape = isinstance(shape, (tuple, list))
     image = tuple(shape[-3:]) if is_shape else ()
     too_long = name == "input_shape" and is_shape and len(shape) > 3
-    is_count = [isinstance(n, numbers.Integral) and n > 0 for n in image]
+    is_count = [checks.is_integer(n, 1) for n in image]
     if too_long or len(image) != 3 or not all(is_count):
         raise ValueError(
             f"`{name}` must be (height, width, channels) of one image or "
@@ -260,7 +254,7 @@ def top(x, hidden, classes, settings):
 
 def check_classes(classes):
     """Return `classes` as a positive int."""
-    return checks.positive_integer("classes", classes, "the number of outputs")
+    return checks.integer("classes", classes, 1, "the number of outputs")
 
 
 def finish(inputs, outputs, name, weights):

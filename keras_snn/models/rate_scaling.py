@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 
+from keras_snn import checks
 from keras_snn.layers.spiking_layer import SpikingLayer
 from keras_snn.models.spike_rates import rate_probe
-from keras_snn.neurons import checks
 
 TOLERANCE = 1.25
 MOST_TRIES = 16
@@ -39,12 +39,7 @@ def scale_to_rate(model, x, rate=0.1, batch_size=64):
     >>> model = keras_snn.models.VGG9(time_steps=15, width=0.25)
     >>> keras_snn.models.scale_to_rate(model, x_train[:64])
     """
-    rate = checks.real_number("rate", rate)
-    if not 0.0 < rate <= 0.5:
-        raise ValueError(
-            "`rate` must lie in (0, 0.5], spikes a neuron and step. "
-            f"Received: rate={rate}."
-        )
+    rate = checks.number("rate", rate, "(0, 0.5]", "spikes a neuron and step")
     probe = rate_probe(model)
     factors = {}
     for layer in model.layers:

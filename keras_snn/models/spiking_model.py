@@ -1,10 +1,8 @@
 """A functional model that runs with the loop over time outside its layers."""
 
-import numbers
-
 import keras
 
-from keras_snn import event_driven
+from keras_snn import checks, event_driven
 from keras_snn.layers.encoders import Encoder
 from keras_snn.models import plan as planning
 from keras_snn.models import time_first, windows
@@ -80,14 +78,13 @@ class Model(keras.Model):
     @remat_steps.setter
     def remat_steps(self, steps):
         if steps is not None:
-            is_int = isinstance(steps, numbers.Integral)
-            if not is_int or isinstance(steps, bool) or steps < 1:
-                raise ValueError(
-                    "`remat_steps` must be a positive integer, a number of "
-                    "time steps (about the square root of T is leanest), or "
-                    f"None. Received: remat_steps={steps!r}."
-                )
-            steps = int(steps)
+            steps = checks.integer(
+                "remat_steps",
+                steps,
+                1,
+                "a number of time steps (about the square root of T is "
+                "leanest), or None",
+            )
         self._remat_steps = steps
         self._no_training_loop = None
         if self._plan is not None:

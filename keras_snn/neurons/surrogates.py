@@ -9,7 +9,7 @@ import math
 import keras
 from keras import ops
 
-from keras_snn.neurons import checks
+from keras_snn import checks
 
 
 class Surrogate:
@@ -21,12 +21,9 @@ class Surrogate:
     parameter = None
 
     def __init__(self, value):
-        value = checks.real_number(self.parameter, value)
-        if not 0.0 < value < math.inf:
-            raise ValueError(
-                f"`{self.parameter}` of {type(self).__name__} must be positive "
-                f"and finite. Received: {self.parameter}={value}."
-            )
+        value = checks.number(
+            self.parameter, value, "(0, inf)", of=type(self).__name__
+        )
         setattr(self, self.parameter, value)
 
     def derivative(self, x):

@@ -10,7 +10,7 @@ import sys
 import keras
 import numpy as np
 
-from keras_snn import conversion, optional, training
+from keras_snn import checks, conversion, optional, training
 from keras_snn.analysis import latency_curve, profile
 from keras_snn.analysis.devices import get_device
 from keras_snn.layers import LatencyEncoder
@@ -150,19 +150,18 @@ def study(
 def _check(method, device, most_steps, images, ann_epochs):
     """Raise a `ValueError` before the long part, not after it."""
     get_device(device)
-    if method not in METHODS:
-        known = ", ".join(f'"{name}"' for name in METHODS)
-        raise ValueError(
-            f"`method` must be one of {known}. Received: method={method!r}."
-        )
+    checks.choice("method", method, METHODS)
     numbers = {
         "most_steps": most_steps,
         "images": images,
         "ann_epochs": ann_epochs,
     }
     for name, value in numbers.items():
-        if value < 1:
-            raise ValueError(f"`{name}` must be at least 1. Received: {value}.")
+        if not checks.is_integer(value, 1):
+            raise ValueError(
+                f"`{name}` must be at least 1, an integer. Received: "
+                f"{name}={value!r}."
+            )
 
 
 def _claim(output, settings, weights, ann_epochs):

@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from keras_snn import checks
+
 
 def shift(events, sensor_size, pixels, rng):
     """Moves all events by one random offset; what leaves the sensor is lost.
@@ -145,7 +147,7 @@ class Augmentation:
     flip_polarity: bool = False
 
     def __post_init__(self):
-        if not isinstance(self.shift, int) or self.shift < 0:
+        if not checks.is_integer(self.shift, 0):
             raise ValueError(
                 "`shift` must be a number of pixels, an integer of at least "
                 f"0. Received: shift={self.shift!r}."

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_snn import checks
 from keras_snn.datasets.events.array import check_sensor_size
 from keras_snn.datasets.events.frames import check_frame_options, to_frames
 
@@ -82,11 +83,7 @@ class Frames(keras.utils.PyDataset):
                 "Expected one label a recording, and at least one. Received: "
                 f"{len(recordings)} recordings and {len(labels)} labels."
             )
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(
-                "`batch_size` must be a positive integer. "
-                f"Received: batch_size={batch_size!r}."
-            )
+        checks.integer("batch_size", batch_size)
         self.options = {
             "time_steps": time_steps,
             "window": window,

@@ -1,9 +1,8 @@
 """Events to frames: what a spiking network takes, one frame a time step."""
 
-import numbers
-
 import numpy as np
 
+from keras_snn import checks
 from keras_snn.datasets.events.array import check_events, check_sensor_size
 
 REPRESENTATIONS = ("count", "binary")
@@ -137,12 +136,7 @@ def check_frame_options(
 
 
 def _check_count(name, value):
-    is_count = isinstance(value, numbers.Integral) and value >= 1
-    if not is_count or isinstance(value, bool):
-        raise ValueError(
-            f"`{name}` must be a positive integer. Received: {name}={value!r}. "
-            "A window is in microseconds."
-        )
+    checks.integer(name, value, advice="A window is in microseconds.")
 
 
 def _check_choice(name, value, choices):

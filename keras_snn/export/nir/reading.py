@@ -2,13 +2,12 @@
 
 import os
 
-from keras_snn import optional
+from keras_snn import checks, optional
 from keras_snn.export.nir import conventions
 from keras_snn.export.nir.building import Builder
 from keras_snn.layers import MembraneReadout, SpikeCountReadout
 from keras_snn.layers.readouts import Readout
 from keras_snn.models.spiking_model import Model
-from keras_snn.neurons import checks
 
 READOUTS = {"membrane": MembraneReadout, "spike_count": SpikeCountReadout}
 

@@ -1,0 +1,50 @@
+"""What the whole package asks of arguments, in one place.
+
+`scalars` holds the general checks of one number or word, `named` those of
+arguments that several functions have in common, `data` those of tensors and
+arrays. Each returns the value in its plain type or raises a `ValueError` that
+says what was expected and what came.
+"""
+
+from keras_snn.checks.data import floating, samples
+from keras_snn.checks.named import (
+    RESETS,
+    batch_size,
+    decay,
+    fraction,
+    levels,
+    percentile,
+    positive_threshold,
+    potential,
+    reset_mode,
+    seed,
+    time_steps,
+)
+from keras_snn.checks.scalars import (
+    choice,
+    integer,
+    is_integer,
+    number,
+    real_number,
+)
+
+__all__ = [
+    "RESETS",
+    "batch_size",
+    "choice",
+    "decay",
+    "floating",
+    "fraction",
+    "integer",
+    "levels",
+    "is_integer",
+    "number",
+    "percentile",
+    "positive_threshold",
+    "potential",
+    "real_number",
+    "reset_mode",
+    "samples",
+    "seed",
+    "time_steps",
+]

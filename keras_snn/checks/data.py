@@ -1,0 +1,51 @@
+"""Checks of tensors and arrays."""
+
+import keras
+import numpy as np
+
+
+def floating(layer, x):
+    """Raise a `ValueError` unless `x` is a floating point tensor.
+
+    Args:
+        layer: The layer that `x` goes into, for the message.
+        x: What was given.
+    """
+    if not hasattr(x, "dtype"):
+        raise ValueError(
+            f"{type(layer).__name__} '{layer.name}' expects one tensor. "
+            f"Received: {type(x).__name__}. Merge several inputs first, e.g. "
+            "with keras.layers.Add()."
+        )
+    dtype = keras.backend.standardize_dtype(x.dtype)
+    if "float" not in dtype:
+        raise ValueError(
+            f"{type(layer).__name__} '{layer.name}' expects floating point "
+            f"input. Received: dtype {dtype}. Cast it first, e.g. "
+            'keras.ops.cast(x, "float32"), and scale pixels to [0, 1].'
+        )
+
+
+def samples(x, of):
+    """Return `x` as one NumPy array of samples, or a structure of them.
+
+    Args:
+        x: What was given.
+        of: Whose argument `x` is, for the message.
+    """
+    several = isinstance(x, (list, tuple, dict))
+    leaves = keras.tree.flatten(x) if several else [x]
+    shapes = [getattr(leaf, "shape", None) for leaf in leaves]
+    counts = {shape[0] if shape else None for shape in shapes}
+    if len(counts) != 1 or not all(counts):
+        got = [
+            type(leaf).__name__ if shape is None else f"shape {tuple(shape)}"
+            for leaf, shape in zip(leaves[:3], shapes)
+        ]
+        raise ValueError(
+            f"`x` of {of} must be a NumPy array of samples, batch "
+            "axis first, e.g. x_test[:64] (of a tf.data.Dataset of (x, y): "
+            "next(iter(dataset))[0].numpy()). Received: "
+            f"{type(x).__name__} ({', '.join(got) or 'empty'})."
+        )
+    return keras.tree.map_structure(np.asarray, x) if several else np.asarray(x)

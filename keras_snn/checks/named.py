@@ -1,0 +1,117 @@
+"""Checks of arguments that several functions and layers have in common."""
+
+import math
+
+from keras_snn.checks.scalars import integer, is_integer, number, real_number
+
+RESETS = ("zero", "subtract")
+
+
+def decay(beta, tau, default=None):
+    """Return the decay per step from exactly one of `beta` and `tau`.
+
+    `beta = exp(-1 / tau)`, `tau` in time steps.
+    """
+    if beta is not None and tau is not None:
+        raise ValueError(
+            "Give either `beta` (decay per step) or `tau` (time constant in "
+            f"steps), not both. Received: beta={beta!r}, tau={tau!r}."
+        )
+    if tau is not None:
+        tau = real_number("tau", tau)
+        if not tau > 0.0:
+            raise ValueError(
+                "`tau` must be a positive number of time steps; "
+                f"beta = exp(-1 / tau). Received: tau={tau}."
+            )
+        return math.exp(-1.0 / tau)
+    return number(
+        "beta",
+        default if beta is None else beta,
+        "(0, 1]",
+        advice="For a time constant in steps pass `tau`, which sets "
+        "beta = exp(-1 / tau).",
+    )
+
+
+def fraction(name, value):
+    """Return `value` as a float in [0, 1], what is kept from step to step."""
+    return number(
+        name,
+        value,
+        "[0, 1]",
+        "the fraction kept after a time step",
+        f"For a time constant of tau steps use {name}=exp(-1 / tau).",
+    )
+
+
+def positive_threshold(threshold):
+    """Return `threshold` as a positive, finite float."""
+    return number(
+        "threshold",
+        threshold,
+        "(0, inf)",
+        advice="To make a neuron more excitable lower it towards 0.",
+    )
+
+
+def potential(value):
+    """Return an initial potential as a finite float."""
+    return number(
+        "initial_potential",
+        value,
+        "(-inf, inf)",
+        "in the unit of the threshold",
+    )
+
+
+def batch_size(value):
+    """Return `value` as a positive int."""
+    return integer("batch_size", value, 1, "the number of samples run at once")
+
+
+def time_steps(value):
+    """Return `value` as a positive int."""
+    return integer(
+        "time_steps", value, 1, "the number of steps each input is shown for"
+    )
+
+
+def seed(value):
+    """Return `value` as an int, or None."""
+    if value is None:
+        return None
+    if not is_integer(value):
+        raise ValueError(
+            "`seed` must be an integer, or None for a random one. "
+            f"Received: seed={value!r}."
+        )
+    return int(value)
+
+
+def levels(value):
+    """Return `value` as a positive int."""
+    return integer(
+        "levels", value, 1, "the number of steps of the quantised activation"
+    )
+
+
+def percentile(value):
+    """Return `value` as a float in (0, 100]."""
+    return number(
+        "percentile",
+        value,
+        "(0, 100]",
+        "99.9 cuts off one activation in a thousand",
+    )
+
+
+def reset_mode(reset):
+    """Return `reset` if it is one of `RESETS`."""
+    if not isinstance(reset, str) or reset not in RESETS:
+        raise ValueError(
+            '`reset` must be "zero" (the potential is set to 0 after a spike) '
+            'or "subtract" (the threshold is taken off). '
+            f"Received: reset={reset!r}."
+        )
+    return reset

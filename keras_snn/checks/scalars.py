@@ -1,0 +1,94 @@
+"""Checks of one number or one word."""
+
+import math
+import numbers
+
+
+def is_integer(value, least=-math.inf):
+    """Return whether `value` is an integer, no bool, of at least `least`."""
+    is_int = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return is_int and value >= least
+
+
+def integer(name, value, least=1, meaning="", advice=""):
+    """Return `value` as an int of at least `least`.
+
+    Args:
+        name: What the argument is called.
+        value: What was given.
+        least: The smallest integer allowed.
+        meaning: What it is the number of, for the message.
+        advice: What to do instead, a sentence for the message.
+    """
+    if is_integer(value, least):
+        return int(value)
+    kind = (
+        "a positive integer" if least == 1 else f"an integer, at least {least}"
+    )
+    raise ValueError(_message(name, value, f"be {kind}", meaning, advice))
+
+
+def real_number(name, value, rule=""):
+    """Return `value` as a float.
+
+    Args:
+        name: What the argument is called.
+        value: What was given.
+        rule: What else holds for it, for the message.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        rule = f" `{name}` must {rule}." if rule else ""
+        raise ValueError(
+            f"`{name}` must be a real number. Received: {name}={value!r} "
+            f"(of type {type(value).__name__}).{rule}"
+        )
+    return float(value)
+
+
+def number(name, value, interval, meaning="", advice="", of=""):
+    """Return `value` as a float that lies in `interval`.
+
+    Args:
+        name: What the argument is called.
+        value: What was given.
+        interval: As it is written on paper: `"(0, 1]"` excludes 0 and
+            includes 1; `"(0, inf)"` are all positive, finite numbers.
+        meaning: What it is, for the message.
+        advice: What to do instead, a sentence for the message.
+        of: Whose argument it is, for the message.
+    """
+    rule = _IN_WORDS.get(interval, f"lie in {interval}")
+    value = real_number(name, value, rule)
+    if _lies_in(value, interval):
+        return value
+    raise ValueError(_message(name, value, rule, meaning, advice, of))
+
+
+_IN_WORDS = {
+    "(-inf, inf)": "be finite",
+    "(0, inf)": "be positive and finite",
+    "[0, inf)": "be finite and at least 0",
+}
+
+
+def _lies_in(value, interval):
+    low, high = (float(end) for end in interval[1:-1].split(","))
+    above = value > low if interval[0] == "(" else value >= low
+    below = value < high if interval[-1] == ")" else value <= high
+    return above and below
+
+
+def choice(name, value, options):
+    """Return `value` if it is one of the words `options`."""
+    # First by type: an array would be compared element by element.
+    if isinstance(value, str) and value in options:
+        return value
+    known = ", ".join(f'"{option}"' for option in options)
+    raise ValueError(_message(name, value, f"be one of {known}"))
+
+
+def _message(name, value, rule, meaning="", advice="", of=""):
+    whose = f" of {of}" if of else ""
+    rule += f", {meaning}" if meaning else ""
+    advice = f" {advice}" if advice else ""
+    return f"`{name}`{whose} must {rule}. Received: {name}={value!r}.{advice}"
