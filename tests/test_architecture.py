@@ -14,7 +14,7 @@ PACKAGE = ROOT / "keras_snn"
 # A part imports only from parts left of it. Parts in one group do not know
 # each other.
 ORDER = (
-    ("checks", "optional"),
+    ("atomic", "checks", "optional"),
     ("neurons",),
     ("encoding",),
     ("layers",),

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 
+from keras_snn import atomic
 from keras_snn.analysis import counting, devices, energy, plots, tables
 from keras_snn.analysis.batches import functional
 from keras_snn.analysis.network import Network
@@ -141,8 +142,7 @@ class Profile:
         """Return `to_dict()` as JSON text, and write it to `path` if given."""
         text = json.dumps(self.to_dict(), indent=2)
         if path is not None:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(text + "\n")
+            atomic.write_text(path, text + "\n")
         return text
 
     def to_dataframe(self):

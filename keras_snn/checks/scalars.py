@@ -22,9 +22,9 @@ def integer(name, value, least=1, meaning="", advice=""):
     """
     if is_integer(value, least):
         return int(value)
-    kind = (
-        "a positive integer" if least == 1 else f"an integer, at least {least}"
-    )
+    kind = f"an integer, at least {least}"
+    if least == 1:
+        kind = "a positive integer"
     raise ValueError(_message(name, value, f"be {kind}", meaning, advice))
 
 

@@ -147,7 +147,7 @@ def convert(
     with plain_errors(context.obj):
         _check_convert(path, output, dataset, overwrite)
         import_quietly()
-        from keras_snn import analysis, conversion, datasets
+        from keras_snn import analysis, atomic, conversion, datasets
         from keras_snn.models import load_model
 
         (x_train, _), (x, y) = datasets.load(dataset, data_dir=data_dir)
@@ -161,8 +161,8 @@ def convert(
             encoder=encoder,
             max_pooling=max_pooling,
         )
-        output.parent.mkdir(parents=True, exist_ok=True)
-        model.save(output)
+        with atomic.written(output) as draft:
+            model.save(draft)
         conversion.report(ann, model, x[:100]).summary()
         x, y = x[:images], y[:images]
         curve = analysis.latency_curve(model, x, y, verbose=1)

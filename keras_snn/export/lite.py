@@ -2,7 +2,8 @@
 
 import tempfile
 
-from keras_snn.export import endpoints, frozen, requirements, targets
+from keras_snn import atomic
+from keras_snn.export import endpoints, frozen, requirements
 from keras_snn.models.streaming import StepModel
 
 QUANTIZE = (None, "int8_weights")
@@ -55,7 +56,7 @@ def litert(model, path, quantize=None, overwrite=False):
     """
     requirements.tensorflow_only("A LiteRT file")
     model = requirements.functional(model)
-    path = targets.check(path, overwrite, ".tflite")
+    path = atomic.target(path, overwrite, ".tflite")
     if quantize not in QUANTIZE:
         raise ValueError(
             '`quantize` must be None or "int8_weights". '
@@ -63,7 +64,7 @@ def litert(model, path, quantize=None, overwrite=False):
         )
     requirements.float32_only(model, "LiteRT")
     content = _convert(model, _signatures(model), quantize)
-    with targets.written(path) as draft:
+    with atomic.written(path) as draft:
         draft.write_bytes(content)
 
 

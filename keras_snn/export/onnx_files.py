@@ -3,7 +3,8 @@
 import json
 import warnings
 
-from keras_snn.export import endpoints, frozen, requirements, targets
+from keras_snn import atomic
+from keras_snn.export import endpoints, frozen, requirements
 from keras_snn.models.streaming import StepModel
 from keras_snn.optional import require
 
@@ -45,14 +46,14 @@ def onnx(model, path, overwrite=False):
     """
     requirements.tensorflow_only("An ONNX file")
     model = requirements.functional(model)
-    path = targets.check(path, overwrite, ".onnx")
+    path = atomic.target(path, overwrite, ".onnx")
     files = require("onnx", "onnx")
     require("tf2onnx", "onnx")
     requirements.float32_only(model, "ONNX")
     is_step = isinstance(model, StepModel)
     endpoint = (endpoints.step if is_step else endpoints.serve)(model)
     traced = frozen.graph(model, endpoint, "ONNX")
-    with targets.written(path) as draft:
+    with atomic.written(path) as draft:
         _export(model, draft)
         content = files.load(draft)
         _check(files, content, model)

@@ -6,7 +6,8 @@ import pathlib
 
 import keras
 
-from keras_snn.export import endpoints, requirements, targets
+from keras_snn import atomic
+from keras_snn.export import endpoints, requirements
 from keras_snn.layers import LatencyEncoder, PoissonEncoder, RateEncoder
 from keras_snn.layers.spiking_layer import SpikingLayer
 from keras_snn.models import streaming
@@ -78,7 +79,7 @@ def saved_model(model, path, overwrite=False):
     """  # noqa: E501
     requirements.tensorflow_only("A SavedModel")
     model = requirements.functional(model)
-    path = targets.check(path, overwrite)
+    path = atomic.target(path, overwrite)
     found, missing = _endpoints(model)
     module, signatures = _module(model, found)
     description = {
@@ -93,7 +94,7 @@ def saved_model(model, path, overwrite=False):
             x.name for x in model.layers if isinstance(x, SpikingLayer)
         ],
     }
-    with targets.written(path) as folder:
+    with atomic.written(path) as folder:
         _write(module, signatures, description, folder)
     return description
 

@@ -3,14 +3,13 @@
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
 import sys
 
 import keras
 import numpy as np
 
-from keras_snn import checks, conversion, optional, training
+from keras_snn import atomic, checks, conversion, optional, training
 from keras_snn.analysis import latency_curve, profile
 from keras_snn.analysis.devices import get_device
 from keras_snn.layers import LatencyEncoder
@@ -112,7 +111,8 @@ def study(
         time_steps=most_steps,
         encoder=_same_encoder(spiking, most_steps),
     )
-    converted.save(output / "converted.keras")
+    with atomic.written(output / "converted.keras") as draft:
+        converted.save(draft)
     networks = {"spike-trained": spiking, "converted": converted}
     curves = {
         name: latency_curve(model, x, y, batch_size=BATCH_SIZE, verbose=1)
@@ -140,9 +140,9 @@ def study(
     }
     result["comparison"] = _comparison(result)
     text = json.dumps(result, indent=1) + "\n"
-    _write(output / RESULT, text)
+    atomic.write_text(output / RESULT, text)
     result = json.loads(text)
-    _write(output / "study.md", reporting.markdown(result))
+    atomic.write_text(output / "study.md", reporting.markdown(result))
     reporting.pictures(output, result)
     return result
 
@@ -183,7 +183,7 @@ def _claim(output, settings, weights, ann_epochs):
             f"{output} holds a study of other networks; different: "
             f"{', '.join(changed)}. Choose another `--output`."
         )
-    _write(path, json.dumps(origin, indent=1) + "\n")
+    atomic.write_text(path, json.dumps(origin, indent=1) + "\n")
     return origin
 
 
@@ -326,9 +326,3 @@ def _comparison(result):
 
 def _ratio(a, b):
     return a / b if a is not None and b else None
-
-
-def _write(path, text):
-    partial = path.with_name(f"partial-{path.name}")
-    partial.write_text(text, "utf-8")
-    os.replace(partial, path)

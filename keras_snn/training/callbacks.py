@@ -1,11 +1,11 @@
 """Callbacks that keep the files of a run complete whatever happens."""
 
-import os
 import time
 from pathlib import Path
 
 import keras
 
+from keras_snn import atomic
 from keras_snn.training import records
 
 
@@ -55,6 +55,5 @@ class BestModel(keras.callbacks.Callback):
         best = max(earlier, default=float("-inf"))
         if logs["val_accuracy"] <= best and self.path.exists():
             return
-        partial = self.path.with_name(f"partial-{self.path.name}")
-        self.model.save(partial)
-        os.replace(partial, self.path)
+        with atomic.written(self.path) as draft:
+            self.model.save(draft)

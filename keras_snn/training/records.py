@@ -1,10 +1,11 @@
 """`history.json`: what a run was asked to do, and what came out so far."""
 
 import json
-import os
 import shutil
 from importlib import metadata
 from pathlib import Path
+
+from keras_snn import atomic
 
 HISTORY = "history.json"
 BEST = "best.keras"
@@ -51,10 +52,8 @@ def versions():
 
 def write_record(directory, record):
     """Write `history.json` so that a kill never leaves half a file."""
-    path = Path(directory) / HISTORY
-    partial = path.with_suffix(".json.partial")
-    partial.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
-    os.replace(partial, path)
+    text = json.dumps(record, indent=2) + "\n"
+    atomic.write_text(Path(directory) / HISTORY, text)
 
 
 def read_record(directory):

@@ -6,8 +6,7 @@ import warnings
 
 import numpy as np
 
-from keras_snn import optional
-from keras_snn.export import targets
+from keras_snn import atomic, optional
 from keras_snn.export.nir import branches, conventions, kernels, operations
 
 SINABS_ADVICE = (
@@ -74,7 +73,7 @@ def to_nir(model, path=None, target=None):
     if target == "sinabs":
         warnings.warn(SINABS_ADVICE, stacklevel=2)
     if path is not None:
-        with targets.written(pathlib.Path(path)) as draft:
+        with atomic.written(pathlib.Path(path)) as draft:
             nir.write(draft, graph)
     return graph
 

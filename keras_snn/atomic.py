@@ -7,7 +7,7 @@ import shutil
 import tempfile
 
 
-def check(path, overwrite, suffix=""):
+def target(path, overwrite, suffix=""):
     """Return `path` if it may be written to.
 
     Args:
@@ -41,13 +41,35 @@ def check(path, overwrite, suffix=""):
 def written(path):
     """Yield a path to write to; what is there in the end moves to `path`.
 
-    After an error `path` is what it was before.
+    After an error, or where the machine stops, `path` is what it was before.
     """
+    path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    # Beside `path`, so that the move is a renaming.
+    with tempfile.TemporaryDirectory(
+        prefix=f".{path.name}-", dir=path.parent
+    ) as folder:
         # Within the folder, since its own permissions are for one user only.
         draft = pathlib.Path(folder) / path.name
         yield draft
+        _to_disk(draft)
         if path.is_dir():
             shutil.rmtree(path)
         os.replace(draft, path)
+
+
+def write_text(path, text):
+    """Write a text file whole or not at all."""
+    with written(path) as draft:
+        draft.write_text(text, "utf-8")
+
+
+def _to_disk(draft):
+    """Wait until a file, or all in a folder, is more than in memory.
+
+    A renaming may reach the disk before the content does.
+    """
+    for path in [draft, *draft.rglob("*")]:
+        if path.is_file():
+            with open(path, "r+b") as file:
+                os.fsync(file.fileno())
