@@ -37,7 +37,7 @@ def balanced_thresholds(graph, known, settings, data, batch_size):
     Args:
         graph: A folded `Graph`.
         known: Dict of thresholds that are given (of QCFS activations).
-        settings: `spiking.Settings` with an encoder.
+        settings: `spiking.SpikingOptions` with an encoder.
         data: Array of inputs.
         batch_size: Samples run at once.
     """

@@ -115,7 +115,7 @@ def convert(
     reset = checks.reset_mode(reset)
     if pooling_neurons is None:
         pooling_neurons = method != "qcfs"
-    settings = spiking.Settings(
+    settings = spiking.SpikingOptions(
         encoder=_encoder(encoder, time_steps),
         time_steps=time_steps,
         reset=reset,

@@ -10,7 +10,7 @@ from keras_snn.models import Model
 
 
 @dataclasses.dataclass
-class Settings:
+class SpikingOptions:
     """How the spiking network is to be built.
 
     `initial_potential` is a fraction of each threshold.
@@ -48,7 +48,7 @@ def build(graph, thresholds, settings, name=None):
     Args:
         graph: A `Graph` without problems, folded.
         thresholds: Dict from the graph's neurons to their thresholds.
-        settings: `Settings`.
+        settings: `SpikingOptions`.
         name: Name of the model.
     """
     inputs, trains = _start(graph, settings)

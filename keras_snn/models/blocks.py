@@ -20,7 +20,7 @@ ENCODERS = {
 
 
 @dataclasses.dataclass
-class Settings:
+class BlockOptions:
     """The arguments that every block of a network needs."""
 
     learning_rule: object

@@ -100,7 +100,7 @@ def make_builder(name, network, summary, defaults=Defaults(), reference=LEE):
                 f"keras.applications; write e.g. {name}(input_shape="
                 f"{defaults.input_shape}, classes=10)."
             )
-        settings = blocks.Settings(
+        settings = blocks.BlockOptions(
             learning_rule=learning_rule,
             beta=beta,
             dropout=defaults.dropout if dropout is None else dropout,

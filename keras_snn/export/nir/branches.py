@@ -22,7 +22,7 @@ def joined(found):
     """Return the operations with all such blocks joined, others as they were.
 
     Args:
-        found: List of `operations.Operation`, which are changed.
+        found: List of `primitives.Operation`, which are changed.
     """
     for block in filter(None, [_block(x, found) for x in found]):
         _join(*block)

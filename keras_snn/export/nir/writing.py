@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 
 from keras_snn import atomic, optional
-from keras_snn.export.nir import branches, conventions, kernels, operations
+from keras_snn.export.nir import branches, conventions, kernels, primitives
 
 SINABS_ADVICE = (
     "sinabs.from_nir makes neurons that fire several times a step and are "
@@ -79,9 +79,9 @@ def to_nir(model, path=None, target=None):
 
 
 def _graph(nir, model, convention):
-    found = operations.read(model)
+    found = primitives.read(model)
     if not convention.leaky_integrators or not all(
-        operations.is_membrane(x.layer) for x in found if x.kind == "readout"
+        primitives.is_membrane(x.layer) for x in found if x.kind == "readout"
     ):
         found = [x for x in found if x.kind != "readout"]
     if convention.in_depth_order:
