@@ -20,6 +20,7 @@ _MODULES = (
     "models",
     "neurons",
     "regularizers",
+    "rules",
     "surrogates",
 )
 _FROM_MODELS = ("Model", "streaming")

@@ -102,6 +102,12 @@ class Golden:
         self.last_channels = self.arrays[f"w/{last}"].shape[0]
         self.weights = [self.kernel(f"w/{name}") for name in names]
         self.gradients = [self.kernel(f"g/{name}") for name in names]
+        # Those of the rate rule, for the same weights, spikes and loss.
+        self.arrays |= {
+            f"rate_{key}": x
+            for key, x in np.load(path.with_name(f"rate_{case}.npz")).items()
+        }
+        self.rate_gradients = [self.kernel(f"rate_g/{x}") for x in names]
         self.neurons = [k[6:] for k in self.arrays if k.startswith("total/")]
 
     def kernel(self, key):

@@ -34,6 +34,7 @@ SIDE = {
     "losses": {"checks"},
     "metrics": set(),
     "regularizers": {"checks"},
+    "rules": {"neurons"},
     "surrogates": {"neurons"},
 }
 ANYTHING = {"__init__", "__main__", "cli"}

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_snn import layers, losses, models, surrogates
+from keras_snn import layers, losses, models, rules, surrogates
 
 INF, NAN = math.inf, math.nan
 
@@ -150,6 +150,33 @@ NEURONS += [
         "count of integers",
         lambda: layers.SpikeCountReadout()(zeros(2, 3, 4, dtype="int8")),
         "expects floating point input. Received: dtype int8. Cast it first",
+    ),
+    *(
+        (
+            f"{kind.__name__} by the rate rule",
+            lambda kind=kind: kind(3, learning_rule="rate"),
+            f"{kind.__name__} sees one time step at a time.*keras_snn.layers."
+            r"LIF.*Received: learning_rule=Rate\(surrogate=Sigmoid",
+        )
+        for kind in (layers.LIFCell, layers.IFCell)
+    ),
+    *(
+        (
+            f"{kind.__name__} by the rate rule",
+            lambda kind=kind: kind(learning_rule="rate"),
+            f"{kind.__name__} learns through time, by a surrogate, e.g. "
+            r'learning_rule="arctan". Received: learning_rule=Rate\(.*, a rule',
+        )
+        for kind in (layers.PLIF, layers.ALIF, layers.SynapticLIF)
+    ),
+    *(
+        (
+            f"Rate({surrogate!r})"[:40],
+            lambda surrogate=surrogate: rules.Rate(surrogate),
+            '`surrogate` must be one of "arctan".*an object of '
+            "`keras_snn.surrogates`.*Received: surrogate=",
+        )
+        for surrogate in ("exact", 4.0, None, surrogates.Sigmoid)
     ),
     (
         "surrogate",

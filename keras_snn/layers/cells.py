@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_snn import checks
 from keras_snn.neurons import learning_rules
+from keras_snn.neurons.rate import Rate
 from keras_snn.neurons.single_step import lif_step_with_rule
 
 
@@ -23,7 +24,7 @@ class LIFCell(keras.layers.Layer):
     rules `"exact"` and `"collapsed"` come without the leak correction, which
     needs the whole spike train. In a cell both are
     `d(t) = G(t) / threshold where s(t) else d(t+1)`. Surrogates give the same
-    derivative as `LIF`.
+    derivative as `LIF`; `"rate"` has none for a single step and is refused.
 
     Args:
         units: Number of neurons, the size of the input's last axis.
@@ -75,6 +76,13 @@ class LIFCell(keras.layers.Layer):
         self.threshold = checks.positive_threshold(threshold)
         self.reset = checks.reset_mode(reset)
         self.learning_rule = learning_rules.get(learning_rule)
+        if isinstance(self.learning_rule, Rate):
+            raise ValueError(
+                f"{type(self).__name__} sees one time step at a time, and the "
+                "rate rule needs all of them. Use the layer "
+                "keras_snn.layers.LIF, or a surrogate, e.g. learning_rule="
+                f'"sigmoid". Received: learning_rule={self.learning_rule!r}.'
+            )
         self.state_size = self.units
         self.output_size = self.units
 

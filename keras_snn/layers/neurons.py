@@ -34,6 +34,14 @@ class LIF(SpikingLayer):
       `D(t) = factor * G(next spike at or after t)`.
     - `"arctan"`, `"fast_sigmoid"`, `"sigmoid"`, `"triangle"`, `"boxcar"`, or
       an object of `keras_snn.surrogates`: backpropagation through time.
+    - `"rate"`, or an object of `keras_snn.rules`: the derivative of the mean
+      spikes to a constant current, by a surrogate and through the reset. It
+      credits silent neurons too. With `x(t) = u(t) - threshold`:
+
+          e(t) = 1 + beta * k(t-1) * e(t-1);   e(0) = 0
+          k(t) = 1 - s(t) - u(t) * surrogate'(x(t))      reset="zero"
+          k(t) = 1 - threshold * surrogate'(x(t))        reset="subtract"
+          D = sum_t surrogate'(x(t)) * e(t) / T * mean_t(G)
 
     Both paper rules were derived for `reset="zero"`; with `"subtract"` they
     use the same backward equations.
@@ -45,7 +53,8 @@ class LIF(SpikingLayer):
         learning_rule: See above. Defaults to `"collapsed"`.
         factor: For the paper's rules: `"leak_corrected"`,
             `(1 + ln(beta) * trace / total) / threshold` for a neuron that
-            fired; None, the constant 1; or a positive number.
+            fired; None, the constant 1; or a positive number. The other
+            rules do not use it.
         tau: Time constant in steps, instead of `beta = exp(-1 / tau)`.
         unroll: Whether to lay the time steps out one by one instead of
             looping. Needs a fixed number of steps.
@@ -74,6 +83,7 @@ class LIF(SpikingLayer):
 
     References:
         - [Lee et al., 2020](https://doi.org/10.3389/fnins.2020.00119)
+        - [Yu et al., 2024](https://arxiv.org/abs/2410.11488), `"rate"`
     """
 
     def __init__(

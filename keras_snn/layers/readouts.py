@@ -35,7 +35,8 @@ class MembraneReadout(Readout):
     Args:
         beta: Decay per step, in (0, 1]. Defaults to 0.99.
         learning_rule: With the paper's rules, `"collapsed"` (default) and
-            `"exact"`, the backward pass has no leak: `dL/dI(t) = dL/dy / T`.
+            `"exact"`, and with `"rate"` the backward pass has no leak:
+            `dL/dI(t) = dL/dy / T`.
             With a surrogate it is the equation's own derivative,
             `beta^(T - t + 1) * dL/dy / T`.
         tau: Time constant in steps, instead of `beta = exp(-1 / tau)`.

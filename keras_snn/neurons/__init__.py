@@ -8,6 +8,7 @@ from keras_snn.neurons.learning_rules import (
     spike_statistics,
     surrogate_backward,
 )
+from keras_snn.neurons.rate import rate_backward, rate_step
 
 __all__ = [
     "collapsed_backward",
@@ -16,6 +17,8 @@ __all__ = [
     "if_step",
     "leak_corrected_factor",
     "lif_step",
+    "rate_backward",
+    "rate_step",
     "reset_and_leak",
     "spike_statistics",
     "surrogate_backward",

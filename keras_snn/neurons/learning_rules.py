@@ -1,10 +1,12 @@
 """What the spike derivative is: the paper's rule, exact and collapsed.
 
-Both rules credit a neuron through one number known after the forward pass,
-the leak-corrected factor, and take no part in the potential's leak:
+Both credit a neuron through one number known after the forward pass, the
+leak-corrected factor, and take no part in the potential's leak:
 
     total = sum_t s(t)                f(t) = beta * f(t-1) + s(t)
     factor = ([f(T) > 1e-3] + ln(beta) * f(T) / max(total, 1)) / threshold
+
+The other rules are surrogates, through time, and `Rate`.
 
 References:
     - [Lee et al., 2020](https://doi.org/10.3389/fnins.2020.00119), "Enabling
@@ -19,38 +21,42 @@ import keras
 from keras import ops
 
 from keras_snn.neurons import surrogates, time_loop
+from keras_snn.neurons.rate import Rate, rate_backward
 from keras_snn.neurons.surrogates import Surrogate
 
 WHOLE_SEQUENCE_RULES = ("exact", "collapsed")
 
 
 def get(learning_rule):
-    """Return a rule's name (`"exact"`, `"collapsed"`) or its surrogate.
+    """Return a rule's name (`"exact"`, `"collapsed"`) or its object.
 
     Args:
         learning_rule: `"exact"`, `"collapsed"`, the name of a surrogate
             (`"arctan"`, `"fast_sigmoid"`, `"sigmoid"`, `"triangle"`,
-            `"boxcar"`), or an object of `keras_snn.surrogates`, also in its
-            serialized form.
+            `"boxcar"`), `"rate"`, or an object of `keras_snn.surrogates` or
+            `keras_snn.rules`, also in its serialized form.
 
     Raises:
         ValueError: If the rule is unknown.
     """
     if isinstance(learning_rule, dict):
         learning_rule = keras.saving.deserialize_keras_object(learning_rule)
-    if isinstance(learning_rule, Surrogate):
+    if isinstance(learning_rule, (Surrogate, Rate)):
         return learning_rule
     if isinstance(learning_rule, str):
         if learning_rule in WHOLE_SEQUENCE_RULES:
             return learning_rule
+        if learning_rule == "rate":
+            return Rate()
         if learning_rule in surrogates.NAMES:
             return surrogates.NAMES[learning_rule]()
     known = ", ".join(
-        f'"{n}"' for n in (*WHOLE_SEQUENCE_RULES, *surrogates.NAMES)
+        f'"{n}"' for n in (*WHOLE_SEQUENCE_RULES, *surrogates.NAMES, "rate")
     )
     raise ValueError(
         f"`learning_rule` must be one of {known}, or an object of "
-        "`keras_snn.surrogates`, e.g. `keras_snn.surrogates.Arctan(alpha=2)`. "
+        "`keras_snn.surrogates` or `keras_snn.rules`, e.g. "
+        "`keras_snn.surrogates.Arctan(alpha=2)`. "
         f"Received: learning_rule={learning_rule!r}."
     )
 
@@ -61,25 +67,26 @@ def get_surrogate(learning_rule, neuron, reason):
     Args:
         learning_rule: As in `get`.
         neuron: What the neuron is called in messages.
-        reason: Why the paper's rules do not apply to it.
+        reason: Why the paper's rules and `Rate` do not apply to it.
 
     Raises:
-        ValueError: If the rule is unknown, `"exact"` or `"collapsed"`.
+        ValueError: If the rule is unknown or no surrogate.
     """
     rule = get(learning_rule)
     if isinstance(rule, Surrogate):
         return rule
+    received = f'"{rule}"' if isinstance(rule, str) else repr(rule)
     raise ValueError(
         f"{neuron} learns through time, by a surrogate, e.g. learning_rule="
-        f'"arctan". Received: learning_rule="{rule}", a rule {reason}.'
+        f'"arctan". Received: learning_rule={received}, a rule {reason}.'
     )
 
 
 def serialize(learning_rule):
     """Return the form of a rule that goes into a layer's config."""
-    if isinstance(learning_rule, Surrogate):
-        return keras.saving.serialize_keras_object(learning_rule)
-    return learning_rule
+    if isinstance(learning_rule, str):
+        return learning_rule
+    return keras.saving.serialize_keras_object(learning_rule)
 
 
 def get_factor(factor):
@@ -186,8 +193,8 @@ def collapsed_backward(upstream, factor, t_last):
         t_last: Tensor, the step of each neuron's last spike, 0 if none.
     """
     time_steps = ops.cast(ops.shape(upstream)[1], "float32")
-    credit = factor * ops.mean(upstream, axis=1) * t_last / time_steps
-    return ops.broadcast_to(ops.expand_dims(credit, 1), ops.shape(upstream))
+    # Means over time, as in the rate rule, with another derivative.
+    return rate_backward(upstream, factor * t_last / time_steps)
 
 
 def surrogate_backward(

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_snn.neurons import learning_rules, time_loop
 from keras_snn.neurons.dynamics import fire, lif_step, reset_and_leak
+from keras_snn.neurons.rate import Rate, rate_backward, rate_step
 from keras_snn.neurons.surrogates import Surrogate
 
 
@@ -41,6 +42,14 @@ def lif(
         float32 tensor of 0 and 1, axes (batch, time, ...).
     """
     neuron = {"beta": beta, "threshold": threshold, "reset": reset}
+    if isinstance(learning_rule, Rate):
+        return rate_spikes(
+            currents,
+            learning_rule.surrogate,
+            **neuron,
+            unroll=unroll,
+            initial_potential=initial_potential,
+        )
     if isinstance(learning_rule, Surrogate):
         start = ops.full_like(currents[:, 0], initial_potential)
         spikes, _ = surrogate_window(
@@ -73,6 +82,54 @@ def lif(
             return learning_rules.collapsed_backward(
                 upstream, derivative, t_last
             )
+
+        return spikes, grad
+
+    return spikes_of(currents)
+
+
+def rate_spikes(
+    currents,
+    surrogate,
+    beta=0.99,
+    threshold=1.0,
+    reset="zero",
+    unroll=False,
+    initial_potential=0.0,
+):
+    """Return the spikes of LIF neurons, differentiable by the rate rule.
+
+    One number a neuron is kept for the backward pass, however many steps.
+
+    Args:
+        currents: float32 tensor `I`, axes (batch, time, ...).
+        surrogate: Object of `keras_snn.surrogates`.
+        beta, threshold, reset, unroll, initial_potential: As in `lif`.
+    """
+    neuron = {"beta": beta, "threshold": threshold, "reset": reset}
+
+    @ops.custom_gradient
+    def spikes_of(currents):
+        def step(current, state):
+            v, *carried = state
+            u = v + current
+            spikes = fire(u, threshold)
+            carried = rate_step(u, spikes, *carried, surrogate, **neuron)
+            return spikes, [reset_and_leak(u, spikes, **neuron), *carried]
+
+        # Eager TensorFlow would keep the steps for a derivative of its own.
+        currents = ops.stop_gradient(currents)
+        v = ops.full_like(currents[:, 0], initial_potential)
+        state = [v, ops.zeros_like(v), ops.zeros_like(v)]
+        spikes, (_, _, total) = time_loop.through_time(
+            step, state, currents, unroll
+        )
+        derivative = total / ops.cast(ops.shape(currents)[1], "float32")
+
+        def grad(*args, upstream=None):
+            if upstream is None:
+                (upstream,) = args
+            return rate_backward(upstream, derivative)
 
         return spikes, grad
 

@@ -170,3 +170,23 @@ NAMES = {
     "triangle": Triangle,
     "boxcar": Boxcar,
 }
+
+
+def get(surrogate):
+    """Return a surrogate from its name, serialized form or itself.
+
+    Raises:
+        ValueError: If there is no such surrogate.
+    """
+    if isinstance(surrogate, dict):
+        surrogate = keras.saving.deserialize_keras_object(surrogate)
+    if isinstance(surrogate, str) and surrogate in NAMES:
+        return NAMES[surrogate]()
+    if isinstance(surrogate, Surrogate):
+        return surrogate
+    known = ", ".join(f'"{name}"' for name in NAMES)
+    raise ValueError(
+        f"`surrogate` must be one of {known}, or an object of "
+        "`keras_snn.surrogates`, e.g. `keras_snn.surrogates.Sigmoid(slope=4)`. "
+        f"Received: surrogate={surrogate!r}."
+    )

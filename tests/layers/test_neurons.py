@@ -9,7 +9,7 @@ from keras_snn.layers import IF, LIF, TimeFold
 from tests.helpers import compiled, gradients
 from tests.neurons.test_learning_rules import lif_loop
 
-RULES = ("collapsed", "exact", "arctan")
+RULES = ("collapsed", "exact", "arctan", "rate")
 
 
 def currents_of(shape, seed=0):
@@ -59,7 +59,7 @@ def test_no_spike_where_the_potential_tends_to_the_threshold(beta, current):
     assert not np.any(spikes)
 
 
-@pytest.mark.parametrize("rule", ["collapsed", "arctan"])
+@pytest.mark.parametrize("rule", ["collapsed", "arctan", "rate"])
 def test_initial_potential_against_a_loop(rule):
     x, neuron = currents_of((2, 9, 5)), {"threshold": 0.8, "reset": "subtract"}
     layer = LIF(0.9, **neuron, learning_rule=rule, initial_potential=0.7)

@@ -26,7 +26,7 @@ def test_membrane_readout_against_a_loop(shape, beta):
     np.testing.assert_allclose(y, v / shape[1], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("rule", ["collapsed", "exact"])
+@pytest.mark.parametrize("rule", ["collapsed", "exact", "rate"])
 def test_membrane_readout_learns_without_leak(rule):
     layer = MembraneReadout(beta=0.5, learning_rule=rule)
     x = sequence_of()

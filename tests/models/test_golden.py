@@ -89,6 +89,17 @@ def test_collapsed_rule_points_along_the_exact_gradient(
 
 
 @pytest.mark.parametrize("case", GOLDEN_CASES)
+def test_rate_rule_equals_the_golden_case(case, monkeypatch):
+    golden = Golden(case)
+    model = masked_model(golden, "rate", monkeypatch)
+    layered = keras.Model(model.input, model.output)
+    loss, found = loss_and_gradients(layered, golden)
+    assert loss == pytest.approx(float(golden.arrays["loss"]), rel=1e-5)
+    for actual, expected in zip(found, golden.rate_gradients, strict=True):
+        assert relative_error(actual, expected) < 1e-5
+
+
+@pytest.mark.parametrize("case", GOLDEN_CASES)
 def test_one_loop_over_time_equals_layer_by_layer(case, monkeypatch):
     golden = Golden(case)
     model = masked_model(golden, "collapsed", monkeypatch)
