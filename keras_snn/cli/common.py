@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from keras_snn.training.settings import Settings
+
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 
@@ -26,34 +28,33 @@ app = typer.Typer(
 console = Console()
 error_console = Console(stderr=True)
 
-Dataset = Annotated[
-    str | None,
-    typer.Option(
-        help="digits, mnist, fashion_mnist, svhn, cifar10 or cifar100.",
-        rich_help_panel="Data",
-    ),
-]
+
+def setting(name, note=""):
+    """Return the option of a field of `Settings`, None where not given.
+
+    Of a bool it is a flag that changes the default: False where not given.
+
+    Args:
+        name: The field's name.
+        note: Text behind its help.
+    """
+    field = Settings.__dataclass_fields__[name]
+    flag = []
+    kind = str | None if field.type is tuple else field.type | None
+    if field.type is bool:
+        flag = [f"--no-{name}" if field.default else f"--{name}"]
+        kind = bool
+    options = {**field.metadata, "help": field.metadata["help"] + note}
+    return Annotated[kind, typer.Option(*flag, **options)]
+
+
+Dataset = setting("dataset")
+TimeSteps = setting("time_steps")
+Limit = setting("limit")
+Width = setting("width")
 DataDir = Annotated[
     Path | None,
     typer.Option(help="Folder of the datasets.", rich_help_panel="Data"),
-]
-Limit = Annotated[
-    int | None,
-    typer.Option(
-        help="Use only the first LIMIT training and test images.",
-        rich_help_panel="Data",
-    ),
-]
-TimeSteps = Annotated[
-    int | None,
-    typer.Option(help="Simulation steps per image.", rich_help_panel="Network"),
-]
-Width = Annotated[
-    float | None,
-    typer.Option(
-        help="Factor on the channels of every layer.",
-        rich_help_panel="Network",
-    ),
 ]
 
 

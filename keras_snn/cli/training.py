@@ -1,5 +1,7 @@
 """`train`, `evaluate` and `import-data`."""
 
+import dataclasses
+import inspect
 import shlex
 import sys
 from contextlib import contextmanager
@@ -24,8 +26,10 @@ from keras_snn.cli.common import (
     output_option,
     plain_errors,
     print_spike_rates,
-    training_option,
+    setting,
 )
+from keras_snn.training import recipes
+from keras_snn.training.settings import Settings
 
 TRAIN_EPILOG = """
 [bold]Examples[/bold]
@@ -65,92 +69,9 @@ IMPORT_EPILOG = """
 """
 
 
-@app.command(epilog=TRAIN_EPILOG)
 def train(
     context: typer.Context,
-    model: Annotated[
-        str | None,
-        network_option(
-            "LeNet, VGG5/7/9/11/16 or ResNet7/9/11/19, in any case. "
-            "[dim]\\[default: lenet][/dim]"
-        ),
-    ] = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            help="digits, mnist, fashion_mnist, svhn, cifar10 or cifar100. "
-            "[dim]\\[default: digits][/dim]",
-            rich_help_panel="Data",
-        ),
-    ] = None,
-    time_steps: TimeSteps = None,
-    epochs: Annotated[
-        int | None, training_option("Passes over the training set.")
-    ] = None,
-    batch_size: Annotated[
-        int | None, training_option("Images per update.")
-    ] = None,
-    optimizer: Annotated[
-        str | None, training_option("sgd (without momentum) or adam.")
-    ] = None,
-    learning_rate: Annotated[
-        float | None,
-        training_option("Step size; the gradient is summed over the batch."),
-    ] = None,
-    lr_drop: Annotated[
-        str | None,
-        training_option(
-            "Epochs after which the rate is multiplied by 0.2, as 70,100; "
-            "none for no drop.",
-            metavar="EPOCHS",
-        ),
-    ] = None,
-    cosine: Annotated[
-        bool,
-        training_option(
-            "Let the rate fall to zero along a cosine.", "--cosine"
-        ),
-    ] = False,
-    weight_decay: Annotated[
-        float | None, training_option("Decoupled weight decay.")
-    ] = None,
-    learning_rule: Annotated[
-        str | None,
-        training_option("collapsed, exact, or a surrogate such as arctan."),
-    ] = None,
-    seed: Annotated[
-        int | None, training_option("Of the weights, shuffling and spikes.")
-    ] = None,
-    encoder: Annotated[
-        str | None, network_option("poisson, rate, latency or repeat.")
-    ] = None,
-    beta: Annotated[
-        float | None,
-        network_option("Decay of the membrane potential per step, in (0, 1]."),
-    ] = None,
-    dropout: Annotated[
-        float | None, network_option("Dropout rate after each LIF layer.")
-    ] = None,
-    width: Width = None,
     data_dir: DataDir = None,
-    validation_split: Annotated[
-        float | None,
-        typer.Option(
-            help="Share of the training set that is held out, watched during "
-            "training, and used to choose the best epoch. 0 watches the "
-            "test set.",
-            rich_help_panel="Data",
-        ),
-    ] = None,
-    no_augment: Annotated[
-        bool,
-        typer.Option(
-            "--no-augment",
-            help="Train on CIFAR and SVHN images as they are.",
-            rich_help_panel="Data",
-        ),
-    ] = False,
-    limit: Limit = None,
     output: Annotated[
         Path | None,
         output_option(
@@ -178,38 +99,20 @@ def train(
             "--tensorboard",
         ),
     ] = False,
+    **given,
 ):
     """Train a spiking network and keep its files in one folder.
 
     Options left out have the value published for the model, or one that
     suits the dataset. The first line of the output says which.
     """
-    given = {
-        "time_steps": time_steps,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "optimizer": optimizer,
-        "learning_rate": learning_rate,
-        "cosine": cosine or None,
-        "weight_decay": weight_decay,
-        "learning_rule": learning_rule,
-        "seed": seed,
-        "encoder": encoder,
-        "beta": beta,
-        "dropout": dropout,
-        "width": width,
-        "validation_split": validation_split,
-        "augment": False if no_augment else None,
-        "limit": limit,
-    }
     with plain_errors(context.obj), _resumable(lambda: output):
-        given["lr_drop"] = _epoch_list(lr_drop)
+        given = _settings_given(given)
         import_quietly()
         from keras_snn.training import fitting
-        from keras_snn.training.recipes import settings_for_run
 
-        settings, output = settings_for_run(
-            model, dataset, output, resume, given
+        settings, output = recipes.settings_for_run(
+            given.pop("model"), given.pop("dataset"), output, resume, given
         )
         _print_settings(settings, output)
         record = fitting.train(
@@ -222,6 +125,39 @@ def train(
             callbacks=_monitors(output / "logs") if tensorboard else None,
         )
         _print_result(record["result"], output)
+
+
+def _settings_given(options):
+    """Return the values of options by field; None means "not given"."""
+    given = {**options, "lr_drop": _epoch_list(options["lr_drop"])}
+    for field in dataclasses.fields(Settings):
+        if field.type is bool:
+            is_changed = given[field.name]
+            given[field.name] = not field.default if is_changed else None
+    return given
+
+
+def _with_settings(command):
+    """Return a command whose `**given` are the options of `Settings`."""
+    notes = {
+        "model": f" [dim]\\[default: {recipes.DEFAULT_MODEL}][/dim]",
+        "dataset": f" [dim]\\[default: {recipes.DEFAULT_DATASET}][/dim]",
+    }
+    first, *others, _ = inspect.signature(command).parameters.values()
+    options = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            default=False if field.type is bool else None,
+            annotation=setting(field.name, notes.get(field.name, "")),
+        )
+        for field in dataclasses.fields(Settings)
+    ]
+    command.__signature__ = inspect.Signature([first, *options, *others])
+    return command
+
+
+app.command(epilog=TRAIN_EPILOG)(_with_settings(train))
 
 
 @app.command(epilog=EVALUATE_EPILOG)

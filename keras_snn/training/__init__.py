@@ -5,20 +5,23 @@
 >>> evaluate("runs/lenet-digits/best.keras", time_steps=10)
 """
 
-from keras_snn.training.evaluation import (
-    evaluate,
-    open_model,
-    with_time_steps,
-)
-from keras_snn.training.fitting import train
-from keras_snn.training.recipes import recipe
-from keras_snn.training.settings import Settings
+import importlib
 
-__all__ = [
-    "Settings",
-    "evaluate",
-    "open_model",
-    "recipe",
-    "train",
-    "with_time_steps",
-]
+_HOMES = {
+    "Settings": "settings",
+    "evaluate": "evaluation",
+    "open_model": "evaluation",
+    "recipe": "recipes",
+    "train": "fitting",
+    "with_time_steps": "evaluation",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name):
+    # The command line reads the settings before it waits for Keras.
+    if name not in _HOMES:
+        raise AttributeError(f"module '{__name__}' has no attribute {name!r}")
+    home = importlib.import_module(f"{__name__}.{_HOMES[name]}")
+    return getattr(home, name)

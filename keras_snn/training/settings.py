@@ -1,6 +1,6 @@
 """The settings of one training run, and where their defaults come from."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 
 MODELS = (
     "LeNet",
@@ -26,6 +26,19 @@ def model_name(name):
             "(in upper or lower case)."
         )
     return known[str(name).lower()]
+
+
+def _setting(default, panel, help, **more):
+    """Return a field, with what the command line says of its option.
+
+    Args:
+        default: Its default.
+        panel: Heading that the option stands under.
+        help: What the option does; of a bool, what changing the default does.
+        **more: Further arguments of the option.
+    """
+    metadata = {"rich_help_panel": panel, "help": help, **more}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -61,25 +74,69 @@ class Settings:
         seed: seed of the weights, the shuffling and the spikes.
     """
 
-    model: str = "LeNet"
-    dataset: str = "mnist"
-    time_steps: int = 25
-    epochs: int = 5
-    batch_size: int = 64
-    optimizer: str = "sgd"
-    learning_rate: float = 0.0085
-    weight_decay: float = 5e-4
-    lr_drop: tuple = ()
-    cosine: bool = False
-    learning_rule: str = "collapsed"
-    encoder: str = "poisson"
-    beta: float = 0.99
-    dropout: float | None = None
-    width: float = 1.0
-    validation_split: float = 0.0
-    augment: bool = True
-    limit: int | None = None
-    seed: int = 0
+    model: str = _setting(
+        "LeNet",
+        "Network",
+        "LeNet, VGG5/7/9/11/16 or ResNet7/9/11/19, in any case.",
+    )
+    dataset: str = _setting(
+        "mnist",
+        "Data",
+        "digits, mnist, fashion_mnist, svhn, cifar10 or cifar100.",
+    )
+    time_steps: int = _setting(25, "Network", "Simulation steps per image.")
+    epochs: int = _setting(5, "Training", "Passes over the training set.")
+    batch_size: int = _setting(64, "Training", "Images per update.")
+    optimizer: str = _setting(
+        "sgd", "Training", "sgd (without momentum) or adam."
+    )
+    learning_rate: float = _setting(
+        0.0085, "Training", "Step size; the gradient is summed over the batch."
+    )
+    weight_decay: float = _setting(5e-4, "Training", "Decoupled weight decay.")
+    lr_drop: tuple = _setting(
+        (),
+        "Training",
+        "Epochs after which the rate is multiplied by 0.2, as 70,100; "
+        "none for no drop.",
+        metavar="EPOCHS",
+    )
+    cosine: bool = _setting(
+        False, "Training", "Let the rate fall to zero along a cosine."
+    )
+    learning_rule: str = _setting(
+        "collapsed",
+        "Training",
+        "collapsed, exact, or a surrogate such as arctan.",
+    )
+    encoder: str = _setting(
+        "poisson", "Network", "poisson, rate, latency or repeat."
+    )
+    beta: float = _setting(
+        0.99,
+        "Network",
+        "Decay of the membrane potential per step, in (0, 1].",
+    )
+    dropout: float | None = _setting(
+        None, "Network", "Dropout rate after each LIF layer."
+    )
+    width: float = _setting(
+        1.0, "Network", "Factor on the channels of every layer."
+    )
+    validation_split: float = _setting(
+        0.0,
+        "Data",
+        "Share of the training set that is held out, watched during "
+        "training, and used to choose the best epoch. 0 watches the "
+        "test set.",
+    )
+    augment: bool = _setting(
+        True, "Data", "Train on CIFAR and SVHN images as they are."
+    )
+    limit: int | None = _setting(
+        None, "Data", "Use only the first LIMIT training and test images."
+    )
+    seed: int = _setting(0, "Training", "Of the weights, shuffling and spikes.")
 
     def __post_init__(self):
         object.__setattr__(self, "model", model_name(self.model))
