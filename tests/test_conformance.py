@@ -56,6 +56,14 @@ LAYERS = {
         lambda: layers.SpikeCountReadout(normalize=False),
         (None, *FRAME),
     ),
+    "StandardizedConv2D": (
+        lambda: layers.StandardizedConv2D(4, 3, padding="same"),
+        IMAGE,
+    ),
+    "StandardizedDense": (
+        lambda: layers.StandardizedDense(4, activation="relu"),
+        (None, *FRAME),
+    ),
     "SynapticLIF": (
         lambda: layers.SynapticLIF(0.9, 0.5, "subtract", "triangle", 0.7),
         (None, *FRAME),

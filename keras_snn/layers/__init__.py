@@ -15,6 +15,10 @@ from keras_snn.layers.parametric import PLIF
 from keras_snn.layers.pooling import MaxRatePooling2D
 from keras_snn.layers.readouts import MembraneReadout, SpikeCountReadout
 from keras_snn.layers.recurrent import RecurrentLIF
+from keras_snn.layers.standardized import (
+    StandardizedConv2D,
+    StandardizedDense,
+)
 from keras_snn.layers.synaptic import SynapticLIF
 from keras_snn.layers.time_fold import TimeFold
 
@@ -33,6 +37,8 @@ __all__ = [
     "RecurrentLIF",
     "RepeatEncoder",
     "SpikeCountReadout",
+    "StandardizedConv2D",
+    "StandardizedDense",
     "SynapticLIF",
     "ThresholdBatchNormalization",
     "TimeConstantDropout",
