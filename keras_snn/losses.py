@@ -7,6 +7,93 @@ from keras_snn import checks
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
+class CrossEntropy(keras.losses.Loss):
+    """Cross-entropy of a readout's outputs, taken as logits.
+
+        loss = -sum_c q_c log_softmax(output)_c
+        q_c = (1 - label_smoothing) * one_hot_c + label_smoothing / classes
+
+    Take it with the rules that learn by rates, on outputs of a
+    `MembraneReadout` or `SpikeCountReadout`: unlike the squared error it has
+    no target value that weights and time steps would have to match.
+
+    One-hot labels and class numbers are told apart by their shape.
+
+    Args:
+        label_smoothing: Part of the label in [0, 1) that is spread over all
+            classes, so that outputs need not grow without end. Defaults to 0;
+            0.1 is usual.
+        reduction: As in `keras.losses.Loss`; `"sum_over_batch_size"` (default)
+            is the mean over the batch.
+        name: Name of the loss.
+
+    Call arguments:
+        y_true: One-hot labels or probabilities, `(batch, classes)`, or class
+            numbers from 0, `(batch,)` or `(batch, 1)`. The loss of a number
+            that is no class is NaN.
+        y_pred: Outputs, `(batch, classes)`, two classes or more.
+
+    Raises:
+        ValueError: For a `label_smoothing` out of range, or other shapes.
+
+    Example:
+
+    >>> loss = keras_snn.losses.CrossEntropy(label_smoothing=0.1)
+    >>> loss(np.array([2]), np.zeros((1, 10)))       # log(10)
+    """
+
+    def __init__(
+        self,
+        label_smoothing=0.0,
+        reduction="sum_over_batch_size",
+        name="cross_entropy",
+        **kwargs,
+    ):
+        super().__init__(reduction=reduction, name=name, **kwargs)
+        self.label_smoothing = checks.number(
+            "label_smoothing",
+            label_smoothing,
+            "[0, 1)",
+            "the part of each label that is spread over all classes",
+            "0.1 is usual.",
+        )
+
+    def call(self, y_true, y_pred):
+        y_pred = ops.cast(y_pred, "float32")
+        classes = y_pred.shape[-1]
+        if len(y_pred.shape) != 2 or classes == 1:
+            raise ValueError(
+                "CrossEntropy expects outputs (batch, classes) of two classes "
+                f"or more. Received: shape {tuple(y_pred.shape)}. Outputs at "
+                "every step need a readout behind them, or the loss "
+                "TemporalEfficientTraining(CrossEntropy())."
+            )
+        labels = ops.cast(self._one_hot(y_true, y_pred), "float32")
+        smooth = self.label_smoothing
+        labels = (1.0 - smooth) * labels + smooth / classes
+        return -ops.sum(labels * ops.log_softmax(y_pred, axis=-1), axis=-1)
+
+    def _one_hot(self, y_true, y_pred):
+        shape, classes = tuple(y_true.shape), y_pred.shape[-1]
+        if len(shape) == 2 and shape[-1] in (classes, None):
+            return y_true
+        if len(shape) == 1 or len(shape) == 2 and shape[-1] == 1:
+            numbers = ops.cast(ops.reshape(y_true, (-1,)), "int32")
+            one_hot = ops.one_hot(numbers, classes, dtype="float32")
+            # 0 / 0 for a number that is no class, which would not be noticed.
+            return one_hot / ops.sum(one_hot, axis=-1, keepdims=True)
+        raise ValueError(
+            "CrossEntropy expects one-hot labels of the outputs' shape "
+            f"{tuple(y_pred.shape)}, or class numbers of shape (batch,). "
+            f"Received: labels of shape {shape}. Give the last layer as many "
+            "units as there are classes."
+        )
+
+    def get_config(self):
+        return {**super().get_config(), "label_smoothing": self.label_smoothing}
+
+
+@keras.saving.register_keras_serializable(package="keras_snn")
 class SummedSquaredError(keras.losses.Loss):
     """The paper's loss: squared error summed over classes and batch.
 

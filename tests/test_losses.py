@@ -9,6 +9,7 @@ from keras_snn.metrics import TimeMean
 from tests.helpers import gradients
 
 TET = snn.losses.TemporalEfficientTraining
+CrossEntropy = snn.losses.CrossEntropy
 
 
 def outputs_of(shape=(3, 5, 4), seed=0):
@@ -17,6 +18,111 @@ def outputs_of(shape=(3, 5, 4), seed=0):
 
 def one_hot(labels, classes=4):
     return np.eye(classes, dtype="float32")[labels]
+
+
+def cross_entropy_loop(labels, outputs, smoothing=0.0):
+    """Return the loss of each sample, class by class."""
+    losses = []
+    for label, o in zip(labels, outputs.astype(float)):
+        total = 0.0
+        for c, value in enumerate(o):
+            q = (1 - smoothing) * (c == label) + smoothing / len(o)
+            total += q * (np.log(np.exp(o).sum()) - value)
+        losses.append(total)
+    return np.array(losses)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        one_hot([0, 3, 1]),
+        one_hot([0, 3, 1]).astype("uint8"),
+        np.array([0, 3, 1]),
+        np.float32([0, 3, 1]),
+        np.array([[0], [3], [1]]),
+    ],
+)
+def test_cross_entropy_against_a_loop(labels, smoothing):
+    outputs = outputs_of((3, 4))
+    expected = cross_entropy_loop([0, 3, 1], outputs, smoothing)
+    found = CrossEntropy(smoothing, reduction=None)(labels, outputs)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    mean = CrossEntropy(smoothing)(labels, outputs)
+    assert float(mean) == pytest.approx(expected.mean(), rel=1e-5)
+
+
+def test_cross_entropy_gradient_is_softmax_minus_smoothed_label():
+    labels, outputs = np.array([0, 3, 1]), outputs_of((3, 4))
+    loss = CrossEntropy(0.2, reduction="sum")
+    _, (found,) = gradients(lambda o: loss(labels, o), [outputs])
+    odds = np.exp(outputs) / np.exp(outputs).sum(-1, keepdims=True)
+    expected = odds - (0.8 * one_hot(labels) + 0.05)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_cross_entropy_of_large_and_of_low_precision_outputs():
+    outputs = np.float32([[1000.0, 0.0], [0.0, -1000.0]])
+    found = CrossEntropy(reduction=None)(np.array([1, 0]), outputs)
+    np.testing.assert_allclose(found, [1000.0, 0.0])
+    low = keras.ops.cast(outputs, "bfloat16")
+    found = CrossEntropy(reduction=None)(np.array([1, 0]), low)
+    np.testing.assert_allclose(found, [1000.0, 0.0], rtol=1e-2)
+
+
+def test_cross_entropy_of_a_number_that_is_no_class_is_nan():
+    outputs = outputs_of((3, 4))
+    found = CrossEntropy(0.1, reduction=None)(np.array([0, 4, -1]), outputs)
+    assert np.isnan(found).tolist() == [False, True, True]
+
+
+def test_cross_entropy_at_every_step():
+    labels, outputs = np.array([0, 3, 1]), outputs_of()
+    expected = tet_loop(labels, outputs, 0.05, 1.0).mean()
+    for y in (labels, one_hot(labels)):
+        found = TET(CrossEntropy())(y, outputs)
+        assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+def test_cross_entropy_round_trip():
+    loss = CrossEntropy(0.1, reduction="sum")
+    again = keras.losses.deserialize(keras.losses.serialize(loss))
+    assert type(again) is CrossEntropy
+    assert again.get_config() == loss.get_config()
+    assert again.label_smoothing == 0.1
+
+
+@pytest.mark.parametrize("smoothing", [1.0, -0.1])
+def test_cross_entropy_bad_smoothing(smoothing):
+    with pytest.raises(ValueError, match=r"must lie in \[0, 1\).*0.1 is usual"):
+        CrossEntropy(smoothing)
+
+
+@pytest.mark.parametrize(
+    "labels, outputs, message",
+    [
+        ((3, 5), (3, 4), "as many units as there are classes"),
+        ((3, 2, 4), (3, 4), "or class numbers of shape"),
+        ((3, 4), (3, 5, 4), "need a readout.*TemporalEfficientTraining"),
+        ((3, 1), (3, 1), "two classes or more"),
+    ],
+)
+def test_cross_entropy_bad_shapes(labels, outputs, message):
+    with pytest.raises(ValueError, match=message):
+        CrossEntropy()(np.zeros(labels), np.zeros(outputs))
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_cross_entropy_in_fit(sparse):
+    x = np.repeat(np.eye(3, dtype="float32"), 4, axis=0)
+    y = np.repeat(np.arange(3), 4) if sparse else x
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)])
+    model.compile(
+        keras.optimizers.SGD(2.0), CrossEntropy(), metrics=["accuracy"]
+    )
+    history = model.fit(x, y, 12, 10, verbose=0).history
+    assert history["loss"][-1] < 0.3 * history["loss"][0]
+    assert history["accuracy"][-1] == 1.0
 
 
 def tet_loop(labels, outputs, weight, target):
