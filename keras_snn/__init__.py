@@ -22,6 +22,7 @@ _MODULES = (
     "regularizers",
     "rules",
     "surrogates",
+    "training",
 )
 _FROM_MODELS = ("Model", "streaming")
 
@@ -50,5 +51,6 @@ def _is_command():
 # so they are, except at the start of the command line: `keras-snn --help`
 # answers without waiting for the backend.
 if not _is_command():
-    for _module in _MODULES:
+    # `training` itself waits until it is used; its optimizer may be in a file.
+    for _module in (*_MODULES, "training.optimizers"):
         importlib.import_module(f"keras_snn.{_module}")

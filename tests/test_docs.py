@@ -100,7 +100,7 @@ def site(tmp_path_factory):
 
 def public_names():
     """Return the dotted names of all that users import."""
-    modules = [*keras_snn._MODULES, "datasets.events", "study", "training"]
+    modules = [*keras_snn._MODULES, "datasets.events", "study"]
     for name in modules:
         module = importlib.import_module(f"keras_snn.{name}")
         names = getattr(module, "__all__", None) or [

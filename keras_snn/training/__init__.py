@@ -1,17 +1,24 @@
-"""Training runs: `train` and `evaluate` as the command line uses them.
+"""Training runs, and what they and `fit` alike are made of.
+
+`train` and `evaluate` are those of the command line:
 
 >>> from keras_snn.training import evaluate, recipe, train
 >>> train(recipe("lenet", "digits", epochs=5), "runs/lenet-digits")
 >>> evaluate("runs/lenet-digits/best.keras", time_steps=10)
+
+`AugmentedBatches`, `Triangular` and `sgd` are for a `fit` of your own.
 """
 
 import importlib
 
 _HOMES = {
+    "AugmentedBatches": "augmentation",
     "Settings": "settings",
+    "Triangular": "schedules",
     "evaluate": "evaluation",
     "open_model": "evaluation",
     "recipe": "recipes",
+    "sgd": "optimizers",
     "train": "fitting",
     "with_time_steps": "evaluation",
 }

@@ -6,7 +6,10 @@ import keras
 
 from keras_snn import datasets, layers, models
 from keras_snn.models import files
-from keras_snn.training import records
+from keras_snn.training import (
+    optimizers,  # noqa: F401 a file may hold one
+    records,
+)
 from keras_snn.training.building import build_model
 from keras_snn.training.data import first
 from keras_snn.training.recipes import recipe
