@@ -10,6 +10,22 @@
 """
 
 import importlib
+from typing import TYPE_CHECKING
+
+# ruff: noqa: F401
+if TYPE_CHECKING:
+    # What reads and does not run, such as the reference, finds names here.
+    from keras_snn.training.augmentation import AugmentedBatches
+    from keras_snn.training.evaluation import (
+        evaluate,
+        open_model,
+        with_time_steps,
+    )
+    from keras_snn.training.fitting import train
+    from keras_snn.training.optimizers import sgd
+    from keras_snn.training.recipes import recipe
+    from keras_snn.training.schedules import Triangular
+    from keras_snn.training.settings import Settings
 
 _HOMES = {
     "AugmentedBatches": "augmentation",
