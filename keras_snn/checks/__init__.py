@@ -6,13 +6,15 @@ arrays. Each returns the value in its plain type or raises a `ValueError` that
 says what was expected and what came.
 """
 
-from keras_snn.checks.data import floating, samples
+from keras_snn.checks.data import floating, samples, tensor
 from keras_snn.checks.named import (
     RESETS,
     batch_size,
     decay,
     fraction,
     levels,
+    max_rate,
+    neuron,
     percentile,
     positive_threshold,
     potential,
@@ -22,6 +24,7 @@ from keras_snn.checks.named import (
 )
 from keras_snn.checks.scalars import (
     choice,
+    constant,
     integer,
     is_integer,
     number,
@@ -32,12 +35,15 @@ __all__ = [
     "RESETS",
     "batch_size",
     "choice",
+    "constant",
     "decay",
     "floating",
     "fraction",
     "integer",
     "levels",
+    "max_rate",
     "is_integer",
+    "neuron",
     "number",
     "percentile",
     "positive_threshold",
@@ -46,5 +52,6 @@ __all__ = [
     "reset_mode",
     "samples",
     "seed",
+    "tensor",
     "time_steps",
 ]

@@ -26,6 +26,17 @@ def floating(layer, x):
         )
 
 
+def tensor(name, x):
+    """Raise a `ValueError` unless `x` is a tensor or an array of floats."""
+    dtype = getattr(x, "dtype", None)
+    if dtype is None or "float" not in keras.backend.standardize_dtype(dtype):
+        raise ValueError(
+            f"`{name}` must be a floating point tensor. Received: "
+            f"{type(x).__name__}{'' if dtype is None else f' of {dtype}'}. "
+            'Make one with keras.ops.convert_to_tensor(x, "float32").'
+        )
+
+
 def samples(x, of):
     """Return `x` as one NumPy array of samples, or a structure of them.
 

@@ -2,9 +2,26 @@
 
 import math
 
-from keras_snn.checks.scalars import integer, is_integer, number, real_number
+from keras_snn.checks.scalars import (
+    constant,
+    integer,
+    is_integer,
+    number,
+    real_number,
+)
 
 RESETS = ("zero", "subtract")
+# What a number has to be in, what it means, and what helps.
+BETA = (
+    "(0, 1]",
+    "",
+    "For a time constant in steps pass `tau`, which sets beta = exp(-1 / tau).",
+)
+THRESHOLD = (
+    "(0, inf)",
+    "",
+    "To make a neuron more excitable lower it towards 0.",
+)
 
 
 def decay(beta, tau, default=None):
@@ -25,13 +42,8 @@ def decay(beta, tau, default=None):
                 f"beta = exp(-1 / tau). Received: tau={tau}."
             )
         return math.exp(-1.0 / tau)
-    return number(
-        "beta",
-        default if beta is None else beta,
-        "(0, 1]",
-        advice="For a time constant in steps pass `tau`, which sets "
-        "beta = exp(-1 / tau).",
-    )
+    beta = default if beta is None else beta
+    return number("beta", beta, *BETA)
 
 
 def fraction(name, value):
@@ -47,12 +59,14 @@ def fraction(name, value):
 
 def positive_threshold(threshold):
     """Return `threshold` as a positive, finite float."""
-    return number(
-        "threshold",
-        threshold,
-        "(0, inf)",
-        advice="To make a neuron more excitable lower it towards 0.",
-    )
+    return number("threshold", threshold, *THRESHOLD)
+
+
+def neuron(threshold, reset="zero", beta=1.0):
+    """Check the constants of one step: numbers, or tensors."""
+    constant("threshold", threshold, *THRESHOLD)
+    constant("beta", beta, *BETA)
+    reset_mode(reset)
 
 
 def potential(value):
@@ -87,6 +101,13 @@ def seed(value):
             f"Received: seed={value!r}."
         )
     return int(value)
+
+
+def max_rate(value):
+    """Return `value` as a float in (0, 1]."""
+    return number(
+        "max_rate", value, "(0, 1]", "the spikes a step of an input of size 1"
+    )
 
 
 def levels(value):

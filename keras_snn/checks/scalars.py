@@ -78,6 +78,17 @@ def _lies_in(value, interval):
     return above and below
 
 
+def constant(name, value, interval, meaning="", advice=""):
+    """Return `value`: a float in `interval`, or a tensor as it is.
+
+    For functions that run within compiled loops: numbers are looked at while
+    these are traced, tensors never.
+    """
+    if hasattr(value, "dtype") and not isinstance(value, numbers.Real):
+        return value
+    return number(name, value, interval, meaning, advice)
+
+
 def choice(name, value, options):
     """Return `value` if it is one of the words `options`."""
     # First by type: an array would be compared element by element.

@@ -4,10 +4,11 @@ import keras
 from keras import ops
 
 from keras_snn import checks
+from keras_snn.layers.fixed_arguments import FixedArguments
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
-class QCFS(keras.layers.Layer):
+class QCFS(FixedArguments, keras.layers.Layer):
     """Quantisation-clip-floor-shift: a ReLU as an IF neuron computes it.
 
         z = clip(x / threshold, 0, 1)

@@ -3,12 +3,20 @@
 import keras
 from keras import ops
 
+from keras_snn import checks
+
 
 def _over_time(x, time_steps):
     """Return `x` with a new time axis 1, and step numbers 1..T beside it."""
     steps = ops.cast(ops.arange(1, time_steps + 1), "float32")
     steps = ops.reshape(steps, (1, time_steps) + (1,) * (len(x.shape) - 1))
     return ops.expand_dims(x, 1), steps
+
+
+def _check(x, time_steps, max_rate=1.0):
+    checks.tensor("x", x)
+    checks.time_steps(time_steps)
+    checks.max_rate(max_rate)
 
 
 def poisson(x, time_steps, seed, max_rate=1.0):
@@ -25,6 +33,11 @@ def poisson(x, time_steps, seed, max_rate=1.0):
     References:
         - [Lee et al., 2020](https://doi.org/10.3389/fnins.2020.00119)
     """
+    _check(x, time_steps, max_rate)
+    # Keras also takes a tensor of two words.
+    is_state = isinstance(seed, keras.random.SeedGenerator)
+    if not is_state and not hasattr(seed, "dtype"):
+        checks.seed(seed)
     shape = ops.shape(x)
     x = ops.expand_dims(x, 1)
     noise = keras.random.uniform(
@@ -47,6 +60,7 @@ def rate(x, time_steps, max_rate=1.0):
         time_steps: Number of steps T.
         max_rate: Spikes a step for `|x| = 1`, in (0, 1].
     """
+    _check(x, time_steps, max_rate)
     y, steps = _over_time(x, time_steps)
     r = ops.minimum(ops.cast(ops.abs(y), "float32") * max_rate, 1.0)
     spikes = ops.floor(r * steps + 0.5) - ops.floor(r * (steps - 1.0) + 0.5)
@@ -62,6 +76,7 @@ def latency(x, time_steps):
         x: Float tensor, axes (batch, ...), of values in [-1, 1].
         time_steps: Number of steps T.
     """
+    _check(x, time_steps)
     y, steps = _over_time(x, time_steps)
     size = ops.minimum(ops.cast(ops.abs(y), "float32"), 1.0)
     step = 1.0 + ops.floor((1.0 - size) * (time_steps - 1) + 0.5)
@@ -77,4 +92,5 @@ def repeat(x, time_steps):
         x: Float tensor, axes (batch, ...).
         time_steps: Number of steps T.
     """
+    _check(x, time_steps)
     return ops.repeat(ops.expand_dims(x, 1), time_steps, axis=1)

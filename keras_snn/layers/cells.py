@@ -4,13 +4,14 @@ import keras
 from keras import ops
 
 from keras_snn import checks
+from keras_snn.layers.fixed_arguments import FixedArguments
 from keras_snn.neurons import learning_rules
 from keras_snn.neurons.rate import Rate
 from keras_snn.neurons.single_step import lif_step_with_rule
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
-class LIFCell(keras.layers.Layer):
+class LIFCell(FixedArguments, keras.layers.Layer):
     """One time step of leaky integrate-and-fire neurons.
 
         u(t) = v(t-1) + I(t)

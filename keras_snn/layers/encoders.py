@@ -4,9 +4,10 @@ import keras
 
 from keras_snn import checks, encoding
 from keras_snn.encoding import ReplicaSeedGenerator
+from keras_snn.layers.fixed_arguments import FixedArguments
 
 
-class Encoder(keras.layers.Layer):
+class Encoder(FixedArguments, keras.layers.Layer):
     """A layer that adds a time axis: (batch, ...) to (batch, time, ...)."""
 
     def __init__(self, time_steps, **kwargs):
@@ -26,15 +27,6 @@ class Encoder(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "time_steps": self.time_steps}
-
-
-def _max_rate(max_rate):
-    return checks.number(
-        "max_rate",
-        max_rate,
-        "(0, 1]",
-        "the spikes a step of an input of size 1",
-    )
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
@@ -70,7 +62,7 @@ class PoissonEncoder(Encoder):
 
     def __init__(self, time_steps, max_rate=1.0, seed=None, **kwargs):
         super().__init__(time_steps, **kwargs)
-        self.max_rate = _max_rate(max_rate)
+        self.max_rate = checks.max_rate(max_rate)
         self.seed = checks.seed(seed)
         self.seed_generator = ReplicaSeedGenerator(self.seed)
 
@@ -115,7 +107,7 @@ class RateEncoder(Encoder):
 
     def __init__(self, time_steps, max_rate=1.0, **kwargs):
         super().__init__(time_steps, **kwargs)
-        self.max_rate = _max_rate(max_rate)
+        self.max_rate = checks.max_rate(max_rate)
 
     def encode(self, inputs):
         return encoding.rate(inputs, self.time_steps, self.max_rate)

@@ -3,10 +3,13 @@
 import keras
 
 from keras_snn import checks
+from keras_snn.layers.fixed_arguments import FixedArguments
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
-class ThresholdBatchNormalization(keras.layers.BatchNormalization):
+class ThresholdBatchNormalization(
+    FixedArguments, keras.layers.BatchNormalization
+):
     """Batch normalization of currents to the scale of a threshold ("tdBN").
 
         y = alpha * threshold * g * (x - mean) / sqrt(variance + epsilon) + b

@@ -3,9 +3,10 @@
 import keras
 
 from keras_snn import checks
+from keras_snn.layers.fixed_arguments import FixedArguments
 
 
-class TimeLayer(keras.layers.Layer):
+class TimeLayer(FixedArguments, keras.layers.Layer):
     """A layer whose input has axes (batch, time, ...features).
 
     Subclasses that can also run one step at a time implement `step`, and

@@ -12,6 +12,8 @@ Conventions, the same everywhere in this package:
 
 from keras import ops
 
+from keras_snn import checks
+
 
 def fire(membrane_potential, threshold=1.0):
     """Return the spikes (0 or 1) of the integrated potential.
@@ -25,7 +27,13 @@ def fire(membrane_potential, threshold=1.0):
 
     Returns:
         Tensor of the shape and dtype of `membrane_potential`.
+
+    Raises:
+        ValueError: If the potential is no float tensor, or the threshold a
+            number that is not positive.
     """
+    checks.tensor("membrane_potential", membrane_potential)
+    checks.neuron(threshold)
     return ops.cast(
         ops.greater(membrane_potential, threshold), membrane_potential.dtype
     )
@@ -48,12 +56,17 @@ def reset_and_leak(
 
     Returns:
         Tensor `v` of the shape of `membrane_potential`.
+
+    Raises:
+        ValueError: For numbers out of range, or an unknown reset.
     """
+    checks.neuron(threshold, reset, beta)
     if reset == "zero":
         kept = membrane_potential * (1.0 - spikes)
     else:
         kept = membrane_potential - threshold * spikes
-    return kept if beta == 1.0 else beta * kept
+    no_leak = not hasattr(beta, "shape") and beta == 1.0
+    return kept if no_leak else beta * kept
 
 
 def lif_step(
@@ -78,6 +91,7 @@ def lif_step(
     References:
         - [Lee et al., 2020](https://doi.org/10.3389/fnins.2020.00119)
     """
+    checks.tensor("membrane_potential", membrane_potential)
     u = membrane_potential + current
     spikes = fire(u, threshold)
     return spikes, reset_and_leak(u, spikes, beta, threshold, reset)

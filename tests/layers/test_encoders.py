@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_snn import encoding
 from keras_snn.layers import (
     LatencyEncoder,
     PoissonEncoder,
@@ -185,3 +186,22 @@ def test_gradient_reaches_the_input_through_repeat_only(encoder):
         np.testing.assert_allclose(gradient, 5.0)
     else:
         assert gradient is None or not np.any(gradient)
+
+
+@pytest.mark.parametrize(
+    "mistake, message",
+    [
+        (lambda x: encoding.poisson(x, 3, seed="a"), "`seed` must be an int"),
+        (lambda x: encoding.poisson(x, 3, 0, 1.5), "`max_rate` must lie in"),
+        (lambda x: encoding.poisson(None, 3, 0), "`x` must be a floating"),
+        (lambda x: encoding.rate(x, 0), "`time_steps` must be a positive"),
+        (lambda x: encoding.rate(x, 3, math.nan), "`max_rate` must lie in"),
+        (lambda x: encoding.latency(x, 2.5), "`time_steps` must be a positi"),
+        (lambda x: encoding.repeat(x, None), "`time_steps` must be a positi"),
+        (lambda x: encoding.repeat(x.astype(int), 3), "point tensor.*of int64"),
+        (lambda x: PoissonEncoder(3, seed="a"), "`seed` must be an integer"),
+    ],
+)
+def test_mistakes_are_explained(mistake, message):
+    with pytest.raises(ValueError, match=message):
+        mistake(np.zeros((1, 2), "float32"))
