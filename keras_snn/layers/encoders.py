@@ -5,14 +5,19 @@ import keras
 from keras_snn import checks, encoding
 from keras_snn.encoding import ReplicaSeedGenerator
 from keras_snn.layers.fixed_arguments import FixedArguments
+from keras_snn.layers.input_range import InputRange
 
 
 class Encoder(FixedArguments, keras.layers.Layer):
     """A layer that adds a time axis: (batch, ...) to (batch, time, ...)."""
 
+    # Whether values beyond [-1, 1] are lost.
+    is_bounded = False
+
     def __init__(self, time_steps, **kwargs):
         super().__init__(**kwargs)
         self.time_steps = checks.time_steps(time_steps)
+        self._input_range = InputRange(self)
 
     def compute_output_spec(self, inputs, *args, **kwargs):
         checks.floating(self, inputs)
@@ -20,6 +25,8 @@ class Encoder(FixedArguments, keras.layers.Layer):
 
     def call(self, inputs):
         checks.floating(self, inputs)
+        if self.is_bounded:
+            self._input_range.look(inputs)
         return self.encode(inputs)
 
     def compute_output_shape(self, input_shape):
@@ -59,6 +66,8 @@ class PoissonEncoder(Encoder):
     References:
         - [Lee et al., 2020](https://doi.org/10.3389/fnins.2020.00119)
     """
+
+    is_bounded = True
 
     def __init__(self, time_steps, max_rate=1.0, seed=None, **kwargs):
         super().__init__(time_steps, **kwargs)
@@ -105,6 +114,8 @@ class RateEncoder(Encoder):
         ValueError: For arguments out of range or integer input.
     """
 
+    is_bounded = True
+
     def __init__(self, time_steps, max_rate=1.0, **kwargs):
         super().__init__(time_steps, **kwargs)
         self.max_rate = checks.max_rate(max_rate)
@@ -138,6 +149,8 @@ class LatencyEncoder(Encoder):
         ValueError: If `time_steps` is no positive integer, or the input is
             of integers.
     """
+
+    is_bounded = True
 
     def encode(self, inputs):
         return encoding.latency(inputs, self.time_steps)
