@@ -9,14 +9,18 @@ import warnings
 import keras
 from keras import ops
 
-# Beyond what images standardized by published numbers reach.
-MOST = 1.5
-# The functions in which Keras' trainers call a model on TensorFlow.
+# Standardized images may reach beyond 1; only far outside is a mistake.
+MOST = 3.0
+# The compiled functions in which Keras' trainers call a model. Under another
+# name there is no warning.
 TRAINERS_STEPS = {
     "multi_step_on_data",
     "multi_step_on_iterator",
     "one_step_on_data",
     "one_step_on_data_distributed",
+    "predict_step",
+    "test_step",
+    "train_step",
 }
 
 
@@ -59,12 +63,6 @@ class InputRange:
         )
 
 
-def _entry(layer):
-    """Return the model that the user, or a trainer, has called."""
-    # Keras has no public name for it.
-    return layer._get_call_context().entry_layer
-
-
 def _look_on_tensorflow(x, range_):
     import tensorflow as tf
 
@@ -72,8 +70,9 @@ def _look_on_tensorflow(x, range_):
     if tf.executing_eagerly():
         range_.warn(largest)
         return
-    compiled = getattr(_entry(range_.encoder), "jit_compile", True)
-    if compiled or not _in_trainers_graph(tf):
+    # The model that the trainer calls; Keras has no public name for it.
+    model = range_.encoder._get_call_context().entry_layer
+    if getattr(model, "jit_compile", True) or not _in_trainers_graph(tf):
         return
 
     def call_python():
@@ -100,8 +99,9 @@ def _look_on_jax(x, range_):
     if not isinstance(x, jax.core.Tracer):
         range_.warn(largest)
         return
-    # False while `fit`, `evaluate` or `predict` is running.
-    if getattr(_entry(range_.encoder), "_jax_state_synced", True):
+    frame = getattr(getattr(x, "_trace", None), "frame", None)
+    traced = getattr(frame, "debug_info", None)
+    if getattr(traced, "func_name", None) not in TRAINERS_STEPS:
         return
     jax.lax.cond(
         largest > MOST,

@@ -57,6 +57,10 @@ def warned_of(act):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         act()
+        if keras.config.backend() == "jax":
+            import jax
+
+            jax.effects_barrier()
     return [str(w.message) for w in caught if "values in" in str(w.message)]
 
 
@@ -104,7 +108,7 @@ def test_tools_warn(tool):
 @pytest.mark.parametrize("make", [sequential, functional, own])
 @pytest.mark.parametrize("door", DOORS)
 def test_standardized_images_are_let_be(make, door):
-    x = np.random.default_rng(0).uniform(-1.2, 1.2, (4, 6)).astype("float32")
+    x = np.random.default_rng(0).uniform(-2.7, 2.7, (4, 6)).astype("float32")
     assert not warned_of(lambda: DOORS[door](make(), x))
 
 
@@ -118,7 +122,7 @@ def test_standardized_images_are_let_be(make, door):
     ],
 )
 def test_encoders_whose_range_is_bounded(encoder, warns):
-    x = np.full((1, 2), -3.0, "float32")
+    x = np.full((1, 2), -4.0, "float32")
     assert len(warned_of(lambda: encoder(x))) == warns
 
 
