@@ -10,7 +10,7 @@ from keras import ops
 
 import keras_snn
 from keras_snn import layers, models
-from keras_snn.models.spiking_model import inference_only
+from keras_snn.running.scopes import inference_only
 
 FRAME, IMAGE = (4, 4, 2), (4, 4, 2)
 

@@ -4,39 +4,27 @@ import keras
 import numpy as np
 
 from keras_snn import checks
-from keras_snn.models import Model
+from keras_snn.network import read
 
 
-def functional(model, function):
-    """Return `model` as a `keras_snn.Model` with one input.
+def network_of(model, function):
+    """Return the `Network` of a model with one input.
 
     Args:
         model: What the user gave.
         function: Name of the public function, for the error message.
 
     Raises:
-        ValueError: If `model` is no functional model with one input.
+        ValueError: If it cannot be read, or has several inputs.
     """
-    expected = (
-        f"{function}() expects a functional model with one input, e.g. of "
-        "keras_snn.models or keras_snn.Model(inputs, outputs). "
-    )
-    if not isinstance(model, keras.Model):
-        raise ValueError(f"{expected}Received: {type(model).__name__}.")
-    if not isinstance(model, Model):
-        try:
-            model = Model(model.inputs, model.outputs, name=model.name)
-        except (AttributeError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{expected}Received: '{model.name}' "
-                f"({type(model).__name__}), which is not one, or not built "
-                f"yet ({error})."
-            ) from error
-    if len(model.inputs) != 1:
+    network = read(model, function)
+    if len(network.inputs) != 1:
         raise ValueError(
-            f"{expected}'{model.name}' has {len(model.inputs)} inputs."
+            f"{function}() expects a functional model with one input, e.g. of "
+            f"keras_snn.models. '{model.name}' has {len(network.inputs)} "
+            "inputs."
         )
-    return model
+    return network
 
 
 def batches(model, data, batch_size, function, verbose=0):

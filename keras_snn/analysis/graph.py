@@ -1,50 +1,69 @@
-"""Where activations come from in a functional model."""
+"""Where activations come from in a network."""
 
-from keras_snn.analysis import fan_out, layer_kinds
+import math
+
+import keras
+import numpy as np
+
 from keras_snn.layers import TimeFold
 from keras_snn.layers.encoders import Encoder
 from keras_snn.layers.readouts import Readout
 from keras_snn.layers.spiking_layer import SpikingLayer
 from keras_snn.layers.time_layer import TimeLayer
+from keras_snn.network import kinds
+
+# What is before or behind synapses without being any.
+WITHOUT_SYNAPSES = (
+    "normalization",
+    "join",
+    "maximum",
+    "activation",
+    "scaling",
+)
+LEADS_ON = ("wiring", "identity")
 
 
-def node_of(x):
-    """Return the node of a functional model that made the tensor `x`."""
-    history = x._keras_history
-    return history.operation._inbound_nodes[history.node_index]
+def is_wiring(node):
+    """Return whether a node leads activations elsewhere and no more."""
+    return all(
+        kinds.of(stage).role in LEADS_ON and not interpolates(stage)
+        for stage in node.stages
+    )
 
 
-def origin(x):
-    """Return `(source, wiring)`: the tensor behind `x`, and how it gets here.
+def interpolates(layer):
+    """Return whether `layer` mixes neighbours, as UpSampling2D may."""
+    return getattr(layer, "interpolation", "nearest") != "nearest"
+
+
+def origin(value):
+    """Return `(source, wiring)`: the value behind, and how it gets here.
 
     Goes back over layers that only lead activations elsewhere or do nothing
     at inference.
     """
     wiring = []
     while True:
-        node = node_of(x)
-        layer = node.operation
-        if node.is_input or isinstance(layer, Encoder):
-            return x, wiring
-        if not layer_kinds.is_wiring(layer):
-            return x, wiring
-        wiring = [*layer_kinds.stages(layer), *wiring]
-        x = node.input_tensors[0]
+        node = value.node
+        if node.is_input or isinstance(node.layer, Encoder):
+            return value, wiring
+        if not is_wiring(node):
+            return value, wiring
+        wiring = [*node.stages, *wiring]
+        value = node.inputs[0]
 
 
-def is_current(x):
-    """Return whether `x` is a sum over synapses rather than activations."""
-    node = node_of(x)
-    if type(node.operation) in layer_kinds.MERGES:
-        return True
-    kinds = [type(stage) for stage in layer_kinds.stages(node.operation)]
-    if any(kind in fan_out.SYNAPTIC for kind in kinds):
+def is_current(value):
+    """Return whether a value is a sum over synapses, no activations."""
+    node = value.node
+    found = [kinds.of(stage) for stage in node.stages]
+    if any(kind.role in ("synapses", "average", "merge") for kind in found):
         return True
     # Normalization and pooling of currents give currents.
-    if _is_other_time_layer(node.operation) or all(
-        kind in layer_kinds.WITHOUT_OPERATIONS for kind in kinds
+    if _is_other_time_layer(node.layer) or all(
+        kind.role in (*WITHOUT_SYNAPSES, *LEADS_ON) for kind in found
     ):
-        return any(is_current(origin(y)[0]) for y in node.input_tensors)
+        return any(is_current(origin(x)[0]) for x in node.inputs)
     return False
 
 
@@ -55,34 +74,21 @@ def _is_other_time_layer(layer):
     )
 
 
-class TimeAxes:
-    """Tells which tensors of a model have a time axis."""
+def places(frame, wiring):
+    """Return where each position behind `wiring` comes from.
 
-    def __init__(self, nodes):
-        self._nodes = nodes
+    Args:
+        frame: Shape of one frame.
+        wiring: List of layers, first to last.
 
-    def has_time(self, x):
-        """Return whether the symbolic tensor `x` has a time axis."""
-        node = node_of(x)
-        layer = node.operation
-        if node.is_input:
-            return self._feeds_time_layer(x)
-        if isinstance(layer, (Encoder, TimeLayer)):
-            return not isinstance(layer, Readout)
-        return any(map(self.has_time, node.input_tensors))
-
-    def frame(self, x):
-        """Return the shape of one frame of `x`, without batch and time."""
-        return tuple(x.shape[2 if self.has_time(x) else 1 :])
-
-    def _feeds_time_layer(self, x):
-        for node in self._nodes:
-            if any(x is y for y in node.input_tensors):
-                layer = node.operation
-                if isinstance(layer, TimeLayer):
-                    return True
-                if not isinstance(layer, Encoder) and any(
-                    map(self._feeds_time_layer, node.output_tensors)
-                ):
-                    return True
-        return False
+    Returns:
+        Integer array of the shape of a frame behind the wiring. Positions of
+        the frame are numbered from 1 in flat order; 0 is padding.
+    """
+    # Integers, which Keras does not cast to a policy's low precision.
+    numbers = np.arange(1, math.prod(frame) + 1, dtype="int32")
+    x = keras.ops.convert_to_tensor(numbers.reshape(1, *frame))
+    for layer in wiring:
+        if kinds.of(layer).role == "wiring":
+            x = layer(x)
+    return keras.ops.convert_to_numpy(x)[0]

@@ -8,8 +8,8 @@ from keras import ops
 
 from keras_snn import checks
 from keras_snn.analysis import plots
-from keras_snn.analysis.batches import batches, check_array, functional
-from keras_snn.models import time_first
+from keras_snn.analysis.batches import batches, check_array, network_of
+from keras_snn.running import time_first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,17 +92,17 @@ def latency_curve(model, x, y, batch_size=64, verbose=0):
     >>> curve = keras_snn.analysis.latency_curve(model, x_test, y_test)
     >>> curve.earliest(0.95)        # the first step with 95 % accuracy
     """
-    model = functional(model, "latency_curve")
-    _check_model(model)
+    network = network_of(model, "latency_curve")
+    _check_network(network)
     for array in (x, y):
         check_array(array, "latency_curve")
-    y = _labels(np.asarray(y), model.outputs[0].shape[-1])
+    y = _labels(np.asarray(y), network.outputs[0].shape[-1])
     if len(x) != len(y):
         raise ValueError(
             "latency_curve() expects one label a sample. Received: "
             f"{len(x)} samples and {len(y)} labels."
         )
-    probe = _Running(model)
+    probe = _Running(network)
     right, spikes = 0, 0
     for batch, labels in batches(
         model, (x, y), batch_size, "latency_curve", verbose
@@ -114,17 +114,17 @@ def latency_curve(model, x, y, batch_size=64, verbose=0):
     return LatencyCurve(right / len(x), np.cumsum(spikes) / len(x), len(x))
 
 
-def _check_model(model):
-    if model._plan is None:
+def _check_network(network):
+    if network.no_loop is not None:
         raise ValueError(
             "latency_curve() expects a model that runs one time step at a "
-            f"time. '{model.name}' does not: {model._no_loop}."
+            f"time. '{network.name}' does not: {network.no_loop}."
         )
-    if len(model.outputs) != 1 or len(model.outputs[0].shape) != 2:
-        shapes = [tuple(x.shape) for x in model.outputs]
+    shapes = [x.shape for x in network.outputs]
+    if len(shapes) != 1 or len(shapes[0]) != 2:
         raise ValueError(
             "latency_curve() expects a model with one output of shape (batch, "
-            f"classes). '{model.name}' has {shapes}."
+            f"classes). '{network.name}' has {shapes}."
         )
 
 
@@ -147,28 +147,27 @@ def _labels(y, classes):
 class _Running(keras.Model):
     """From inputs to the output after, and the spikes in, each step."""
 
-    def __init__(self, model):
+    def __init__(self, network):
         super().__init__(name="running_output")
-        self.model = model
+        # As an attribute it makes the weights known.
+        self.model = network.model
+        self.network_read = network
 
     def call(self, x):
-        model, plan = self.model, self.model._plan
-        model._check_pixels(x)
-        inputs = model._standardize_inputs(x)
-        values = time_first.values_before_loop(plan, model, inputs, False)
-        loop = time_first.TimeLoop(plan, model, values, False, True, True)
-        batch = ops.shape(inputs[0])[0]
+        network = self.network_read
+        values = time_first.values_before_loop(network, x, False)
+        keep = time_first.Keep(sums=True)
+        loop = time_first.TimeLoop(network, values, False, keep)
+        batch = ops.shape(x)[0]
         outputs = ops.zeros(
-            (loop.time_steps, batch, model.outputs[0].shape[-1])
+            (loop.time_steps, batch, network.outputs[0].shape[-1])
         )
 
         def step(t, state, outputs, spikes):
             state = loop.step_at(t, state)
             # The model's output for the steps so far.
             results = loop.results(state, t + 1)
-            (now,) = time_first.outputs_after_loop(
-                plan, model, values, results, False
-            )
+            now = time_first.outputs_after_loop(network, values, results, False)
             outputs = ops.slice_update(
                 outputs, (t, 0, 0), ops.cast(now, "float32")[None]
             )
@@ -184,12 +183,16 @@ class _Running(keras.Model):
         return outputs, spikes
 
 
-def _fired(state):
+def _fired(states):
     """Return the number of spikes of the last step, in all layers."""
     # The newest spike is the lowest bit of each neuron's byte.
     bits = [
-        ops.sum(ops.cast(ops.bitwise_and(byte, ops.ones_like(byte)), "int32"))
-        for _, counters in state
-        for byte in counters[:1]
+        ops.sum(
+            ops.cast(
+                ops.bitwise_and(state.byte, ops.ones_like(state.byte)), "int32"
+            )
+        )
+        for state in states
+        if isinstance(state, time_first.CountingState)
     ]
     return sum(bits) if bits else ops.zeros((), "int32")

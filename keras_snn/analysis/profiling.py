@@ -5,9 +5,10 @@ import json
 import math
 
 from keras_snn import atomic
-from keras_snn.analysis import counting, devices, energy, plots, tables
-from keras_snn.analysis.batches import functional
-from keras_snn.analysis.network import Network
+from keras_snn.analysis import devices, energy, plots, tables
+from keras_snn.analysis.batches import batches, network_of
+from keras_snn.analysis.wiring import Wiring
+from keras_snn.running.activity import Activity, Counts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +16,9 @@ class LayerProfile:
     """One layer of a `Profile`; counts are means per inference.
 
     Attributes:
-        name, kind: The layer's name and type.
+        name, kind: The layer's name and type; the second call of a layer is
+            named `"<layer>_call2"`.
+        layer: The layer's own name.
         neuron: Whether it is a spiking layer, e.g. `LIF`. Inputs, encoders
             and max pooling pass spikes on, but no neurons fire there.
         output_shape: Shape of one frame of its output.
@@ -36,6 +39,7 @@ class LayerProfile:
 
     name: str
     kind: str
+    layer: str
     neuron: bool
     output_shape: tuple
     parameters: int
@@ -108,7 +112,7 @@ class Profile:
         """
         layers = self.layers
         if layer is not None:
-            layers = [x for x in self.layers if x.name == layer]
+            layers = [x for x in self.layers if layer in (x.name, x.layer)]
             if not layers:
                 names = ", ".join(x.name for x in self.layers)
                 raise ValueError(
@@ -228,16 +232,27 @@ def profile(model, data, batch_size=64, verbose=0):
         - [Yik et al., 2025](https://doi.org/10.1038/s41467-025-56739-4),
           NeuroBench
     """
-    network = Network(functional(model, "profile"))
-    counts = counting.count(network, data, batch_size, verbose)
-    analog = counts.analog | {id(r.output) for r in network.rows if r.analog}
+    network = network_of(model, "profile")
+    wiring = Wiring(network)
+    counts = _count(network, wiring.watched, data, batch_size, verbose)
+    analog = counts.analog | {r.output.key for r in wiring.rows if r.analog}
     return Profile(
         model_name=model.name,
         samples=counts.samples,
         time_steps=counts.steps / counts.samples,
-        footprint=_footprint(network.model),
-        layers=[_layer_profile(row, counts, analog) for row in network.rows],
+        footprint=_footprint(model),
+        layers=[_layer_profile(row, counts, analog) for row in wiring.rows],
     )
+
+
+def _count(network, watched, data, batch_size, verbose):
+    """Return the `Counts` of the values to watch, by key."""
+    activity = Activity(network, watched)
+    counts = Counts()
+    found = batches(network.model, data, batch_size, "profile", verbose)
+    for x, _ in found:
+        counts.merge(activity.counts_of_batch(x))
+    return counts
 
 
 def _layer_profile(row, counts, analog):
@@ -247,24 +262,25 @@ def _layer_profile(row, counts, analog):
     steps = counts.steps / counts.samples if row.neurons else repeats
     macs = acs = weighted_acs = 0.0
     for synapses in row.synapses:
-        active = counts.active[id(synapses.source)]
+        active = counts.active[synapses.source.key]
         operations = int((active * synapses.fan_out).sum()) / counts.samples
         if not synapses.weighted:
             acs += operations
-        elif id(synapses.source) in analog:
+        elif synapses.source.key in analog:
             macs += operations
         else:
             acs += operations
             weighted_acs += operations
     spikes = sparsity = None
     if row.active:
-        spikes = int(counts.active[id(row.output)].sum()) / counts.samples
+        spikes = int(counts.active[row.output.key].sum()) / counts.samples
         sparsity = 1.0 - spikes / (math.prod(row.frame) * repeats)
     weighted = sum(s.dense for s in row.synapses if s.weighted)
     dense = sum(s.dense for s in row.synapses)
     return LayerProfile(
         name=row.name,
         kind=row.kind,
+        layer=row.layer,
         neuron=row.neuron,
         output_shape=row.frame,
         parameters=row.parameters,

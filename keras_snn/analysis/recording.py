@@ -1,20 +1,15 @@
 """Spike trains and membrane potentials of a network, as NumPy arrays."""
 
-import collections
 import dataclasses
 
 import keras
 import numpy as np
 
-from keras_snn.analysis.batches import batches, check_array, functional
-from keras_snn.analysis.graph import TimeAxes
-from keras_snn.analysis.sequences import Sequences
-from keras_snn.layers import LIF
-from keras_snn.layers.encoders import Encoder
+from keras_snn.analysis.batches import batches, check_array, network_of
 from keras_snn.layers.readouts import Readout
 from keras_snn.layers.spiking_layer import SpikingLayer
-from keras_snn.models.plan import nodes_of
 from keras_snn.neurons import dynamics
+from keras_snn.running.activity import Sequences
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,24 +67,23 @@ def record(model, x, layers=None, batch_size=64):
 
     Raises:
         ValueError: If the model has no spiking layer, `layers` names one that
-            it does not have or one that is used more than once, or `x` is
-            empty or of another shape.
+            it does not have, or `x` is empty or of another shape.
 
     Example:
 
     >>> recording = keras_snn.analysis.record(model, x_test[:8])
     >>> recording.potentials["block1_lif1"].shape   # (8, 25, 28, 28, 20)
     """
-    model = functional(model, "record")
+    network = network_of(model, "record")
     check_array(x, "record")
-    nodes = _nodes_to_record(model, layers)
+    nodes = _nodes_to_record(network, layers)
     wanted = {}
     for node in nodes.values():
-        if isinstance(node.operation, (SpikingLayer, Readout)):
-            wanted[id(node.input_tensors[0])] = node.input_tensors[0]
-        if not isinstance(node.operation, Readout):
-            wanted[id(node.output_tensors[0])] = node.output_tensors[0]
-    probe = Sequences(model, list(wanted.values()))
+        if isinstance(node.layer, (SpikingLayer, Readout)):
+            wanted[node.inputs[0].key] = node.inputs[0]
+        if not isinstance(node.layer, Readout):
+            wanted[node.key] = node.output
+    probe = Sequences(network, list(wanted.values()))
     parts = []
     for batch, _ in batches(model, x, batch_size, "record"):
         values = dict(zip(wanted, probe.predict_on_batch(batch)))
@@ -99,39 +93,28 @@ def record(model, x, layers=None, batch_size=64):
         for k, d in enumerate(parts[0])
     ]
     thresholds = {
-        name: node.operation.threshold
+        name: node.layer.threshold
         for name, node in nodes.items()
-        if isinstance(node.operation, SpikingLayer)
+        if isinstance(node.layer, SpikingLayer)
     }
     return Recording(*joined, thresholds)
 
 
-def _nodes_to_record(model, names):
-    """Return the nodes to record by layer name, in forward order."""
-    nodes = nodes_of(model)
-    time = TimeAxes(nodes)
-    kept = [
-        node
-        for node in nodes
-        if isinstance(node.operation, (SpikingLayer, Encoder, Readout))
-        or (node.is_input and time.has_time(node.output_tensors[0]))
-    ]
-    found = {node.operation.name: node for node in kept}
-    if not any(isinstance(n.operation, SpikingLayer) for n in found.values()):
+def _nodes_to_record(network, names):
+    """Return the nodes to record by name, in forward order."""
+    trains = set(network.trains())
+    found = {
+        node.name: node
+        for node in network.nodes
+        if node in trains or isinstance(node.layer, Readout)
+    }
+    if not network.neurons:
         raise ValueError(
             "record() expects a model with spiking layers, e.g. "
-            f"keras_snn.layers.LIF or IF. '{model.name}' has none."
+            f"keras_snn.layers.LIF or IF. '{network.name}' has none."
         )
-    names = _chosen(found, names)
-    uses = collections.Counter(node.operation.name for node in kept)
-    shared = [name for name in names if uses[name] > 1]
-    if shared:
-        raise ValueError(
-            "record() keeps one train a layer. Used more than once in "
-            f"'{model.name}': {', '.join(shared)}. Name the other layers in "
-            "`layers`, or put a layer of its own in each place."
-        )
-    return {name: node for name, node in found.items() if name in names}
+    chosen = _chosen(found, names)
+    return {name: node for name, node in found.items() if name in chosen}
 
 
 def _chosen(found, names):
@@ -152,18 +135,17 @@ def _read(nodes, values):
     """Return `(spikes, potentials, outputs)` of one batch."""
     spikes, potentials, outputs = {}, {}, {}
     for name, node in nodes.items():
-        layer = node.operation
+        layer = node.layer
         if isinstance(layer, Readout):
-            outputs[name] = _running(layer, values[id(node.input_tensors[0])])
+            outputs[name] = _running(layer, values[node.inputs[0].key])
             continue
-        spikes[name] = values[id(node.output_tensors[0])]
+        spikes[name] = values[node.key]
         if isinstance(layer, SpikingLayer):
-            currents = values[id(node.input_tensors[0])]
-            potentials[name] = (
-                _potentials(layer, currents, spikes[name])
-                if isinstance(layer, LIF)
-                else _potentials_by_step(layer, currents)
-            )
+            currents = values[node.inputs[0].key]
+            if layer.lif is not None:
+                potentials[name] = _potentials(layer, currents, spikes[name])
+            elif layer.potential is not None:
+                potentials[name] = _potentials_by_step(layer, currents)
     return spikes, potentials, outputs
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_snn.conversion import kinds
 from keras_snn.conversion.qcfs import QCFS
-from keras_snn.models.plan import nodes_of
+from keras_snn.network.reading import _nodes_of as nodes_of
 
 # Names that the spiking network's own layers have.
 RESERVED = {"input", "encoder", "readout", "readout_scale"}

@@ -13,21 +13,14 @@ from keras_snn.layers import (
     TimeConstantDropout,
     TimeFold,
 )
+from keras_snn.network import Handlers, kinds
 
-PADDINGS = (keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D)
-CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D)
-POOLINGS = {
-    keras.layers.AveragePooling1D: "average",
-    keras.layers.AveragePooling2D: "average",
-    keras.layers.MaxPooling1D: "maximum",
-    keras.layers.MaxPooling2D: "maximum",
-}
-GLOBAL_POOLINGS = {
-    keras.layers.GlobalAveragePooling1D: "average",
-    keras.layers.GlobalAveragePooling2D: "average",
-    keras.layers.GlobalMaxPooling1D: "maximum",
-    keras.layers.GlobalMaxPooling2D: "maximum",
-}
+L = keras.layers
+
+# What the engine does with a layer of the loop, and with a layer that sees
+# one frame.
+NODES = Handlers("run event by event")
+FRAMES = Handlers("run event by event")
 
 
 class Unknown(Exception):
@@ -38,7 +31,7 @@ class Program:
     """The operations of a network's loop over time.
 
     Args:
-        plan: The model's `keras_snn.models.plan.Plan`.
+        network: A `Network` that runs as one loop.
         training: Whether dropout applies.
 
     Attributes:
@@ -54,141 +47,45 @@ class Program:
         Unknown: If a layer is not known.
     """
 
-    def __init__(self, plan, training):
+    def __init__(self, network, training):
         self.operations = []
         self.weights, self.masks, self.shapes = {}, {}, {}
         self.neurons, self.readouts = {}, {}
-        self.sources = list(plan.sources)
+        self.sources = [x.key for x in network.sources]
         # Key of the frame and zeros before each axis, by key of the padded one.
-        self._padded = {}
-        self._training = training
-        for key, x in plan.sources.items():
-            self._add(operations.Source(key, _shape_of(x)))
-        for node in plan.loop:
+        self.padded = {}
+        self.training = training
+        for x in network.sources:
+            self.add(operations.Source(x.key, _frame(x)))
+        for node in network.loop:
             self._lower(node)
 
-    def _add(self, operation):
+    def add(self, operation):
+        """Append an operation."""
         self.operations.append(operation)
         self.shapes[operation.key] = operation.shape
 
     def _lower(self, node):
-        layer = node.operation
+        layer = node.layer
         _check_dtype(layer)
-        inputs, output = node.input_tensors, node.output_tensors[0]
-        key, shape = id(output), _shape_of(inputs[0])
-        kind = type(layer)
-        if kind is keras.layers.Add:
-            if len({_shape_of(x) for x in inputs}) > 1:
-                raise _unknown(layer, "adds frames of different shapes")
-            keys = tuple(self._unpadded(layer, id(x)) for x in inputs)
-            self._add(operations.Sum(keys, key, shape))
-            return
-        if kind is TimeFold:
-            self._fold(
-                layer.layer, id(inputs[0]), key, shape, _shape_of(output)
-            )
-            return
-        source = self._unpadded(layer, id(inputs[0]))
-        if kind in (LIF, IF):
-            self.neurons[key] = layer
-            self._add(
-                operations.Neurons(
-                    source,
-                    key,
-                    shape,
-                    layer.beta,
-                    layer.threshold,
-                    layer.reset == "subtract",
-                    layer.initial_potential,
-                    layer.factor,
-                )
-            )
-        elif kind in (MembraneReadout, SpikeCountReadout):
-            self.readouts[key] = layer
-            beta = getattr(layer, "beta", 1.0)
-            self._add(operations.Integration(source, key, shape, beta))
-        elif kind is TimeConstantDropout:
-            if self._training and layer.rate:
-                self.masks[key] = layer
-                self._add(operations.Mask(source, key, shape))
-            else:
-                self._add(operations.Reshape(source, key, shape))
-        else:
+        handler = NODES.of(layer)
+        if handler is None:
             raise _unknown(layer)
+        _frame(node.inputs[0])
+        _frame(node.output)
+        handler(self, node)
 
-    def _unpadded(self, layer, key):
+    def unpadded(self, layer, key):
         """Return `key`, which is no frame with zeros around it."""
-        if key in self._padded:
+        if key in self.padded:
             raise _unknown(layer, "sees zero padding, and is no convolution")
         return key
 
-    def _fold(self, layer, source, key, before, after):
-        """Add the operation of a layer that sees one frame.
+    def source(self, node):
+        """Return the key of a node's first input, without padding."""
+        return self.unpadded(node.layer, node.inputs[0].key)
 
-        Args:
-            layer: The layer.
-            source: Key of its input.
-            key: Key of its output.
-            before: Shape of its input for one sample.
-            after: Shape of its output for one sample.
-        """
-        _check_dtype(layer)
-        if getattr(layer, "data_format", None) == "channels_first":
-            raise _unknown(layer, "has its channels first")
-        kind = type(layer)
-        zeros = (0, 0)
-        if kind in PADDINGS:
-            zeros = [first for first, _ in np.atleast_2d(layer.padding)]
-            zeros = _two(zeros, 0)
-            self._padded[key] = self._unpadded(layer, source), zeros
-            return
-        if kind in CONVOLUTIONS and layer.padding == "valid":
-            source, zeros = self._padded.get(source, (source, zeros))
-        source = self._unpadded(layer, source)
-        if kind in (keras.layers.Flatten, keras.layers.Reshape):
-            self._add(operations.Reshape(source, key, after))
-        elif kind is keras.layers.Dense:
-            weights = self._weights(layer)
-            if len(before) == 1:
-                self._add(operations.Product(source, key, after, *weights))
-                return
-            self._add(
-                operations.Convolution(
-                    source, key, after, *weights, (1, 1), (0, 0)
-                )
-            )
-        elif kind in CONVOLUTIONS:
-            if layer.groups != 1 or any(x != 1 for x in layer.dilation_rate):
-                raise _unknown(layer, "has groups or dilation")
-            if layer.padding != "valid":
-                sizes = layer.kernel_size
-                zeros, _ = _zeros(layer, sizes, before, after)
-            self._add(
-                operations.Convolution(
-                    source,
-                    key,
-                    after,
-                    *self._weights(layer),
-                    _two(layer.strides, 1),
-                    zeros,
-                )
-            )
-        elif kind in POOLINGS:
-            if _zeros(layer, layer.pool_size, before, after)[1]:
-                raise _unknown(layer, "pools beyond the edge")
-            windows = _two(layer.pool_size, 1), _two(layer.strides, 1)
-            how = POOLINGS[kind]
-            self._add(operations.Pooling(source, key, after, how, *windows))
-        elif kind in GLOBAL_POOLINGS:
-            windows = _two(before[:-1], 1), (1, 1)
-            how = GLOBAL_POOLINGS[kind]
-            self._add(operations.Pooling(source, key, after, how, *windows))
-        elif kind is keras.layers.BatchNormalization:
-            self._normalize(layer, source, key, after)
-        else:
-            raise _unknown(layer)
-
-    def _weights(self, layer):
+    def kernel_and_bias(self, layer):
         """Return the names of a layer's kernel and bias."""
         if layer.activation not in (None, keras.activations.linear):
             raise _unknown(layer, "has an activation")
@@ -201,23 +98,171 @@ class Program:
             self.weights[bias] = layer.bias
         return kernel, bias
 
-    def _normalize(self, layer, source, key, shape):
-        """Add a batch normalization by its moving averages."""
-        if self._training and layer.trainable:
-            raise _unknown(layer, "takes statistics while training")
-        if layer.axis not in (-1, len(shape)):
-            raise _unknown(layer, "does not normalize the last axis")
-        names = {}
-        for name in ("gamma", "beta", "moving_mean", "moving_variance"):
-            variable = getattr(layer, name)
-            if variable is not None:
-                names[name] = f"{id(layer)} {name}"
-                self.weights[names[name]] = variable
-        self._add(
-            operations.Normalization(
-                source, key, shape, tuple(names.items()), layer.epsilon
-            )
+
+@NODES.register(L.Add)
+def _add(program, node):
+    if len({x.frame for x in node.inputs}) > 1:
+        raise _unknown(node.layer, "adds frames of different shapes")
+    keys = tuple(program.unpadded(node.layer, x.key) for x in node.inputs)
+    program.add(operations.Sum(keys, node.key, node.output.frame))
+
+
+@NODES.register(LIF, IF)
+def _neurons(program, node):
+    layer = node.layer
+    program.neurons[node.key] = layer
+    program.add(
+        operations.Neurons(
+            program.source(node),
+            node.key,
+            node.output.frame,
+            layer.beta,
+            layer.threshold,
+            layer.reset == "subtract",
+            layer.initial_potential,
+            layer.factor,
         )
+    )
+
+
+@NODES.register(MembraneReadout, SpikeCountReadout)
+def _readout(program, node):
+    program.readouts[node.key] = node.layer
+    beta = getattr(node.layer, "beta", 1.0)
+    source = program.source(node)
+    program.add(
+        operations.Integration(source, node.key, node.inputs[0].frame, beta)
+    )
+
+
+@NODES.register(TimeConstantDropout)
+def _dropout(program, node):
+    source, shape = program.source(node), node.output.frame
+    if program.training and node.layer.rate:
+        program.masks[node.key] = node.layer
+        program.add(operations.Mask(source, node.key, shape))
+    else:
+        program.add(operations.Reshape(source, node.key, shape))
+
+
+@NODES.register(TimeFold)
+def _fold(program, node):
+    layer = node.layer.layer
+    _check_dtype(layer)
+    if getattr(layer, "data_format", None) == "channels_first":
+        raise _unknown(layer, "has its channels first")
+    handler = FRAMES.of(layer)
+    if handler is None:
+        raise _unknown(layer)
+    handler(program, layer, node)
+
+
+@FRAMES.register(L.ZeroPadding1D, L.ZeroPadding2D)
+def _padding(program, layer, node):
+    zeros = _two([first for first, _ in np.atleast_2d(layer.padding)], 0)
+    program.padded[node.key] = program.source(node), zeros
+
+
+@FRAMES.register(L.Flatten, L.Reshape)
+def _reshape(program, layer, node):
+    program.add(
+        operations.Reshape(program.source(node), node.key, node.output.frame)
+    )
+
+
+@FRAMES.register(L.Dense)
+def _dense(program, layer, node):
+    source, after = program.source(node), node.output.frame
+    weights = program.kernel_and_bias(layer)
+    if len(node.inputs[0].frame) == 1:
+        program.add(operations.Product(source, node.key, after, *weights))
+        return
+    program.add(
+        operations.Convolution(
+            source, node.key, after, *weights, (1, 1), (0, 0)
+        )
+    )
+
+
+@FRAMES.register(L.Conv1D, L.Conv2D)
+def _convolution(program, layer, node):
+    if layer.groups != 1 or any(x != 1 for x in layer.dilation_rate):
+        raise _unknown(layer, "has groups or dilation")
+    source, zeros = node.inputs[0].key, (0, 0)
+    before, after = node.inputs[0].frame, node.output.frame
+    if layer.padding == "valid":
+        source, zeros = program.padded.get(source, (source, zeros))
+    else:
+        zeros, _ = _zeros(layer, layer.kernel_size, before, after)
+    program.add(
+        operations.Convolution(
+            program.unpadded(layer, source),
+            node.key,
+            after,
+            *program.kernel_and_bias(layer),
+            _two(layer.strides, 1),
+            zeros,
+        )
+    )
+
+
+@FRAMES.register(
+    L.AveragePooling1D, L.AveragePooling2D, L.MaxPooling1D, L.MaxPooling2D
+)
+def _pooling(program, layer, node):
+    before, after = node.inputs[0].frame, node.output.frame
+    if _zeros(layer, layer.pool_size, before, after)[1]:
+        raise _unknown(layer, "pools beyond the edge")
+    _pool(program, layer, node, layer.pool_size, layer.strides)
+
+
+@FRAMES.register(
+    L.GlobalAveragePooling1D,
+    L.GlobalAveragePooling2D,
+    L.GlobalMaxPooling1D,
+    L.GlobalMaxPooling2D,
+)
+def _global_pooling(program, layer, node):
+    _pool(program, layer, node, node.inputs[0].frame[:-1], (1,))
+
+
+def _pool(program, layer, node, sizes, strides):
+    how = "maximum" if kinds.of(layer).role == "maximum" else "average"
+    program.add(
+        operations.Pooling(
+            program.source(node),
+            node.key,
+            node.output.frame,
+            how,
+            _two(sizes, 1),
+            _two(strides, 1),
+        )
+    )
+
+
+@FRAMES.register(L.BatchNormalization)
+def _normalization(program, layer, node):
+    """Add a batch normalization by its moving averages."""
+    shape = node.output.frame
+    if program.training and layer.trainable:
+        raise _unknown(layer, "takes statistics while training")
+    if layer.axis not in (-1, len(shape)):
+        raise _unknown(layer, "does not normalize the last axis")
+    names = {}
+    for name in ("gamma", "beta", "moving_mean", "moving_variance"):
+        variable = getattr(layer, name)
+        if variable is not None:
+            names[name] = f"{id(layer)} {name}"
+            program.weights[names[name]] = variable
+    program.add(
+        operations.Normalization(
+            program.source(node),
+            node.key,
+            shape,
+            tuple(names.items()),
+            layer.epsilon,
+        )
+    )
 
 
 def _unknown(layer, reason="has no event-driven form"):
@@ -229,11 +274,11 @@ def _check_dtype(layer):
         raise _unknown(layer, f"computes in {layer.compute_dtype}")
 
 
-def _shape_of(x):
+def _frame(value):
     """Return the shape of one sample at one step."""
-    shape = tuple(x.shape[2:])
+    shape = value.frame
     if None in shape or not 1 <= len(shape) <= 3:
-        raise Unknown(f"'{x.name}' has frames of shape {shape}")
+        raise Unknown(f"'{value.name}' has frames of shape {shape}")
     return shape
 
 

@@ -4,12 +4,12 @@ import dataclasses
 from collections.abc import Callable
 
 import keras
+from keras import ops
 
-from keras_snn.layers.time_layer import TimeLayer
-from keras_snn.models.compilation import portable
-from keras_snn.models.plan import nodes_of
-from keras_snn.models.spike_rates import rate_probe
-from keras_snn.models.spiking_model import inference_only
+from keras_snn.models.spike_rates import spiking_activity
+from keras_snn.network import read
+from keras_snn.running.scopes import inference_only, portable
+from keras_snn.running.time_first import infer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,11 +27,12 @@ class Endpoint:
 
 def serve(model):
     """Return the endpoint from inputs to class scores."""
-    names = _output_names(model)
+    network = read(model)
+    names = _output_names(network)
 
     def run(values):
         with inference_only(), portable():
-            outputs = model(_packed(model, values), training=False)
+            outputs = infer(network, _packed(model, values))
         return dict(zip(names, keras.tree.flatten(outputs)))
 
     return Endpoint(run, _inputs(model))
@@ -43,12 +44,16 @@ def spike_rates(model):
     Raises:
         ValueError: If the model has no spiking layer.
     """
-    probe = rate_probe(model)
+    activity = spiking_activity(model, "spike_rates")
 
     def run(values):
         with portable():
-            rates = probe(_packed(model, values))
-        return {name: keras.ops.mean(x) for name, x in rates.items()}
+            found = activity(_packed(model, values))
+        events = ops.cast(ops.prod(found["size"]), "float32")
+        return {
+            name: ops.mean(ops.cast(x["active"], "float32")) / events
+            for name, x in found["counts"].items()
+        }
 
     return Endpoint(run, _inputs(model))
 
@@ -60,16 +65,18 @@ def step(model):
         model: The `StepModel` of `keras_snn.streaming`.
     """
     states = state_names(model)
-    scores = _output_names(model)[: -len(states)]
+    scores = _output_names(read(model))[: -len(states)]
     if len(scores) == 1:
         scores = ["scores"]
+    sides = model.inputs[1 : len(model.inputs) - len(states)]
 
     def run(values):
         with portable():
             outputs = model([values[name] for name in inputs], training=False)
         return dict(zip([*scores, *states], outputs))
 
-    symbols = dict(zip(["frame", *states], model.inputs))
+    names = ["frame", *(x.name for x in sides), *states]
+    symbols = dict(zip(names, model.inputs))
     inputs = {name: _spec(x, name) for name, x in symbols.items()}
     return Endpoint(run, inputs)
 
@@ -90,21 +97,21 @@ def state_names(model):
 
     `state_0` is the number of steps so far.
     """
-    return [f"state_{number}" for number in range(len(model.inputs) - 1)]
+    return [f"state_{number}" for number in range(len(model.state_inputs))]
 
 
 def time_steps(model):
     """Return the number of steps T of a model, or None for any."""
-    for node in nodes_of(model):
-        if isinstance(node.operation, TimeLayer):
-            return node.input_tensors[0].shape[1]
+    for node in read(model).nodes:
+        if node.output.over_time:
+            return node.output.shape[1]
     return None
 
 
-def _output_names(model):
-    if len(model.outputs) == 1:
+def _output_names(network):
+    if len(network.outputs) == 1:
         return ["scores"]
-    names = [x._keras_history.operation.name for x in model.outputs]
+    names = [x.node.name for x in network.outputs]
     if len(set(names)) == len(names):
         return names
     return [f"{name}_{number}" for number, name in enumerate(names)]
@@ -120,5 +127,4 @@ def _spec(symbol, name):
 
 def _packed(model, values):
     """Return the values of `model.inputs` in the structure it is called on."""
-    flat = [values[x.name] for x in model.inputs]
-    return keras.tree.pack_sequence_as(model.input, flat)
+    return read(model).pack_inputs([values[x.name] for x in model.inputs])

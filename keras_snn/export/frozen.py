@@ -4,6 +4,8 @@ import functools
 
 import keras
 
+from keras_snn.network.reading import sublayers
+
 
 def graph(model, endpoint, what, batch_size=None):
     """Return the concrete function of an endpoint.
@@ -45,7 +47,7 @@ def graph(model, endpoint, what, batch_size=None):
 def _refuse(model, variable, what):
     *_, layer = (
         layer
-        for layer in model._flatten_layers(include_self=False)
+        for layer in sublayers(model)
         if any(variable is v for v in layer.variables)
     )
     raise ValueError(

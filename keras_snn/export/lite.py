@@ -4,7 +4,8 @@ import tempfile
 
 from keras_snn import atomic
 from keras_snn.export import endpoints, frozen, requirements
-from keras_snn.models.streaming import StepModel
+from keras_snn.network import read
+from keras_snn.running import StepModel
 
 QUANTIZE = (None, "int8_weights")
 
@@ -55,7 +56,7 @@ def litert(model, path, quantize=None, overwrite=False):
           weights
     """
     requirements.tensorflow_only("A LiteRT file")
-    model = requirements.functional(model)
+    read(model, "litert")
     path = atomic.target(path, overwrite, ".tflite")
     if quantize not in QUANTIZE:
         raise ValueError(

@@ -5,8 +5,9 @@ import warnings
 
 from keras_snn import atomic
 from keras_snn.export import endpoints, frozen, requirements
-from keras_snn.models.streaming import StepModel
+from keras_snn.network import read
 from keras_snn.optional import require
+from keras_snn.running import StepModel
 
 
 def onnx(model, path, overwrite=False):
@@ -45,7 +46,7 @@ def onnx(model, path, overwrite=False):
     >>> scores, = session.run(["scores"], {"input": images})
     """
     requirements.tensorflow_only("An ONNX file")
-    model = requirements.functional(model)
+    read(model, "onnx")
     path = atomic.target(path, overwrite, ".onnx")
     files = require("onnx", "onnx")
     require("tf2onnx", "onnx")

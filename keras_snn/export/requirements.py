@@ -2,8 +2,8 @@
 
 import keras
 
-from keras_snn.models import Model
-from keras_snn.models.streaming import StepModel
+from keras_snn.network import read
+from keras_snn.network.reading import sublayers
 
 
 def tensorflow_only(what):
@@ -21,28 +21,9 @@ def tensorflow_only(what):
         )
 
 
-def functional(model):
-    """Return `model` as a `keras_snn.Model` or a `StepModel`.
-
-    Raises:
-        ValueError: If it is no functional Keras model.
-    """
-    if isinstance(model, (Model, StepModel)):
-        return model
-    # A Sequential model becomes functional when it is built.
-    is_model = isinstance(model, keras.Model)
-    if not is_model or not getattr(model, "inputs", None):
-        raise ValueError(
-            "Expected a functional Keras model, e.g. of keras_snn.models, or "
-            "what keras_snn.streaming returns. "
-            f"Received: {model!r} (of type {type(model).__name__})."
-        )
-    return Model(model.input, model.output, name=model.name)
-
-
 def float32_only(model, what):
     """Raise a `ValueError` if a layer computes in another type."""
-    for layer in model._flatten_layers(include_self=False):
+    for layer in sublayers(model):
         is_input = isinstance(layer, keras.layers.InputLayer)
         if layer.compute_dtype != "float32" and not is_input:
             raise ValueError(
@@ -55,7 +36,7 @@ def float32_only(model, what):
 
 def advice(model):
     """Return what helps where a format lacks an operation."""
-    reason = getattr(model, "runs_layer_by_layer", None)
+    reason = read(model).no_loop
     if reason is None:
         return "Leave out the layer, or export a SavedModel."
     return (

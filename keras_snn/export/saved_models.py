@@ -9,10 +9,8 @@ import keras
 from keras_snn import atomic
 from keras_snn.export import endpoints, requirements
 from keras_snn.layers import LatencyEncoder, PoissonEncoder, RateEncoder
-from keras_snn.layers.spiking_layer import SpikingLayer
-from keras_snn.models import streaming
-from keras_snn.models.plan import nodes_of
-from keras_snn.models.streaming import StepModel
+from keras_snn.network import read
+from keras_snn.running import StepModel, streaming
 
 # Encoders for which a value is a probability, and 255 is a mistake.
 SCALING = (PoissonEncoder, RateEncoder, LatencyEncoder)
@@ -78,7 +76,7 @@ def saved_model(model, path, overwrite=False):
     ...     scores, state = loaded.step(frame, state)
     """  # noqa: E501
     requirements.tensorflow_only("A SavedModel")
-    model = requirements.functional(model)
+    read(model, "saved_model")
     path = atomic.target(path, overwrite)
     found, missing = _endpoints(model)
     module, signatures = _module(model, found)
@@ -90,9 +88,7 @@ def saved_model(model, path, overwrite=False):
         "missing": missing,
         "time_steps": endpoints.time_steps(model),
         "classes": _classes(model),
-        "spiking_layers": [
-            x.name for x in model.layers if isinstance(x, SpikingLayer)
-        ],
+        "spiking_layers": [node.name for node in read(model).neurons],
     }
     with atomic.written(path) as folder:
         _write(module, signatures, description, folder)
@@ -170,19 +166,25 @@ def _inputs_call(model, checked, specs):
         outputs = checked(dict(zip(specs, keras.tree.flatten(inputs))))
         return outputs["scores"] if list(outputs) == ["scores"] else outputs
 
-    arguments = keras.tree.pack_sequence_as(model.input, list(specs.values()))
-    return call, [arguments]
+    return call, [read(model).pack_inputs(list(specs.values()))]
 
 
 def _step_call(model, checked, specs):
-    def step(frame, state):
-        outputs = checked({"frame": frame, **state})
+    names = endpoints.state_names(model)
+    state = {name: specs[name] for name in names}
+    # What the model takes besides the frame; mostly nothing.
+    sides = {k: x for k, x in specs.items() if k not in ("frame", *names)}
+
+    def step(frame, state, *sides):
+        values = {"frame": frame, **state}
+        for more in sides:
+            values.update(more)
+        outputs = checked(values)
         state = {name: outputs.pop(name) for name in state}
         is_single = list(outputs) == ["scores"]
         return outputs["scores"] if is_single else outputs, state
 
-    state = dict(specs)
-    return step, [state.pop("frame"), state]
+    return step, [specs["frame"], state, *([sides] if sides else [])]
 
 
 def _initial_state_call(model, checked, specs):
@@ -236,10 +238,8 @@ def _scaled_inputs(model):
     """Return the names of inputs whose values are spikes' probabilities."""
     return [
         x.name
-        for node in nodes_of(model)
-        if isinstance(node.operation, SCALING)
-        for x in node.input_tensors
-        if any(x is y for y in model.inputs)
+        for x in read(model).inputs
+        if any(isinstance(node.layer, SCALING) for node in x.takers)
     ]
 
 

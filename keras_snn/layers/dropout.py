@@ -76,6 +76,10 @@ class TimeConstantDropout(TimeLayer):
         sequence = ops.cast(sequence, state[0].dtype)
         return sequence * ops.expand_dims(state[0], 1), state
 
+    def collapsed(self, mean, outcome, state, training=False):
+        """Return the masked mean."""
+        return self.step(mean, state, training)[0]
+
     def compute_output_shape(self, sequences_shape):
         return tuple(sequences_shape)
 

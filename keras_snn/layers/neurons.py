@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_snn import checks
 from keras_snn.layers.spiking_layer import SpikingLayer
-from keras_snn.neurons import dynamics, learning_rules, time_loop
+from keras_snn.neurons import dynamics, learning_rules, means, time_loop
 from keras_snn.neurons import sequences as neuron_sequences
 
 
@@ -154,6 +154,31 @@ class LIF(SpikingLayer):
 
     def potential(self, frame, state):
         return state[0] + ops.cast(frame, "float32")
+
+    @property
+    def lif(self):
+        """The numbers with which `step` is `neurons.lif_step`."""
+        return self.beta, self.threshold, self.reset
+
+    def factor_of(self, sums):
+        """Return the derivative of the paper's rules from `means.Sums`."""
+        return learning_rules.resolve_factor(
+            self.factor, sums.total, sums.trace, self.beta, self.threshold
+        )
+
+    def collapsed(self, mean, outcome, state, training=False):
+        """Return the spikes' rate, differentiable to the mean current."""
+        return means.replace(mean, *outcome)
+
+    def credit(self, currents, carry, seen):
+        """Return spikes that were seen, differentiable by the exact rule."""
+        spikes, carry = neuron_sequences.credit_next_spike(
+            ops.cast(currents, "float32"),
+            carry,
+            seen.spikes,
+            self.factor_of(seen.sums),
+        )
+        return ops.cast(spikes, self.compute_dtype), carry
 
     def get_config(self):
         return {

@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_snn import checks
 from keras_snn.layers.time_layer import TimeLayer
-from keras_snn.neurons import learning_rules
+from keras_snn.neurons import learning_rules, means
 from keras_snn.neurons import sequences as neuron_sequences
 from keras_snn.neurons.surrogates import Surrogate
 
@@ -22,12 +22,36 @@ class Readout(TimeLayer):
         """Return the output after `time_steps` calls of `step`."""
         raise NotImplementedError
 
+    def conclude(self, outputs, state, time_steps):
+        return self.result(state, time_steps)
+
     def compute_output_shape(self, sequences_shape):
         return (sequences_shape[0], *sequences_shape[2:])
 
 
+class LinearReadout(Readout):
+    """A readout to which every step contributes the same by the paper's rules.
+
+    Attributes:
+        normalize: Whether that is a mean over time; else it is a sum.
+    """
+
+    normalize = True
+
+    def collapsed(self, mean, outcome, state, training=False):
+        """Return the result, differentiable to the mean of the input."""
+        return means.replace(mean, *outcome)
+
+    def credit(self, currents, carry, seen):
+        """Return `(None, carry)`; `carry` gets the result's derivative."""
+        currents = ops.cast(currents, "float32")
+        if self.normalize:
+            currents = currents / seen.time_steps
+        return None, neuron_sequences.credit_all_steps(currents, carry)
+
+
 @keras.saving.register_keras_serializable(package="keras_snn")
-class MembraneReadout(Readout):
+class MembraneReadout(LinearReadout):
     """Leaky neurons that never fire: their last potential divided by T.
 
         v(t) = beta * (v(t-1) + I(t));   y = v(T) / T
@@ -100,7 +124,7 @@ class MembraneReadout(Readout):
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
-class SpikeCountReadout(Readout):
+class SpikeCountReadout(LinearReadout):
     """The number of spikes, by default divided by T.
 
         y = sum_t s(t) / T

@@ -10,21 +10,14 @@ from keras_snn.neurons import learning_rules, time_loop
 class SpikingLayer(TimeLayer):
     """A layer of neurons: currents in, spikes (0 or 1) of their shape out.
 
-    Subclasses have the attributes `threshold` and `learning_rule`.
+    Subclasses have the attributes `threshold` and `learning_rule`. With a
+    method `potential(frame, state)`, which returns `u` of one step, above the
+    threshold where it spikes, potentials can be recorded.
     """
 
     keeps_state = True
     # State variables that each neuron updates at every step.
     state_variables = 1
-
-    def potential(self, frame, state):
-        """Return `u` of one step, above the threshold where it spikes.
-
-        Args:
-            frame: Currents of the step.
-            state: State before the step.
-        """
-        raise NotImplementedError
 
     def compute_output_shape(self, currents_shape):
         return tuple(currents_shape)

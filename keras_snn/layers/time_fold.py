@@ -1,5 +1,7 @@
 """Any Keras layer at all time steps at once."""
 
+import inspect
+
 import keras
 from keras import ops
 
@@ -111,8 +113,12 @@ class TimeFold(TimeLayer):
     def window(self, sequence, state, training=False):
         return self.call(sequence, training=training), state
 
+    def collapsed(self, mean, outcome, state, training=False):
+        """Return the layer of the mean: the output's mean, if it is linear."""
+        return self._apply(mean, training)
+
     def _apply(self, frames, training):
-        if self.layer._call_has_training_arg:
+        if "training" in inspect.signature(self.layer.call).parameters:
             return self.layer(frames, training=training)
         return self.layer(frames)
 

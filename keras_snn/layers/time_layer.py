@@ -1,23 +1,66 @@
 """What all layers over a time axis have in common."""
 
 import keras
+from keras import ops
 
 from keras_snn import checks
 from keras_snn.layers.fixed_arguments import FixedArguments
+from keras_snn.neurons import time_loop
+from keras_snn.neurons.rate import Rate
+
+# What does the work of T calls of `step` at once, or knows what they do.
+SHORTCUTS = ("call", "window", "lif", "potential", "collapsed", "credit")
 
 
 class TimeLayer(FixedArguments, keras.layers.Layer):
     """A layer whose input has axes (batch, time, ...features).
 
-    Subclasses that can also run one step at a time implement `step`, and
-    `initial_state` where they have state; a whole-sequence `call` and T calls
-    of `step` give the same result.
+    A layer of one's own implements `step`, and `initial_state` if it carries
+    state (`keeps_state = True`). It then runs in every way in which networks
+    run. A whole-sequence `call` or `window` that is faster, and what else
+    `SHORTCUTS` names, may stand beside the `step` whose results it gives; a
+    subclass with another `step` does not inherit them.
     """
 
     min_rank = 3
     axes = "(batch, time, ...features)"
     # Whether `step` carries something from one time step to the next.
     keeps_state = False
+    # `(beta, threshold, reset)` if `step` is `neurons.lif_step` with these.
+    lif = None
+    # Function of currents and state of a step that returns the potential that
+    # is compared with the threshold; see `SpikingLayer`.
+    potential = None
+    # Function `collapsed(mean, outcome, state, training)` that returns the
+    # output's mean over time, differentiable to the input's mean by rules
+    # that need no more. `outcome` is a `neurons.means.Outcome` of neurons and
+    # readouts, else None.
+    collapsed = None
+    # Function `credit(currents, carry, seen)` that returns the output of some
+    # steps and the carry after them, differentiable by the exact rule; `seen`
+    # is a `neurons.means.Seen`.
+    credit = None
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        inherited = super(cls, cls).step
+        if inherited is TimeLayer.step:
+            return
+        if {"step", "initial_state"} & vars(cls).keys():
+            for name in SHORTCUTS:
+                if name not in vars(cls):
+                    setattr(cls, name, vars(TimeLayer)[name])
+
+    def call(self, sequences, training=False):
+        self.check_sequence(sequences)
+        shape = ops.shape(sequences)
+        state = self.initial_state((shape[0], *shape[2:]), sequences.dtype)
+        outputs, state = self._steps(sequences, state, training, unroll=False)
+        return self.conclude(outputs, state, shape[1])
+
+    def conclude(self, outputs, state, time_steps):
+        """Return what `call` returns after the last step."""
+        return outputs
 
     def initial_state(self, frame_shape, dtype="float32"):
         """Return the state before the first step, a list of tensors.
@@ -35,12 +78,52 @@ class TimeLayer(FixedArguments, keras.layers.Layer):
     def window(self, sequence, state, training=False):
         """Return `(output, state)` of some steps, like as many `step`s.
 
-        Differentiable to the state, too. For layers without state it is the
-        whole-sequence call.
+        Differentiable to the state, too.
         """
-        if self.keeps_state:
-            raise NotImplementedError
-        return self.call(sequence), state
+        unroll = time_loop.unrolls_windows()
+        return self._steps(sequence, state, training, unroll)
+
+    def _steps(self, sequence, state, training, unroll):
+        if not self.keeps_state:
+            shape = ops.shape(sequence)
+            frames = ops.reshape(sequence, (-1, *shape[2:]))
+            outputs, _ = self.step(frames, state, training=training)
+            outputs = ops.reshape(
+                outputs, (-1, shape[1], *ops.shape(outputs)[1:])
+            )
+            return outputs, state
+
+        def step(frame, state):
+            return self.step(frame, state, training=training)
+
+        sequence = ops.cast(sequence, "float32")
+        outputs, state = time_loop.through_time(step, state, sequence, unroll)
+        return ops.cast(outputs, self.compute_dtype), state
+
+    @property
+    def rule(self):
+        """How the layer learns: a rule's name, or `"surrogate"`.
+
+        That is backpropagation through time, also by a derivative of one's
+        own.
+        """
+        rule = getattr(self, "learning_rule", None)
+        if isinstance(rule, Rate):
+            return "rate"
+        return rule if isinstance(rule, str) else "surrogate"
+
+    def obstacle(self, rule):
+        """Return why a network's one loop cannot train this layer, or None.
+
+        Args:
+            rule: `"collapsed"`, `"rate"`, `"exact"`, or `"surrogate"`.
+        """
+        kind = type(self).__name__
+        if rule in ("collapsed", "rate") and self.collapsed is None:
+            return f"'{self.name}' ({kind}) is not known to be linear"
+        if rule == "exact" and self.credit is None and self.keeps_state:
+            return f"'{self.name}' ({kind}) carries state from step to step"
+        return None
 
     def compute_output_spec(self, sequences, *args, **kwargs):
         self.check_sequence(sequences)
@@ -65,9 +148,10 @@ class TimeLayer(FixedArguments, keras.layers.Layer):
 def counts_or_draws(layer):
     """Return whether a layer counts, or draws random numbers, when called.
 
-    Also one that is frozen.
+    A frozen layer does not count.
     """
-    return any(
-        inner._non_trainable_variables or inner._seed_generators
-        for inner in layer._flatten_layers()
-    )
+    if isinstance(layer, keras.Model) and layer.layers:
+        return any(map(counts_or_draws, layer.layers))
+    # Seeds are variables, but no weights.
+    draws = len(layer.variables) > len(layer.weights)
+    return draws or layer.trainable and bool(layer.non_trainable_weights)

@@ -5,9 +5,8 @@ from keras_snn.models.lenet import LeNet
 from keras_snn.models.rate_scaling import scale_to_rate
 from keras_snn.models.resnet import ResNet7, ResNet9, ResNet11, ResNet19
 from keras_snn.models.spike_rates import spike_rates
-from keras_snn.models.spiking_model import Model
-from keras_snn.models.streaming import StepModel, streaming
 from keras_snn.models.vgg import VGG5, VGG7, VGG9, VGG11, VGG16
+from keras_snn.running import Model, StepModel, streaming
 
 __all__ = [
     "LeNet",

@@ -8,8 +8,8 @@ import keras
 from keras_snn import checks, layers
 from keras_snn.layers.encoders import Encoder
 from keras_snn.models import files
-from keras_snn.models.spiking_model import Model
 from keras_snn.neurons import learning_rules
+from keras_snn.running import Model
 
 ENCODERS = {
     "poisson": layers.PoissonEncoder,

@@ -1,11 +1,14 @@
 """Initial weights that make every layer fire."""
 
+import warnings
+
 import keras
 import numpy as np
 
 from keras_snn import checks
 from keras_snn.layers.spiking_layer import SpikingLayer
-from keras_snn.models.spike_rates import rate_probe
+from keras_snn.models.spike_rates import spiking_activity
+from keras_snn.network import kinds, weights
 
 TOLERANCE = 1.25
 MOST_TRIES = 16
@@ -18,10 +21,13 @@ def scale_to_rate(model, x, rate=0.1, batch_size=64):
     silent, and a silent neuron never learns. Going forward, this multiplies
     the kernels before each spiking layer by one number, found by bisection,
     so that its neurons spike at the given mean rate. Layers without weights
-    before them (pooling neurons) are left as they are.
+    before them (pooling neurons) are left as they are. Kernels that lead to
+    several spiking layers are scaled for the first of them, and layers whose
+    kernels cannot be scaled are left, with a warning that names them.
 
     Args:
-        model: A functional model with spiking layers; changed in place.
+        model: A functional, Sequential or nested model with spiking layers;
+            changed in place.
         x: NumPy array of inputs, some dozens of samples.
         rate: Mean spikes a neuron and step, in (0, 0.5].
         batch_size: Samples run at once.
@@ -40,40 +46,90 @@ def scale_to_rate(model, x, rate=0.1, batch_size=64):
     >>> keras_snn.models.scale_to_rate(model, x_train[:64])
     """
     rate = checks.number("rate", rate, "(0, 0.5]", "spikes a neuron and step")
-    probe = rate_probe(model)
-    factors = {}
-    for layer in model.layers:
-        if not isinstance(layer, SpikingLayer):
-            continue
-        kernels = _kernels_before(layer)
-        if kernels:
-            factors[layer.name] = _scale(
-                kernels, probe, layer.name, x, rate, batch_size
+    activity = spiking_activity(model, "scale_to_rate")
+    factors, scaled, left = {}, {}, []
+    for node in activity.network_read.neurons:
+        variables, reasons = _variables_before(node)
+        fresh = [v for v in variables if id(v) not in scaled]
+        if not fresh:
+            others = {scaled[id(v)] for v in variables}
+            reasons += [
+                f"its kernels were scaled for '{name}' already"
+                for name in sorted(others)
+            ]
+        else:
+            factors[node.name] = _scale(
+                fresh, activity, node.name, x, rate, batch_size
             )
+            scaled.update((id(v), node.name) for v in fresh)
+        if reasons:
+            left.append(f"'{node.name}': {'; '.join(reasons)}")
+    if left:
+        warnings.warn(
+            "scale_to_rate() left layers as they are, or scaled only some of "
+            "the kernels before them:\n- " + "\n- ".join(left),
+            stacklevel=2,
+        )
     return factors
 
 
-def _kernels_before(layer):
-    """Return the kernels between a spiking layer and those before it."""
-    kernels, tensors = [], list(layer._inbound_nodes[0].input_tensors)
-    while tensors:
-        node = tensors.pop()._keras_history
-        before, index = node.operation, node.node_index
-        is_layer = isinstance(before, keras.Layer)
-        if not is_layer or isinstance(before, SpikingLayer):
+def _variables_before(neuron):
+    """Return the variables that scale what a spiking layer receives.
+
+    Args:
+        neuron: The spiking layer's node.
+
+    Returns:
+        `(variables, reasons)`: variables between it and the spiking layers
+        before it, and why others there cannot be scaled.
+    """
+    found, reasons, seen = {}, [], set()
+    waiting = [x.node for x in neuron.inputs]
+    while waiting:
+        node = waiting.pop()
+        if (
+            node.is_input
+            or node in seen
+            or isinstance(node.layer, SpikingLayer)
+        ):
             continue
-        kernels += [v for v in before.trainable_variables if v.name == "kernel"]
-        tensors += before._inbound_nodes[index].input_tensors
-    return kernels
+        seen.add(node)
+        stages = node.stages
+        if any(kinds.of(x).role == "normalization" for x in stages):
+            reasons.append(
+                f"'{node.name}' normalizes, and takes away what kernels before "
+                "it are scaled by"
+            )
+            continue
+        waiting += [x.node for x in node.inputs]
+        for layer in stages:
+            variables, reason = _variables_of(layer)
+            found.update((id(v), v) for v in variables)
+            if reason:
+                reasons.append(f"'{layer.name}': {reason}")
+    return list(found.values()), reasons
 
 
-def _scale(kernels, probe, name, x, rate, batch_size):
-    """Multiply `kernels` until layer `name` fires at `rate`."""
-    initial = [keras.ops.convert_to_numpy(kernel) for kernel in kernels]
+def _variables_of(layer):
+    """Return `(variables, reason)` of one layer that sees frames."""
+    if not isinstance(layer, keras.Layer) or not layer.weights:
+        return [], None
+    role = kinds.of(layer).role
+    if role == "synapses" or hasattr(layer, "effective_weights"):
+        variables, reason = weights.scalable(layer)
+        return variables or [], reason
+    if role in ("scaling", "activation"):
+        return [], None
+    return [], f"a {type(layer).__name__} is not known to be linear"
+
+
+def _scale(variables, activity, name, x, rate, batch_size):
+    """Multiply `variables` until the layer `name` fires at `rate`."""
+    initial = [keras.ops.convert_to_numpy(v) for v in variables]
     low, high, factor = None, None, 1.0
     for _ in range(MOST_TRIES):
-        outputs = probe.predict(x, batch_size=batch_size, verbose=0)
-        now = float(np.mean(outputs[name]))
+        rates = activity.counts(x, batch_size).rates()
+        now = float(np.mean(rates[name]))
         if rate / TOLERANCE <= now <= rate * TOLERANCE:
             return factor
         if now < rate:
@@ -82,8 +138,8 @@ def _scale(kernels, probe, name, x, rate, batch_size):
         else:
             high = factor
             factor = factor / 2 if low is None else (low * high) ** 0.5
-        for kernel, value in zip(kernels, initial):
-            kernel.assign(value * factor)
+        for v, value in zip(variables, initial):
+            v.assign(value * factor)
     raise ValueError(
         f"Layer '{name}' does not reach a rate of {rate} (last: {now:.4f} with "
         f"its kernels times {factor:.3g}). Check that the input is scaled and "

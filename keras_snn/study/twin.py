@@ -7,16 +7,7 @@ import keras
 from keras_snn import layers
 from keras_snn.layers.encoders import Encoder
 from keras_snn.layers.readouts import Readout
-from keras_snn.models.plan import nodes_of
-
-POOLINGS = (
-    keras.layers.AveragePooling1D,
-    keras.layers.AveragePooling2D,
-    keras.layers.AveragePooling3D,
-    keras.layers.GlobalAveragePooling1D,
-    keras.layers.GlobalAveragePooling2D,
-    keras.layers.GlobalAveragePooling3D,
-)
+from keras_snn.network import kinds, read
 
 
 def ordinary_twin(model, seed=None):
@@ -41,42 +32,40 @@ def ordinary_twin(model, seed=None):
 
     >>> ann = ordinary_twin(keras_snn.models.LeNet())
     """
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
+    network = read(model, "ordinary_twin")
+    if len(network.inputs) != 1 or len(network.outputs) != 1:
         raise ValueError(
             "ordinary_twin() expects a model of one input and one output. "
-            f"'{model.name}' has {len(model.inputs)} and {len(model.outputs)}."
+            f"'{model.name}' has {len(network.inputs)} and "
+            f"{len(network.outputs)}."
         )
     # A seed of its own for each layer: equal seeds are equal weights.
     seeds = itertools.repeat(None) if seed is None else itertools.count(seed)
-    if not any(isinstance(layer, Encoder) for layer in model.layers):
+    if not any(isinstance(layer, Encoder) for layer in network.layers):
         raise ValueError(
             "ordinary_twin() expects a model with an encoder, whose input is "
             f"the ordinary network's too. '{model.name}' has none."
         )
-    values = {}
-    inputs = keras.Input(model.inputs[0].shape[1:], name="images")
-    values[id(model.inputs[0])] = inputs
+    inputs = keras.Input(network.inputs[0].shape[1:], name="images")
     made = {}
-    for node in nodes_of(model):
-        if node.is_input:
-            continue
-        args = [values[id(x)] for x in node.input_tensors]
-        key = id(node.operation)
-        if key not in made:
-            made[key] = _counterpart(node, seeds)
-        after = made[key]
+
+    def visit(node, values):
+        args = [values[x.key] for x in node.inputs]
+        if node.layer not in made:
+            made[node.layer] = _counterpart(node, seeds)
+        after = made[node.layer]
         if after is None:
-            output = args[0]
-        else:
-            output = after(args if len(args) > 1 else args[0])
-        values[id(node.output_tensors[0])] = output
-    outputs = values[id(model.outputs[0])]
+            return [args[0]]
+        return [after(args if len(args) > 1 else args[0])]
+
+    values = network.run({network.inputs[0].key: inputs}, visit)
+    outputs = values[network.outputs[0].key]
     return keras.Model(inputs, outputs, name=f"{model.name}_ann")
 
 
 def _counterpart(node, seeds):
     """Return the ordinary layer for a spiking one; None for the identity."""
-    layer = node.operation
+    layer = node.layer
     if isinstance(layer, (Encoder, Readout)):
         return None
     if isinstance(layer, layers.IF) and _follows_pooling(node):
@@ -97,8 +86,8 @@ def _counterpart(node, seeds):
 
 
 def _follows_pooling(node):
-    before = node.input_tensors[0]._keras_history.operation
-    return isinstance(getattr(before, "layer", before), POOLINGS)
+    stages = node.inputs[0].node.stages
+    return kinds.of(stages[-1]).role == "average"
 
 
 def _fresh(layer, seeds):

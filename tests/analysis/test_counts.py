@@ -5,11 +5,16 @@ import numpy as np
 import pytest
 
 import keras_snn as snn
-from keras_snn.analysis.fan_out import fan_out
-from keras_snn.analysis.network import Network
+from keras_snn.analysis.wiring import Wiring
 from keras_snn.layers.time_layer import TimeLayer
+from keras_snn.network import kinds, read
 from tests.analysis import connections as synapses
 from tests.analysis.networks import by_name, randomize, spikes, trains
+
+
+def fan_out(layer, shape):
+    return kinds.of(layer).geometry(layer, shape)
+
 
 TimeFold, LIF, IF = snn.layers.TimeFold, snn.layers.LIF, snn.layers.IF
 L = keras.layers
@@ -386,8 +391,8 @@ def test_max_pooling_of_currents_costs_nothing_more(kind):
     assert profile.dense == 6 * (links.sum() + 36)
     assert sum(f.ann_adds for f in found.values()) == 0
     # Only what the step-by-step loop counts anyway is looked at.
-    watched = Network(model).watched.values()
-    names = [x._keras_history.operation.name for x in watched]
+    watched = Wiring(read(model)).watched.values()
+    names = [x.node.name for x in watched]
     assert names == ["events", "if"]
     if kind == "rate":
         assert found["pool"].spikes is found["pool"].activation_sparsity is None
@@ -495,7 +500,7 @@ def test_a_progress_bar_if_asked_for(capsys):
 
 def test_layers_that_cannot_be_counted_are_all_named():
     x = inputs = keras.Input((4, 6, 6, 1))
-    x = TimeFold(L.SeparableConv2D(2, 3, name="sep"))(x)
+    x = TimeFold(L.EinsumDense("bhwc,cd->bhwd", (None, None, 2), name="sum"))(x)
     x = LIF()(x)
     x = TimeFold(L.UpSampling2D(2, interpolation="bilinear", name="up"))(x)
     x = TimeFold(
@@ -504,7 +509,7 @@ def test_layers_that_cannot_be_counted_are_all_named():
     x = L.Dense(3, name="bare")(x)
     model = snn.Model(inputs, snn.layers.MembraneReadout()(x))
     pattern = (
-        r"of 4 of its layers:\n- 'sep' .*no known synapses.*\n"
+        r"of 4 of its layers:\n- 'sum' .*no known synapses.*\n"
         r"- 'up' .*interpolates.*\n- 'both' .*own TimeFold\n"
         r"- 'bare' .*wrap it in TimeFold"
     )

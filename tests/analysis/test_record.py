@@ -123,13 +123,15 @@ def test_bad_input(recorded):
         snn.analysis.record(silent, np.zeros((1, 3, 2)))
 
 
-def test_a_layer_that_is_used_twice_has_no_one_train():
+def test_a_layer_that_is_used_twice_has_one_train_a_call():
     lif = snn.layers.LIF(name="shared")
     x = inputs = keras.Input((4, 3), name="current")
     x = snn.layers.IF(name="other")(lif(lif(x)))
     model = snn.Model(inputs, snn.layers.MembraneReadout(name="out")(x))
     currents = np.ones((1, 4, 3), "float32")
-    with pytest.raises(ValueError, match="more than once.*: shared. Name the"):
-        snn.analysis.record(model, currents)
+    recording = snn.analysis.record(model, currents)
+    first = lif(currents)
+    np.testing.assert_array_equal(recording.spikes["shared"], first)
+    np.testing.assert_array_equal(recording.spikes["shared_call2"], lif(first))
     recording = snn.analysis.record(model, currents, ["current", "other"])
     assert list(recording.spikes) == ["current", "other"]

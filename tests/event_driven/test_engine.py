@@ -7,8 +7,8 @@ import pytest
 import keras_snn
 from keras_snn import event_driven, layers
 from keras_snn.event_driven import engine
-from keras_snn.models import time_first
 from keras_snn.neurons import learning_rules
+from keras_snn.running import time_first
 
 pytestmark = pytest.mark.skipif(
     keras.config.backend() != "tensorflow", reason="runs on TensorFlow only"
@@ -288,7 +288,7 @@ def test_sums_are_those_of_the_spikes():
     model, x = deep_model(seed=0), sequences(12, 12, 1, time_steps=19, rate=0.5)
     neurons = [x for x in model.layers if isinstance(x, layers.LIF)]
     trains = keras.Model(model.input, [layer.output for layer in neurons])
-    found, time_steps = time_first.count_spikes(model._plan, model, [x])
+    found, time_steps = time_first.count_spikes(model.network, x)
     assert time_steps == 19
     for layer, spikes in zip(neurons, trains.predict(x, verbose=0)):
         total, trace, t_last = learning_rules.spike_statistics(

@@ -55,10 +55,18 @@ def loss_and_gradients(model, golden):
     return value, found[1:]
 
 
+def layered(model):
+    return keras.Model(model.input, model.output)
+
+
+WAYS = {"loop": lambda model: model, "layers": layered}
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("case", GOLDEN_CASES)
-def test_exact_rule_equals_the_golden_case(case, monkeypatch):
+def test_exact_rule_equals_the_golden_case(case, way, engine, monkeypatch):
     golden = Golden(case)
-    model = masked_model(golden, "exact", monkeypatch)
+    model = WAYS[way](masked_model(golden, "exact", monkeypatch))
     outputs = model(golden.spikes, training=True)
     assert relative_error(outputs, golden.arrays["output"]) < 1e-5
     loss, found = loss_and_gradients(model, golden)
@@ -88,24 +96,24 @@ def test_collapsed_rule_points_along_the_exact_gradient(
     assert min(cosines.values()) >= LEAST_COSINE[case]
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("case", GOLDEN_CASES)
-def test_rate_rule_equals_the_golden_case(case, monkeypatch):
+def test_rate_rule_equals_the_golden_case(case, way, monkeypatch):
     golden = Golden(case)
     model = masked_model(golden, "rate", monkeypatch)
-    layered = keras.Model(model.input, model.output)
-    loss, found = loss_and_gradients(layered, golden)
+    assert model.runs_layer_by_layer is None
+    loss, found = loss_and_gradients(WAYS[way](model), golden)
     assert loss == pytest.approx(float(golden.arrays["loss"]), rel=1e-5)
     for actual, expected in zip(found, golden.rate_gradients, strict=True):
         assert relative_error(actual, expected) < 1e-5
 
 
 @pytest.mark.parametrize("case", GOLDEN_CASES)
-def test_one_loop_over_time_equals_layer_by_layer(case, monkeypatch):
+def test_one_loop_over_time_equals_layer_by_layer(case, engine, monkeypatch):
     golden = Golden(case)
     model = masked_model(golden, "collapsed", monkeypatch)
-    layered = keras.Model(model.input, model.output)
     loss, found = loss_and_gradients(model, golden)
-    layered_loss, expected = loss_and_gradients(layered, golden)
+    layered_loss, expected = loss_and_gradients(layered(model), golden)
     assert loss == pytest.approx(layered_loss, rel=1e-5)
     for actual, gradient in zip(found, expected, strict=True):
         assert relative_error(actual, gradient) < 1e-5

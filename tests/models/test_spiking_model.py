@@ -9,7 +9,7 @@ import pytest
 import keras_snn
 from keras_snn import layers, models
 from keras_snn.losses import SummedSquaredError
-from keras_snn.models import time_first
+from keras_snn.running import time_first
 from tests.helpers import compiled, cosine, relative_error
 
 RULES = ("collapsed", "exact", "arctan")
@@ -469,8 +469,8 @@ def test_mixed_bfloat16_learns_as_float32_does(
 def test_state_is_float32_under_mixed_bfloat16(mixed_bfloat16):
     model = keras_snn.Model(*network())
     x, _ = data()
-    inputs = [keras.ops.convert_to_tensor(x)]
-    statistics, _ = time_first.count_spikes(model._plan, model, inputs)
+    inputs = keras.ops.convert_to_tensor(x)
+    statistics, _ = time_first.count_spikes(model.network, inputs)
     step = keras_snn.streaming(model)
     _, *state = step([x[:, 0], *step.initial_state(4)])
     kept = [*state, *keras.tree.flatten(statistics)]

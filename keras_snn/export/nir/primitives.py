@@ -13,7 +13,7 @@ from keras_snn.export.nir import kernels
 from keras_snn.layers import IF, LIF, MembraneReadout
 from keras_snn.layers.encoders import Encoder
 from keras_snn.layers.readouts import Readout
-from keras_snn.models.plan import nodes_of
+from keras_snn.network.reading import _nodes_of as nodes_of
 
 L = keras.layers
 

@@ -7,7 +7,7 @@ from keras_snn.export.nir import conventions
 from keras_snn.export.nir.building import Builder
 from keras_snn.layers import MembraneReadout, SpikeCountReadout
 from keras_snn.layers.readouts import Readout
-from keras_snn.models.spiking_model import Model
+from keras_snn.running import Model
 
 READOUTS = {"membrane": MembraneReadout, "spike_count": SpikeCountReadout}
 

@@ -12,8 +12,8 @@ import math
 import numpy as np
 from keras import ops
 
-from keras_snn.models.compilation import fused
-from keras_snn.neurons import lif_step
+from keras_snn import neurons
+from keras_snn.running.compilation import fused
 
 WINDOW = 8
 
@@ -27,7 +27,7 @@ def counting_step(beta, threshold, reset, dtype, shape):
     """Return the step `(v, I, byte) -> (spikes, v, byte)`."""
 
     def step(v, current, byte):
-        spikes, v = lif_step(
+        spikes, v = neurons.lif_step(
             v, ops.cast(current, "float32"), beta, threshold, reset
         )
         return ops.cast(spikes, dtype), v, append(byte, spikes)
@@ -40,10 +40,30 @@ def plain_step(beta, threshold, reset, dtype, shape):
     """Return the step `(v, I) -> (spikes, v)`."""
 
     def step(v, current):
-        spikes, v = lif_step(
+        spikes, v = neurons.lif_step(
             v, ops.cast(current, "float32"), beta, threshold, reset
         )
         return ops.cast(spikes, dtype), v
+
+    return fused(step)
+
+
+@functools.lru_cache(1024)
+def rate_step(beta, threshold, reset, dtype, surrogate, shape):
+    """Return the step `(v, I, total, e, d) -> (spikes, v, total, e, d)`.
+
+    `e` and `d` are the eligibility and the derivative of `neurons.rate_step`.
+    """
+    neuron = {"beta": beta, "threshold": threshold, "reset": reset}
+
+    def step(v, current, total, eligibility, derivative):
+        u = v + ops.cast(current, "float32")
+        spikes = neurons.fire(u, threshold)
+        credit = neurons.rate_step(
+            u, spikes, eligibility, derivative, surrogate, **neuron
+        )
+        v = neurons.reset_and_leak(u, spikes, **neuron)
+        return ops.cast(spikes, dtype), v, total + spikes, *credit
 
     return fused(step)
 

@@ -6,8 +6,7 @@ from keras import ops
 from keras_snn.layers import TimeFold
 from keras_snn.layers.readouts import Readout
 from keras_snn.layers.time_layer import TimeLayer
-from keras_snn.models import time_first
-from keras_snn.models.spiking_model import Model
+from keras_snn.network import read, readable
 
 
 def streaming(model):
@@ -21,6 +20,9 @@ def streaming(model):
     output is the running result, what `model` would return for the steps so
     far, and its other outputs are the new state. After T steps from
     `initial_state` the output equals `model`'s for the whole sequence.
+
+    What the model takes besides, joined behind a readout, follows the frame:
+    `step([frame(t), side, *state(t-1)])`.
 
     Nothing is hidden: keep one state a stream, copy it, batch it, save it.
     Dropout is off.
@@ -44,52 +46,68 @@ def streaming(model):
     >>> for frame in camera:                       # (1, height, width, 2)
     ...     scores, *state = step([frame, *state])
     """
-    if not isinstance(model, Model):
-        model = Model(model.input, model.output)
-    plan = model._plan
-    if plan is None:
+    network = read(model, "streaming")
+    if network.no_loop:
         raise ValueError(
             "streaming() expects a model that runs one time step at a time. "
-            f"'{model.name}' does not: {model._no_loop}."
+            f"'{model.name}' does not: {network.no_loop}."
         )
-    if len(plan.sources) != 1:
+    if len(network.sources) != 1:
         raise ValueError(
             "streaming() expects a model with one spike train as its source. "
-            f"'{model.name}' has {len(plan.sources)}."
+            f"'{model.name}' has {len(network.sources)}."
         )
-    return _build(model, plan)
+    return _build(network)
 
 
-def _build(model, plan):
-    (source,) = plan.sources
-    first = next(
-        x for node in plan.loop for x in node.input_tensors if id(x) == source
-    )
-    frame = keras.Input(first.shape[2:], dtype=first.dtype, name="frame")
+def _build(network):
+    (source,) = network.sources
+    frame = keras.Input(source.frame, dtype=source.symbol.dtype, name="frame")
+    sides = _side_inputs(network)
     steps = keras.Input((), dtype="float32", name="steps")
-    inputs, states, values = [frame, steps], [], {source: frame}
-    initial, steps_of = [0.0], {}
+    values = {source.key: frame, **{x.key: side for x, side in sides}}
+    inputs = [frame, *(side for _, side in sides), steps]
+    states, initial, steps_of = [], [0.0], {}
     now = steps + 1.0
-    for node in plan.loop:
-        layer = node.operation
-        args, kwargs = node.arguments.fill_in(values)
+
+    def visit(node, values):
+        layer = node.layer
         if not isinstance(layer, TimeLayer):
-            output = layer(*args, **kwargs)
-        else:
-            before = _state_inputs(layer, node, len(inputs))
-            inputs += before
-            initial += [getattr(layer, "initial_potential", 0.0)] * len(before)
-            output, after = _step(layer, args[0], before, steps_of)
-            states += after
-            if isinstance(layer, Readout):
-                output = layer.result(after, _over(now, after[0]))
-        values[id(node.output_tensors[0])] = output
-    for node in plan.after:
-        time_first.run_node(node, values, training=False)
-    outputs = [values[id(x)] for x in model.outputs]
+            return node(values, False)
+        before = _state_inputs(node, len(states) + 1)
+        inputs.extend(before)
+        start = getattr(layer, "initial_potential", 0.0)
+        initial.extend([start] * len(before))
+        (x, *_), _ = node.arguments(values)
+        output, after = _step(layer, x, before, steps_of)
+        states.extend(after)
+        if isinstance(layer, Readout):
+            output = layer.result(after, _over(now, after[0]))
+        return [output]
+
+    network.run(values, visit, [*network.loop, *network.after])
+    outputs = [values[x.key] for x in network.outputs]
     step = StepModel(inputs, [*outputs, now, *states], name="step")
     step.initial_values = initial
     return step
+
+
+def _side_inputs(network):
+    """Return `(value, input)` of what is needed behind the readouts only.
+
+    Those are inputs of the model, or what else is known before the first
+    step: they are the same at every step.
+    """
+    given = {x.key for node in network.loop for x in node.outputs}
+    needed = {}
+    for node in network.after:
+        needed.update((x.key, x) for x in node.inputs if x.key not in given)
+        given.update(x.key for x in node.outputs)
+    needed.update((x.key, x) for x in network.outputs if x.key not in given)
+    return [
+        (x, keras.Input(x.shape[1:], dtype=x.symbol.dtype, name=x.name))
+        for x in needed.values()
+    ]
 
 
 def _step(layer, frame, state, steps_of):
@@ -116,14 +134,16 @@ def _over(steps, x):
     return ops.reshape(steps, (-1,) + (1,) * (len(x.shape) - 1))
 
 
-def _state_inputs(layer, node, first):
+def _state_inputs(node, first):
     """Return symbolic inputs for one call's state, numbered from `first`."""
-    frame = node.input_tensors[0].shape[2:]
+    layer = node.layer
     # Dropout's mask is no state of a network in use.
-    state = layer.initial_state((1, *frame)) if layer.keeps_state else []
+    if not layer.keeps_state:
+        return []
+    state = layer.initial_state((1, *node.inputs[0].frame))
     return [
         keras.Input(
-            x.shape[1:], dtype="float32", name=f"{layer.name}_state_{number}"
+            x.shape[1:], dtype="float32", name=f"{node.name}_state_{number}"
         )
         for number, x in enumerate(state, first)
     ]
@@ -167,6 +187,7 @@ class Step(keras.layers.Layer):
         return cls(layer, **config)
 
 
+@readable
 @keras.saving.register_keras_serializable(package="keras_snn")
 class StepModel(keras.Model):
     """The functional model that `keras_snn.streaming` returns.
@@ -176,6 +197,11 @@ class StepModel(keras.Model):
     """
 
     initial_values = ()
+
+    @property
+    def state_inputs(self):
+        """The symbolic inputs of the state, the last ones."""
+        return self.inputs[len(self.inputs) - len(self.initial_values) :]
 
     def __call__(self, inputs, *args, **kwargs):
         # Frames come from sensors as NumPy arrays, states as tensors; Keras
@@ -187,7 +213,7 @@ class StepModel(keras.Model):
         """Return the state before the first step, a list of tensors."""
         return [
             ops.full((batch_size, *x.shape[1:]), value, x.dtype)
-            for x, value in zip(self.inputs[1:], self.initial_values)
+            for x, value in zip(self.state_inputs, self.initial_values)
         ]
 
     def get_config(self):

@@ -1,25 +1,18 @@
-"""A functional model read as neurons and the synapses between them."""
+"""A network read as neurons and the synapses between them."""
 
 import dataclasses
 
 import keras
 import numpy as np
 
-from keras_snn.analysis import fan_out, layer_kinds
-from keras_snn.analysis.graph import (
-    TimeAxes,
-    is_current,
-    node_of,
-    origin,
-)
+from keras_snn.analysis import graph
+from keras_snn.analysis.graph import is_current, origin
 from keras_snn.layers import RecurrentLIF, TimeFold
 from keras_snn.layers.encoders import Encoder, RepeatEncoder
 from keras_snn.layers.readouts import Readout
 from keras_snn.layers.spiking_layer import SpikingLayer
 from keras_snn.layers.time_layer import TimeLayer
-from keras_snn.models.plan import nodes_of
-
-KNOWN = (*fan_out.SYNAPTIC, *layer_kinds.WITHOUT_OPERATIONS)
+from keras_snn.network import kinds
 
 
 @dataclasses.dataclass
@@ -27,7 +20,7 @@ class Synapses:
     """The synapses from one tensor of activations into one layer.
 
     Attributes:
-        source: The symbolic tensor of activations.
+        source: The `Value` of the activations.
         fan_out: Integer array, synapses from each position of one frame.
         weighted: Whether they have weights of their own. Pooling and
             shortcuts have none: even analog values are only added.
@@ -48,9 +41,9 @@ class Row:
     """One layer of the network, as far as it is known without data.
 
     Attributes:
-        name, kind: The layer's name and type.
+        name, kind, layer: The node's name, the layer's type and its name.
         neuron: Whether it is a spiking layer.
-        output: Symbolic output.
+        output: `Value` of the output.
         over_time: Whether it works at every step.
         frame: Shape of one frame of its output.
         neurons: Membrane potentials (or other state) updated at each step.
@@ -61,6 +54,7 @@ class Row:
 
     name: str
     kind: str
+    layer: str
     neuron: bool
     output: object
     over_time: bool
@@ -84,79 +78,76 @@ class Row:
         )
 
 
-class Network:
-    """The rows of a model in forward order, and the tensors to watch.
+class Wiring:
+    """The rows of a network in forward order, and the values to watch.
 
     Args:
-        model: A functional model with one input.
+        network: A `Network` with one input.
 
     Raises:
         ValueError: If the model has layers whose operations cannot be
             counted; the message names them all.
     """
 
-    def __init__(self, model):
-        self.model = model
-        nodes = nodes_of(model)
-        self.time = TimeAxes(nodes)
+    def __init__(self, network):
+        self.network = network
         self._problems, seen = [], set()
         rows = []
-        for node in nodes:
+        for node in network.nodes:
             row = self._new_row(node)
-            if node.operation not in seen:
-                seen.add(node.operation)
-                row.parameters = _count(node.operation.weights)
+            if node.layer not in seen and isinstance(node.layer, keras.Layer):
+                seen.add(node.layer)
+                row.parameters = _count(node.layer.weights)
             self._fill(row, node)
             rows.append(row)
         self.rows = [row for row in rows if not row.is_empty]
         if self._problems:
             raise ValueError(
-                f"The operations of '{model.name}' cannot be counted, because "
-                f"of {len(self._problems)} of its layers:\n- "
+                f"The operations of '{network.name}' cannot be counted, "
+                f"because of {len(self._problems)} of its layers:\n- "
                 + "\n- ".join(self._problems)
             )
 
     @property
     def watched(self):
-        """The tensors whose activity is counted, by id."""
-        tensors = [row.output for row in self.rows if row.active]
-        tensors += [s.source for row in self.rows for s in row.synapses]
-        return {id(x): x for x in tensors}
+        """The values whose activity is counted, by key."""
+        values = [row.output for row in self.rows if row.active]
+        values += [s.source for row in self.rows for s in row.synapses]
+        return {x.key: x for x in values}
 
     def _new_row(self, node):
-        (x, *_), layer = node.output_tensors, node.operation
         return Row(
-            name=layer.name,
-            kind=type(layer_kinds.stages(layer)[0]).__name__,
-            neuron=isinstance(layer, SpikingLayer),
-            output=x,
-            over_time=self.time.has_time(x),
-            frame=self.time.frame(x),
+            name=node.name,
+            kind=type(node.stages[0]).__name__,
+            layer=node.layer.name,
+            neuron=isinstance(node.layer, SpikingLayer),
+            output=node.output,
+            over_time=node.output.over_time,
+            frame=node.output.frame,
         )
 
     def _fill(self, row, node):
         """Complete the row of one node."""
-        layer = node.operation
+        layer, kind = node.layer, kinds.of(node.layer)
         if node.is_input:
             row.active = row.over_time
         elif isinstance(layer, Encoder):
             row.active, row.analog = True, isinstance(layer, RepeatEncoder)
         elif isinstance(layer, (SpikingLayer, Readout)):
             variables = getattr(layer, "state_variables", 1)
-            frame = self.time.frame(node.input_tensors[0])
-            row.neurons = variables * _size(frame)
+            row.neurons = variables * _size(node.inputs[0].frame)
             row.active = row.neuron
             row.synapses = self._direct(node)
             if isinstance(layer, RecurrentLIF):
                 self._add_feedback(row, layer)
-        elif type(layer) in layer_kinds.MERGES:
+        elif kind.role == "merge":
             row.synapses = self._direct(node)
-        elif type(layer) in layer_kinds.IDENTITIES:
+        elif kind.role == "identity":
             pass
         elif isinstance(layer, TimeLayer) and not isinstance(layer, TimeFold):
             self._fill_other_time_layer(row, node)
         elif row.over_time and not isinstance(layer, TimeFold):
-            if type(layer) not in layer_kinds.WITHOUT_SYNAPSES:
+            if kind.role not in graph.WITHOUT_SYNAPSES:
                 self._problem(
                     layer, "works on the whole sequence; wrap it in TimeFold"
                 )
@@ -166,34 +157,34 @@ class Network:
     def _add_feedback(self, row, layer):
         """Add the synapses from a layer's neurons to themselves."""
         feedback = layer.recurrent
-        if type(feedback) not in fan_out.SYNAPTIC:
+        geometry = kinds.of(feedback).geometry
+        if geometry is None:
             kind = type(feedback).__name__
             self._problem(layer, f"has a feedback ({kind}) that is not known")
             return
-        leaving = fan_out.fan_out(feedback, row.frame)
+        leaving = geometry(feedback, row.frame)
         row.synapses.append(Synapses(row.output, leaving, True))
         if _adds_bias(feedback):
             row.bias = _size(row.frame)
 
     def _fill_other_time_layer(self, row, node):
         """Complete the row of a layer such as pooling with a memory."""
-        layer = node.operation
+        layer = node.layer
         if any(len(w.shape) > 1 for w in layer.trainable_weights):
             self._problem(layer, "has weights that are not known here")
             return
         if layer.keeps_state:
-            frame = self.time.frame(node.input_tensors[0])
-            state = layer.initial_state((1, *frame))
+            state = layer.initial_state((1, *node.inputs[0].frame))
             row.neurons = sum(_size(x.shape) for x in state)
         row.active = not is_current(row.output)
 
     def _fill_frame_layer(self, row, node):
         """Complete the row of a layer that works on each frame alone."""
-        stages = layer_kinds.stages(node.operation)
-        at = [i for i, x in enumerate(stages) if type(x) in fan_out.SYNAPTIC]
+        stages = node.stages
+        at = [i for i, x in enumerate(stages) if kinds.of(x).geometry]
         problem = _problem_of(stages, at)
         if problem:
-            self._problem(node.operation, problem)
+            self._problem(node.layer, problem)
         elif at:
             layer, wiring = stages[at[0]], stages[: at[0]]
             row.kind = type(layer).__name__
@@ -201,28 +192,26 @@ class Network:
             if any(map(_adds_bias, stages)):
                 row.bias = _size(row.frame)
         else:
-            kinds = {type(stage) for stage in stages}
+            roles = {kinds.of(stage).role for stage in stages}
             row.active = (
                 row.over_time
-                and any("MaxPooling" in kind.__name__ for kind in kinds)
+                and "maximum" in roles
                 and not is_current(row.output)
             )
-            before = origin(node.input_tensors[0])[0]
-            before = layer_kinds.stages(node_of(before).operation)
-            if kinds & {*layer_kinds.NORMALIZATIONS} and not any(
-                map(_adds_bias, before)
-            ):
+            before = origin(node.inputs[0])[0].node.stages
+            if "normalization" in roles and not any(map(_adds_bias, before)):
                 row.bias = _size(row.frame)
 
     def _weights(self, layer, wiring, node):
         """Return the synapses of a layer, seen from what activates them."""
-        source, before = origin(node.input_tensors[0])
-        frame = self.time.frame(source)
-        places = layer_kinds.places(frame, [*before, *wiring])
+        source, before = origin(node.inputs[0])
+        places = graph.places(source.frame, [*before, *wiring])
+        leaving = kinds.of(layer).geometry(layer, places.shape)
         return Synapses(
             source,
-            _at_source(frame, places, fan_out.fan_out(layer, places.shape)),
-            not isinstance(layer, fan_out.WITHOUT_WEIGHTS),
+            _at_source(source.frame, places, leaving),
+            # Any weight behind a fixed one can absorb it.
+            kinds.of(layer).role == "synapses",
         )
 
     def _direct(self, node):
@@ -231,12 +220,13 @@ class Network:
         Currents that crossed a synapse already cost nothing more.
         """
         found = []
-        for x in node.input_tensors:
+        for x in node.inputs:
             source, wiring = origin(x)
             if not is_current(source):
-                frame = self.time.frame(source)
-                places = layer_kinds.places(frame, wiring)
-                leaving = _at_source(frame, places, np.ones(places.shape))
+                places = graph.places(source.frame, wiring)
+                leaving = _at_source(
+                    source.frame, places, np.ones(places.shape)
+                )
                 found.append(Synapses(source, leaving, False))
         return found
 
@@ -249,23 +239,29 @@ class Network:
 
 def _problem_of(stages, at):
     """Return why the operations of these layers are not known, or None."""
-    unknown = [type(x).__name__ for x in stages if type(x) not in KNOWN]
+    unknown = [type(x).__name__ for x in stages if not _is_known(x)]
     if unknown:
         return (
             f"{', '.join(unknown)} has no known synapses; build it from Dense, "
             "convolution and average pooling layers"
         )
-    if any(map(layer_kinds.interpolates, stages)):
+    if any(map(graph.interpolates, stages)):
         return "interpolates between positions"
     before = stages[: at[0]] if at else []
     if len(at) > 1 or any(
-        type(x) in layer_kinds.WITHOUT_SYNAPSES for x in before
+        kinds.of(x).role in graph.WITHOUT_SYNAPSES for x in before
     ):
         return (
             "has more before its synapses than wiring; give each layer its "
             "own TimeFold"
         )
     return None
+
+
+def _is_known(layer):
+    kind = kinds.of(layer)
+    known = (*graph.WITHOUT_SYNAPSES, *graph.LEADS_ON)
+    return kind.geometry is not None or kind.role in known
 
 
 def _adds_bias(layer):

@@ -3,15 +3,12 @@
 import keras
 
 from keras_snn import checks, event_driven
-from keras_snn.layers.encoders import Encoder
-from keras_snn.models import plan as planning
-from keras_snn.models import time_first, windows
-from keras_snn.models.compilation import Scope, own_process, portable
-
-# Within this scope models compute outputs, without gradients.
-inference_only = Scope()
+from keras_snn.network import Network, readable
+from keras_snn.running import obstacles, time_first, windows
+from keras_snn.running.scopes import inference_only, own_process, portable
 
 
+@readable
 @keras.saving.register_keras_serializable(package="keras_snn")
 class Model(keras.Model):
     """A functional `keras.Model` whose memory does not grow with time.
@@ -67,7 +64,7 @@ class Model(keras.Model):
                 "keras.Model."
             )
         super().__init__(*args, **kwargs)
-        self._plan, self._no_loop = planning.make_plan(self)
+        self.network = Network(self)
         self.remat_steps = remat_steps
 
     @property
@@ -87,8 +84,10 @@ class Model(keras.Model):
             )
         self._remat_steps = steps
         self._no_training_loop = None
-        if self._plan is not None:
-            self._no_training_loop = self._plan.obstacle_to_loop(steps)
+        if self.network.no_loop is None:
+            self._no_training_loop = obstacles.obstacle_to_training(
+                self.network, steps
+            )
         # A step that was traced before would go on as it is.
         self.train_function = None
 
@@ -98,7 +97,7 @@ class Model(keras.Model):
 
         With a surrogate or the exact rule, data of unknown T does, too.
         """
-        return self._no_loop or self._no_training_loop
+        return self.network.no_loop or self._no_training_loop
 
     def runs_densely(self, training=False):
         """Return why the model does not run event by event, or None if it does.
@@ -113,73 +112,47 @@ class Model(keras.Model):
             A text that names the layer or the setting in the way of the
             event-driven engine, or None. See `keras_snn.event_driven`.
         """
-        reason = event_driven.why_not() or self._no_loop
+        reason = event_driven.why_not() or self.network.no_loop
         if reason is None and training:
+            rule = obstacles.rule_of(self.network)
             reason = self._no_training_loop
-            if reason is None and self._plan.rule == "surrogate":
-                reason = "its spiking layers learn through time"
+            if reason is None and rule in ("surrogate", "rate"):
+                learned = "through time" if rule == "surrogate" else rule
+                reason = f"its spiking layers learn {learned}"
         if reason is None and self.jit_compile:
             reason = "it is compiled with jit_compile=True"
         if reason is not None:
             return reason
         try:
-            event_driven.Program(self._plan, training)
+            event_driven.Program(self.network, training)
         except event_driven.Unknown as unknown:
             return str(unknown)
         return None
 
     def call(self, inputs, training=None, mask=None):
-        self._check_pixels(inputs)
+        self.network.check_pixels(inputs)
         inference = inference_only.on and not training
-        if self._no_loop or (self._no_training_loop and not inference):
+        if self.network.no_loop or (self._no_training_loop and not inference):
             return super().call(inputs, training=training, mask=mask)
-        rule, training = self._plan.rule, bool(training)
-        flat = self._standardize_inputs(inputs)
-        if inference or rule == "collapsed":
-            outputs = time_first.run(
-                self._plan,
-                self,
-                flat,
-                training,
-                differentiable=not inference,
+        rule, training = obstacles.rule_of(self.network), bool(training)
+        if inference or rule in ("collapsed", "rate"):
+            return time_first.run(
+                self.network, inputs, training, differentiable=not inference
             )
-        elif self._time_is_unknown(flat):
+        if self._time_is_unknown(inputs):
             return super().call(inputs, training=training, mask=mask)
-        elif rule == "exact":
-            outputs = windows.run_exact(self._plan, self, flat, training)
-        else:
-            outputs = windows.run_surrogate(
-                self._plan, self, flat, training, self.remat_steps
-            )
-        packed = keras.tree.pack_sequence_as(self._outputs_struct, outputs)
-        # A list of one is unpacked, as keras.Model does.
-        is_single = isinstance(packed, (list, tuple)) and len(packed) == 1
-        return packed[0] if is_single else packed
+        if rule == "exact":
+            return windows.run_exact(self.network, inputs, training)
+        return windows.run_surrogate(
+            self.network, inputs, training, self.remat_steps
+        )
 
     def _time_is_unknown(self, inputs):
         """Return whether a sequence has no fixed T."""
-        known = dict(zip(map(id, self.inputs), inputs))
-        sequences = self._plan.sources.items()
-        return any(known.get(key, x).shape[1] is None for key, x in sequences)
-
-    def _check_pixels(self, inputs):
-        """Refuse integer images, which Keras would cast without scaling."""
-        encoded = {
-            id(x)
-            for layer in self.layers
-            if isinstance(layer, Encoder)
-            for node in layer._inbound_nodes
-            for x in node.input_tensors
-        }
-        for x, symbol in zip(keras.tree.flatten(inputs), self.inputs):
-            dtype = keras.backend.standardize_dtype(x.dtype)
-            if "int" in dtype and id(symbol) in encoded:
-                raise ValueError(
-                    f"'{self.name}' expects floating point images, scaled to "
-                    f"[-1, 1]. Received: dtype {dtype}, in which every pixel "
-                    "above 0 would spike at every step. Scale them first, "
-                    'e.g. images.astype("float32") / 255.'
-                )
+        known = self.network.start(inputs)
+        return any(
+            known.get(x.key, x).shape[1] is None for x in self.network.sources
+        )
 
     def get_config(self):
         config = super().get_config()
@@ -192,7 +165,7 @@ class Model(keras.Model):
             return super().train_step(*args, **kwargs)
 
     def test_step(self, *args, **kwargs):
-        if self._plan is not None and self._plan.regularized:
+        if self.network.regularized is not None:
             # The loss counts activity, which only whole sequences show.
             return super().test_step(*args, **kwargs)
         with inference_only(), own_process(not self.jit_compile):

@@ -2,52 +2,27 @@
 
 import contextlib
 import functools
-import threading
 
 import keras
 from keras.src.backend import AutocastScope
 
 from keras_snn import event_driven
+from keras_snn.running.scopes import own_process, portable
 
 
-class Scope(threading.local):
-    """A switch that is on, or off, within `with scope(on):`, in this thread.
-
-    Attributes:
-        on: Whether it is on.
-    """
-
-    on = False
-
-    @contextlib.contextmanager
-    def __call__(self, on=True):
-        before, self.on = self.on, on
-        try:
-            yield
-        finally:
-            self.on = before
-
-
-# Within this scope graphs get plain operations only: any program that reads an
-# exported graph knows those, and not every one can compile.
-portable = Scope()
-
-# Within this scope the graph runs in this process and may call Python.
-own_process = Scope()
-
-
-def event_driven_program(plan, model, training):
+def event_driven_program(network, training):
     """Return the engine's program for what is computed now, or None.
 
     Args:
-        plan: The model's `plan.Plan`.
-        model: The functional model.
+        network: The `Network`.
         training: Whether dropout applies.
     """
-    if not _may_call_python(model) or event_driven.why_not():
+    if not _may_call_python(network.model) or event_driven.why_not():
+        return None
+    if training and any(x.layer.rule == "rate" for x in network.looped_neurons):
         return None
     try:
-        return event_driven.Program(plan, training)
+        return event_driven.Program(network, training)
     except event_driven.Unknown:
         return None
 
@@ -61,7 +36,7 @@ def _may_call_python(model):
     # Without a graph, and in one that nobody else will run.
     if tf.executing_eagerly():
         return True
-    return own_process.on and not model.jit_compile
+    return own_process.on and not getattr(model, "jit_compile", False)
 
 
 def fused(function):
@@ -132,3 +107,25 @@ def with_weights(model, weights):
         return contextlib.nullcontext()
     pairs = zip(model.trainable_variables, weights, strict=True)
     return keras.StatelessScope(list(pairs))
+
+
+def checked_equal(first, others, message):
+    """Return `first`, an integer tensor that equals `others` when it runs.
+
+    Where shapes are known before, nothing is added to the graph.
+
+    Args:
+        first: Integer, or a scalar tensor.
+        others: List of the like.
+        message: What to say where one differs.
+    """
+    unknown = [x for x in others if not isinstance(x, int)]
+    if not unknown and isinstance(first, int):
+        return first
+    if not others or keras.config.backend() != "tensorflow" or portable.on:
+        return first
+    import tensorflow as tf
+
+    checks = [tf.debugging.assert_equal(x, first, message) for x in others]
+    with tf.control_dependencies(checks):
+        return tf.identity(first)

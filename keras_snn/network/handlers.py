@@ -1,0 +1,97 @@
+"""A registry of what one consumer of networks does with each kind of layer."""
+
+from keras_snn.network import kinds
+
+
+class Handlers:
+    """Handlers by kind of layer, for one consumer.
+
+    A kind is a type of layers, or a role of `kinds` (a string). A layer's
+    exact type comes first, then its role.
+
+    Args:
+        purpose: What the consumer does with a layer, for messages, e.g.
+            `"written as NIR"`.
+
+    Example:
+
+    >>> handlers = Handlers("counted")
+    >>> @handlers.register(keras.layers.Dense, "average")
+    ... def count(consumer, layer): ...
+    """
+
+    def __init__(self, purpose):
+        self.purpose = purpose
+        self._handlers = {}
+        self._reasons = {}
+
+    def register(self, *found):
+        """Return a decorator that registers a function for some kinds.
+
+        Raises:
+            ValueError: If a kind has a handler already.
+        """
+
+        def decorate(function):
+            for kind in found:
+                if kind in self._handlers:
+                    raise ValueError(f"{kind} has a handler already.")
+                self._handlers[kind] = function
+            return function
+
+        return decorate
+
+    def refuse(self, *found, reason):
+        """Say why there is no handler for some kinds."""
+        for kind in found:
+            self._reasons[kind] = reason
+
+    def of(self, layer):
+        """Return the handler of a layer, or None."""
+        return _look_up(self._handlers, layer)
+
+    def reason(self, layer):
+        """Return why a layer has no handler, or None if it has one."""
+        if self.of(layer) is not None:
+            return None
+        own = _look_up(self._reasons, layer)
+        kind = kinds.of(layer)
+        return own or kind.refusal or kinds.UNKNOWN.refusal
+
+    def refusals(self, layers):
+        """Return `(layer, reason)` of all layers without a handler.
+
+        Args:
+            layers: The layers, or a `Network`, of which all stages are asked.
+        """
+        if hasattr(layers, "nodes"):
+            layers = [
+                stage
+                for node in layers.nodes
+                if not node.is_input
+                for stage in node.stages
+            ]
+        reasons = {layer: self.reason(layer) for layer in layers}
+        return [(x, reason) for x, reason in reasons.items() if reason]
+
+    def error(self, name, refusals, known=""):
+        """Return the `ValueError` that names all refused layers at once.
+
+        Args:
+            name: Name of the network.
+            refusals: Pairs `(layer, reason)`.
+            known: What is known instead, a sentence.
+        """
+        lines = [
+            f"- '{layer.name}' ({type(layer).__name__}): {reason}."
+            for layer, reason in refusals
+        ]
+        return ValueError(
+            f"'{name}' has {len(lines)} layer(s) that cannot be "
+            f"{self.purpose}:\n" + "\n".join(lines) + (known and f"\n{known}")
+        )
+
+
+def _look_up(table, layer):
+    found = table.get(type(layer))
+    return table.get(kinds.of(layer).role) if found is None else found

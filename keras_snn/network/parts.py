@@ -1,0 +1,120 @@
+"""Which part of a network can run as one loop over time."""
+
+import keras
+
+from keras_snn.layers.readouts import Readout
+from keras_snn.layers.time_layer import TimeLayer
+from keras_snn.network import kinds
+
+SEES_SEQUENCES = "'{}' has an activity regularizer, which sees whole sequences"
+
+
+def parts(network):
+    """Return `((before, loop, after, sources), None)`, or why no loop fits.
+
+    Args:
+        network: A `reading.Network` whose values know whether they run over
+            time.
+    """
+    nothing = [], [], [], []
+    looped, sources, reason = _loop(network)
+    if reason is None and not looped:
+        reason = "no layer runs over time"
+    if reason is None:
+        reason = _sequence_returned(network, looped) or _uneven(sources)
+    if reason is not None:
+        return nothing, reason
+    before = _ancestors(sources)
+    inner = set(looped)
+    others = [x for x in network.nodes if x not in inner and not x.is_input]
+    return (
+        [x for x in others if x in before],
+        looped,
+        [x for x in others if x not in before],
+        sources,
+    ), None
+
+
+def _loop(network):
+    """Return the nodes of the loop, the values it starts from, and a reason."""
+    looped, sources = [], {}
+    inside, results = set(), set()
+    for node in network.nodes:
+        inputs = {x.key for x in node.inputs}
+        outputs = {x.key for x in node.outputs}
+        if isinstance(node.layer, TimeLayer) or inputs & inside:
+            reason = _obstacle(node, inputs & results)
+            if reason is not None:
+                return [], [], reason
+            sources.update(
+                (x.key, x) for x in node.inputs if x.key not in inside
+            )
+            looped.append(node)
+            ends = isinstance(node.layer, Readout)
+            (results if ends else inside).update(outputs)
+        elif inputs & results:
+            results |= outputs
+    return looped, list(sources.values()), None
+
+
+def _obstacle(node, follows_readout):
+    """Return why a node cannot run step by step, or None."""
+    layer = node.layer
+    kind = type(layer).__name__
+    if not _runs_on_frames(node):
+        return f"'{layer.name}' ({kind}) works on the whole sequence"
+    if follows_readout:
+        return f"'{layer.name}' starts a second sequence"
+    if kinds.regularizes_frames(layer):
+        return SEES_SEQUENCES.format(layer.name)
+    if None in node.inputs[0].shape[2:]:
+        return f"'{layer.name}' has features of unknown size"
+    masked = next((x for x in node.inputs if x.masked), None)
+    if masked is not None:
+        return f"'{layer.name}' takes a sequence with a mask"
+    return None
+
+
+def _runs_on_frames(node):
+    """Return whether a layer works on one step as on all steps."""
+    if isinstance(node.layer, keras.layers.Concatenate):
+        # Counted from the end, a feature axis is the same without time.
+        rank = len(node.inputs[0].shape)
+        return 2 - rank <= node.layer.axis < 0
+    if isinstance(node.layer, TimeLayer):
+        return True
+    return kinds.of(node.layer).role in ("merge", "identity")
+
+
+def _sequence_returned(network, looped):
+    """Return that the model returns a sequence of the loop, or None."""
+    inside = {
+        x.key
+        for node in looped
+        if not isinstance(node.layer, Readout)
+        for x in node.outputs
+    }
+    for x in network.outputs:
+        if x.key in inside:
+            return f"the model returns the sequence of '{x.node.layer.name}'"
+    return None
+
+
+def _uneven(sources):
+    """Return that sources have different numbers of steps, or None."""
+    steps = {x.shape[1] for x in sources if len(x.shape) > 1}
+    if len(steps) < 2:
+        return None
+    found = ", ".join(sorted(map(str, steps)))
+    return f"its sequences have different numbers of steps, {found}"
+
+
+def _ancestors(values):
+    """Return the nodes that values are computed from."""
+    found, waiting = set(), [x.node for x in values]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            waiting += [x.node for x in node.inputs]
+    return found

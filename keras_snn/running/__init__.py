@@ -1,0 +1,6 @@
+"""How networks are executed: step by step, in windows, in streams."""
+
+from keras_snn.running.model import Model
+from keras_snn.running.streaming import StepModel, streaming
+
+__all__ = ["Model", "StepModel", "streaming"]

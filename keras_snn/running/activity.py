@@ -1,0 +1,177 @@
+"""How often a network's neurons fire: the one probe of everything measured."""
+
+import contextlib
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_snn.layers.spiking_layer import SpikingLayer
+from keras_snn.running import time_first
+
+
+class Activity(keras.Model):
+    """Counts what is not zero, position by position, in one forward pass.
+
+    Runs the loop over time where that shows all that is asked for, and layer
+    by layer elsewhere. Neither weights nor random seeds of the model change,
+    if it is used by `counts`.
+
+    Args:
+        network: A `Network`.
+        values: Dict from names to the `Value`s to watch. None is the output
+            of every spiking node, by its name.
+    """
+
+    def __init__(self, network, values=None):
+        super().__init__(name="activity", autocast=False)
+        if values is None:
+            values = {node.name: node.output for node in network.neurons}
+        # As an attribute it makes the weights known.
+        self.model = network.model
+        self.network_read = network
+        self.values = values
+        known = {node.key for node in network.looped_neurons}
+        known |= {x.key for x in [*network.inputs, *network.sources]}
+        known |= {node.key for node in network.before}
+        self.time_first = network.no_loop is None and all(
+            x.key in known for x in values.values()
+        )
+
+    def call(self, inputs):
+        """Return a dict of counts by name; see `counts`."""
+        network = self.network_read
+        if self.time_first:
+            values = time_first.values_before_loop(network, inputs, False)
+            sums, time_steps = time_first.count_spikes_in_loop(network, values)
+        else:
+            values = all_values(network, inputs)
+            sums, time_steps = {}, _time_steps(network, values)
+        found = {
+            name: self._count(x, values, sums)
+            for name, x in self.values.items()
+        }
+        time_steps = ops.convert_to_tensor(time_steps, "int32")
+        samples = ops.shape(next(iter(values.values())))[0]
+        size = ops.cast(ops.stack([samples, time_steps]), "int32")
+        # Outputs of batch size 1, which `predict` strings together.
+        return {"counts": found, "size": size[None]}
+
+    def _count(self, value, values, sums):
+        """Return `active`, counts by position, and whether it is `analog`."""
+        name = value.node.name
+        if name in sums:
+            active = ops.sum(ops.cast(sums[name].total, "int32"), axis=0)
+            analog = ops.zeros((), "int32")
+        else:
+            x = values[value.key]
+            axes = (0, 1) if value.over_time else 0
+            active = ops.sum(ops.cast(ops.not_equal(x, 0), "int32"), axis=axes)
+            analog = ops.zeros((), "int32")
+            if not isinstance(value.node.layer, SpikingLayer):
+                analog = ops.any(ops.not_equal(x, ops.sign(x)))
+        return {
+            "active": active[None],
+            "analog": ops.cast(ops.reshape(analog, (1,)), "int32"),
+        }
+
+    def counts(self, x, batch_size=64):
+        """Return the `Counts` of some samples.
+
+        Args:
+            x: Arrays as for the model's `predict`.
+            batch_size: Samples run at once.
+        """
+        with seeds_kept(self.network_read):
+            found = self.predict(x, batch_size=batch_size, verbose=0)
+        return Counts().add(found)
+
+    def counts_of_batch(self, x):
+        """Return the `Counts` of one batch."""
+        return Counts().add(self.predict_on_batch(x))
+
+
+class Counts:
+    """What was counted, summed over samples and steps.
+
+    Attributes:
+        samples: Number of samples.
+        steps: Number of steps, summed over samples.
+        active: Dict from names to integer arrays of one frame's shape: how
+            often each position was not zero.
+        analog: Names of values other than -1, 0 and 1.
+    """
+
+    def __init__(self):
+        self.samples = self.steps = 0
+        self.active, self.analog = {}, set()
+
+    def add(self, found):
+        """Add what an `Activity` returned; return the sum."""
+        size = np.asarray(found["size"], "int64")
+        self.samples += int(size[:, 0].sum())
+        self.steps += int(np.prod(size, axis=1).sum())
+        for name, x in found["counts"].items():
+            active = np.sum(x["active"], axis=0, dtype="int64")
+            self.active[name] = self.active.get(name, 0) + active
+            if np.any(x["analog"]):
+                self.analog.add(name)
+        return self
+
+    def merge(self, other):
+        """Add other counts of the same values."""
+        self.samples += other.samples
+        self.steps += other.steps
+        for name, active in other.active.items():
+            self.active[name] = self.active.get(name, 0) + active
+        self.analog |= other.analog
+
+    def rates(self):
+        """Return each position's rate in events a step, by name."""
+        return {name: x / self.steps for name, x in self.active.items()}
+
+
+class Sequences(keras.Model):
+    """Some of a network's values at all steps, computed layer by layer.
+
+    Args:
+        network: A `Network`.
+        values: List of its `Value`s.
+    """
+
+    def __init__(self, network, values):
+        super().__init__(name="sequences", autocast=False)
+        self.model = network.model
+        self.network_read = network
+        self.keys = [x.key for x in values]
+
+    def call(self, inputs):
+        values = all_values(self.network_read, inputs)
+        return [values[key] for key in self.keys]
+
+
+def all_values(network, inputs):
+    """Return all values of a network by key, computed layer by layer."""
+    return network.run(
+        network.start(inputs), lambda node, values: node(values, False)
+    )
+
+
+def _time_steps(network, values):
+    """Return the number of steps T, 1 where nothing runs over time."""
+    for node in network.nodes:
+        if node.output.over_time:
+            return ops.shape(values[node.key])[1]
+    return 1
+
+
+@contextlib.contextmanager
+def seeds_kept(network):
+    """Give seed generators back the state they had before this scope."""
+    seeds = [v for v in network.model.variables if "seed_generator" in v.path]
+    before = [np.array(ops.convert_to_numpy(v)) for v in seeds]
+    try:
+        yield
+    finally:
+        for v, value in zip(seeds, before):
+            v.assign(value)

@@ -1,0 +1,70 @@
+"""By which learning rule a network's one loop can train it, or why not."""
+
+from keras_snn.layers import MembraneReadout, TimeFold
+from keras_snn.layers.time_layer import TimeLayer, counts_or_draws
+from keras_snn.network import kinds
+from keras_snn.network.parts import SEES_SEQUENCES
+
+
+def rule_of(network):
+    """Return how the spiking layers of the loop learn.
+
+    `"collapsed"`, `"exact"`, `"rate"`, `"surrogate"`, or `"mixed"`.
+    """
+    rules = {x.layer.rule for x in network.looped_neurons}
+    if len(rules) > 1:
+        return "mixed"
+    return rules.pop() if rules else "collapsed"
+
+
+def obstacle_to_training(network, remat_steps=None):
+    """Return why a network cannot learn in one loop, or None.
+
+    Args:
+        network: A `Network` that runs as one loop.
+        remat_steps: Steps in a window of backpropagation through time; None
+            to run it layer by layer.
+    """
+    layer = network.regularized
+    if layer is not None:
+        return SEES_SEQUENCES.format(layer.name)
+    rule = rule_of(network)
+    if rule == "mixed":
+        return "its spiking layers learn by different rules"
+    if rule == "surrogate" and remat_steps is None:
+        layer = network.looped_neurons[0].layer
+        return (
+            f"'{layer.name}' learns by {layer.learning_rule!r}, "
+            "through time, and `remat_steps` is not set"
+        )
+    layers = [node.layer for node in network.loop]
+    if rule != "surrogate":
+        for layer in layers:
+            is_readout = isinstance(layer, MembraneReadout)
+            if is_readout and layer.rule == "surrogate":
+                return (
+                    f"'{layer.name}' learns by {layer.learning_rule!r}, unlike "
+                    "the spiking layers"
+                )
+    return next(filter(None, (_obstacle(x, rule) for x in layers)), None)
+
+
+def _obstacle(layer, rule):
+    """Return why a layer cannot take part in learning by a rule, or None."""
+    if type(layer) is TimeFold:
+        return _obstacle_of_frames(layer, rule)
+    return layer.obstacle(rule) if isinstance(layer, TimeLayer) else None
+
+
+def _obstacle_of_frames(layer, rule):
+    kind = type(layer.layer).__name__
+    if rule in ("collapsed", "rate"):
+        if kinds.is_linear(layer.layer):
+            return None
+        return f"'{layer.name}' ({kind}) is not linear"
+    if counts_or_draws(layer.layer):
+        return (
+            f"'{layer.name}' ({kind}) works on all steps together, or draws "
+            "random numbers at each"
+        )
+    return None

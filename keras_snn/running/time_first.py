@@ -1,0 +1,476 @@
+"""The loop over time around a whole network, and its one backward pass.
+
+Forward, T steps run through all layers without being kept; each neuron keeps
+the statistics of its spikes. Backward, the collapsed rule needs no more than
+those, so the gradient is that of *one* pass through the same layers, in which
+every activation is the mean of its spike train over time and every spiking
+layer has the derivative `factor * t_last / T`.
+"""
+
+import contextlib
+import dataclasses
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from keras_snn import event_driven
+from keras_snn.layers.readouts import Readout
+from keras_snn.layers.spiking_layer import SpikingLayer
+from keras_snn.layers.time_layer import TimeLayer
+from keras_snn.neurons.means import Outcome, Sums
+from keras_snn.running import compilation, spike_history
+from keras_snn.running.scopes import own_process
+
+
+def run(network, inputs, training=False, differentiable=True):
+    """Run a network with the loop over time outside its layers.
+
+    Args:
+        network: A `Network` that runs as one loop.
+        inputs: What the model is called on.
+        training: Whether dropout applies.
+        differentiable: Whether gradients by the collapsed rule are wanted.
+
+    Returns:
+        What the model returns.
+    """
+    values = values_before_loop(network, inputs, training)
+    weights = []
+    if differentiable:
+        weights, values = weights_before_loop(network, values)
+    keep = Keep(credits=differentiable)
+    loop = TimeLoop(network, values, training, keep)
+    final = loop.run()
+    results = loop.results(final)
+    if differentiable:
+        with compilation.with_weights(network.model, weights):
+            results = _connect(loop, values, results, final)
+    return outputs_after_loop(network, values, results, training)
+
+
+def infer(network, inputs):
+    """Return what a model computes in inference, in one loop if that fits."""
+    if network.no_loop is None:
+        return run(network, inputs, differentiable=False)
+    return network.model(inputs, training=False)
+
+
+def count_spikes(network, inputs):
+    """Run a network and count each neuron's spikes.
+
+    For models that stay in this process, whose graph may call Python.
+
+    Args:
+        network: A `Network` that runs as one loop.
+        inputs: What the model is called on.
+
+    Returns:
+        Tuple: dict from the name of each node of spiking neurons to its
+        `Sums`; number of steps T.
+    """
+    values = values_before_loop(network, inputs, False)
+    return count_spikes_in_loop(network, values)
+
+
+def count_spikes_in_loop(network, values):
+    """`count_spikes` from the `values` that the loop over time starts from."""
+    with own_process():
+        loop = TimeLoop(network, values, False, Keep(sums=True))
+        final = loop.run()
+    sums = {
+        node.name: state.sums
+        for node, state in zip(network.loop, final)
+        if isinstance(state, CountingState)
+    }
+    return sums, loop.time_steps
+
+
+def values_before_loop(network, inputs, training):
+    """Return the values, by key, that the loop over time starts from."""
+    values = network.start(inputs)
+
+    def visit(node, values):
+        return node(values, training)
+
+    return network.run(values, visit, network.before)
+
+
+def weights_before_loop(network, values):
+    """Return the model's weights, and `values` whose sources wait for them."""
+    keys = [x.key for x in network.sources]
+    weights, sources = compilation.read_weights_first(
+        network.model, [values[key] for key in keys]
+    )
+    return weights, {**values, **dict(zip(keys, sources))}
+
+
+def outputs_after_loop(network, values, results, training):
+    """Return what the model returns from the readouts' results."""
+
+    def visit(node, values):
+        return node(values, training)
+
+    values = network.run({**values, **results}, visit, network.after)
+    return network.pack([values[x.key] for x in network.outputs])
+
+
+@dataclasses.dataclass(frozen=True)
+class Keep:
+    """What a loop over time is to remember.
+
+    Attributes:
+        sums: Each spiking layer's `Sums`.
+        history: Besides, every spike at one bit, in `TimeLoop.histories`:
+            uint8 tensors of axes (window, batch, ...) by key.
+        credits: Instead of sums what the learning rule makes of them, in
+            `TimeLoop.credits`: each spiking layer's `Outcome` by key.
+    """
+
+    sums: bool = False
+    history: bool = False
+    credits: bool = False
+
+
+class NodeState(NamedTuple):
+    """What one node of the loop carries from step to step.
+
+    Attributes:
+        own: List of the layer's own state tensors.
+    """
+
+    own: list
+
+
+class CountingState(NamedTuple):
+    """What a node of spiking neurons carries whose spikes are counted.
+
+    Attributes:
+        own: List of the layer's own state tensors.
+        byte: The spikes of up to eight steps.
+        sums: `Sums` of the steps before.
+    """
+
+    own: list
+    byte: Any
+    sums: Sums
+
+
+class RateState(NamedTuple):
+    """What a node of neurons carries that learn by the rate rule.
+
+    Attributes:
+        own: List of the layer's own state tensors.
+        total: Number of spikes.
+        eligibility, derivative: See `neurons.rate_step`.
+    """
+
+    own: list
+    total: Any
+    eligibility: Any
+    derivative: Any
+
+
+class TimeLoop:
+    """The forward loop of a network: its state, one step, and all of them.
+
+    Args:
+        network: A `Network` that runs as one loop.
+        values: What the loop starts from, by key.
+        training: Whether dropout applies.
+        keep: What to `Keep`.
+    """
+
+    def __init__(self, network, values, training, keep=Keep()):
+        self.network = network
+        self.training = training
+        self.keep = keep
+        self.sources = {
+            x.key: ops.stop_gradient(values[x.key]) for x in network.sources
+        }
+        self.histories = {}
+        self.credits = {}
+        self.time_steps = _common_steps(network, self.sources)
+
+    def run(self):
+        """Run all steps; return the final state, a list of `NodeState`s."""
+        program = compilation.event_driven_program(self.network, self.training)
+        if program is not None:
+            return self._run_event_driven(program)
+        with _constant_variables(self.network.model):
+            start = (0, self.initial_state())
+            if self._counts:
+                _, state, histories = ops.while_loop(
+                    lambda t, *_: t < self.time_steps,
+                    self._window,
+                    (*start, self._empty_histories(start[1])),
+                )
+                self.histories = keras.tree.map_structure(
+                    ops.stop_gradient, histories
+                )
+            else:
+                _, state = self._steps(*start, self.time_steps)
+        final = keras.tree.map_structure(ops.stop_gradient, state)
+        if self.keep.credits:
+            self.credits = {
+                node.key: self._outcome(node.layer, state)
+                for node, state in zip(self.network.loop, final)
+                if not isinstance(state, NodeState)
+            }
+        return final
+
+    @property
+    def _counts(self):
+        return self.keep.sums or self.keep.credits
+
+    def _outcome(self, layer, state):
+        """Return the `Outcome` of a layer of neurons."""
+        time_steps = ops.cast(self.time_steps, "float32")
+        if isinstance(state, RateState):
+            total, derivative = state.total, state.derivative
+            return Outcome(total / time_steps, derivative / time_steps)
+        sums = state.sums
+        derivative = layer.factor_of(sums) * sums.t_last / time_steps
+        return Outcome(sums.total / time_steps, derivative)
+
+    def _run_event_driven(self, program):
+        """Run all steps in the event-driven engine; return the final state.
+
+        Of the neurons' state it has the sums only, and nothing where it has
+        `credits`.
+        """
+        statistics = "sums" if self.keep.sums else None
+        if self.keep.credits:
+            statistics = "credit"
+        results = event_driven.run(
+            program, self.sources, statistics, self.keep.history
+        )
+        results = {key: ops.stop_gradient(x) for key, x in results.items()}
+
+        def found(node, *names):
+            keys = [(node.key, name) for name in names]
+            return [results[key] for key in keys if key in results]
+
+        final = []
+        for node in self.network.loop:
+            sums = found(node, "total", "t_last", "trace")
+            own = found(node, "state", "mask")
+            final.append(
+                CountingState(own, None, Sums(*sums))
+                if sums
+                else NodeState(own)
+            )
+            for history in found(node, "history"):
+                self.histories[node.key] = history
+            if credit := found(node, "rate", "derivative"):
+                self.credits[node.key] = Outcome(*credit)
+        return final
+
+    def _empty_histories(self, states):
+        """Return zeros for the bytes of every window and spiking layer."""
+        if not self.keep.history:
+            return {}
+        windows = -(-self.time_steps // spike_history.WINDOW)
+        return {
+            node.key: ops.zeros((windows, *ops.shape(state.byte)), "uint8")
+            for node, state in zip(self.network.loop, states)
+            if isinstance(state, CountingState)
+        }
+
+    def _steps(self, t, states, end):
+        """Run the steps from `t` up to, not including, `end`."""
+        return ops.while_loop(
+            lambda t, states: t < end,
+            lambda t, states: (t + 1, self.step_at(t, states)),
+            (t, states),
+        )
+
+    def _window(self, t, states, histories):
+        """Run up to eight steps and add up their spikes."""
+        end = ops.minimum(t + spike_history.WINDOW, self.time_steps)
+        steps = ops.cast(end - t, "float32")
+        _, states = self._steps(t, states, end)
+        if histories:
+            window = ops.reshape(t // spike_history.WINDOW, (1, 1))
+            histories = {
+                node.key: ops.scatter_update(
+                    histories[node.key], window, ops.expand_dims(state.byte, 0)
+                )
+                for node, state in zip(self.network.loop, states)
+                if isinstance(state, CountingState)
+            }
+        end_step = ops.cast(end, "float32")
+        states = [
+            _absorbed(node.layer, state, steps, end_step)
+            for node, state in zip(self.network.loop, states)
+        ]
+        return end, states, histories
+
+    def initial_state(self):
+        """Return a list of `NodeState`s, one for each node of the loop."""
+        batch = ops.shape(next(iter(self.sources.values())))[0]
+        return [self._initial(node, batch) for node in self.network.loop]
+
+    def _initial(self, node, batch):
+        layer = node.layer
+        # What keeps no state may draw something for a whole training step.
+        if not isinstance(layer, TimeLayer) or not (
+            layer.keeps_state or self.training
+        ):
+            return NodeState([])
+        shape = (batch, *node.inputs[0].frame)
+        own = list(layer.initial_state(shape, layer.compute_dtype))
+        if not (self._counts and isinstance(layer, SpikingLayer)):
+            return NodeState(own)
+        if self.keep.credits and layer.rule == "rate":
+            sums = (ops.zeros(shape, "float32") for _ in range(3))
+            return RateState(own, *sums)
+        # Only the rule of LIF layers asks for the leaky trace.
+        leaky = getattr(layer, "factor", None) == "leak_corrected"
+        sums = [ops.zeros(shape, "float32") for _ in range(3 if leaky else 2)]
+        return CountingState(own, ops.zeros(shape, "uint8"), Sums(*sums))
+
+    def step_at(self, t, states):
+        """Return the states after step `t` (counted from 0)."""
+        frames = {key: x[:, t] for key, x in self.sources.items()}
+        before, after = iter(states), []
+
+        def visit(node, frames):
+            outputs, state = self._step(node, frames, next(before))
+            after.append(state)
+            return outputs
+
+        self.network.run(frames, visit, self.network.loop)
+        return after
+
+    def _step(self, node, frames, state):
+        """Return `(outputs, state)` of one node at one step."""
+        layer = node.layer
+        if not isinstance(layer, TimeLayer):
+            return node(frames), state
+        (frame, *_), _ = node.arguments(frames)
+        if layer.lif is not None:
+            output, state = _fire(layer, frame, state)
+            return [output], state
+        output, own = layer.step(frame, state.own, training=self.training)
+        if isinstance(state, CountingState):
+            byte = spike_history.append(state.byte, output)
+            return [output], CountingState(list(own), byte, state.sums)
+        return [output], NodeState(list(own))
+
+    def results(self, final, time_steps=None):
+        """Return the readouts' results by key.
+
+        Args:
+            final: List of `NodeState`s.
+            time_steps: Number of steps that they are after. None is all.
+        """
+        if time_steps is None:
+            time_steps = self.time_steps
+        return {
+            node.key: node.layer.result(state.own, time_steps)
+            for node, state in zip(self.network.loop, final)
+            if isinstance(node.layer, Readout)
+        }
+
+
+def _common_steps(network, sources):
+    """Return T, the same for all sources, or raise a `ValueError`."""
+    known = {x.name: sources[x.key].shape[1] for x in network.sources}
+    if len({steps for steps in known.values() if steps is not None}) > 1:
+        found = [f"'{name}' {steps}" for name, steps in known.items()]
+        raise ValueError(
+            f"'{network.name}' runs over one time axis, and expects its "
+            "sequences to have equally many steps. Received: "
+            f"{', '.join(found)}. Pad or cut them to one length."
+        )
+    first, *others = (ops.shape(x)[1] for x in sources.values())
+    return compilation.checked_equal(
+        first,
+        others,
+        f"The sequences of '{network.name}' have different numbers of steps.",
+    )
+
+
+def _absorbed(layer, state, steps, end):
+    """Return the state with the byte's spikes in the sums."""
+    if not isinstance(state, CountingState):
+        return state
+    sums = [x for x in state.sums if not isinstance(x, tuple)]
+    absorb = spike_history.absorb(
+        getattr(layer, "beta", None), len(sums) == 3, tuple(state.byte.shape)
+    )
+    sums = Sums(*absorb(state.byte, sums, steps, end))
+    return CountingState(state.own, ops.zeros_like(state.byte), sums)
+
+
+def _fire(layer, current, state):
+    """Advance LIF neurons, their spikes' byte included, in one pass."""
+    neuron = *layer.lif, layer.compute_dtype, tuple(current.shape)
+    (v,) = state.own
+    if isinstance(state, RateState):
+        *neuron, shape = neuron
+        step = spike_history.rate_step(
+            *neuron, layer.learning_rule.surrogate, shape
+        )
+        spikes, v, *credit = step(v, current, *state[1:])
+        return spikes, RateState([v], *credit)
+    if isinstance(state, NodeState):
+        spikes, v = spike_history.plain_step(*neuron)(v, current)
+        return spikes, NodeState([v])
+    step = spike_history.counting_step(*neuron)
+    spikes, v, byte = step(v, current, state.byte)
+    return spikes, CountingState([v], byte, state.sums)
+
+
+def _connect(loop, values, results, final):
+    """Return `results` made differentiable by the collapsed rule.
+
+    Runs the layers once on means over time. The currents' values are not
+    used, only their derivatives, so that graph compilers drop the forward
+    convolutions of this pass.
+    """
+    network = loop.network
+    means = {
+        x.key: ops.mean(ops.cast(values[x.key], "float32"), axis=1)
+        for x in network.sources
+    }
+    states = iter(final)
+
+    def visit(node, means):
+        layer, state = node.layer, next(states)
+        if not isinstance(layer, TimeLayer):
+            return node(means)
+        outcome = loop.credits.get(node.key)
+        if isinstance(layer, Readout):
+            outcome = _result_outcome(layer, results[node.key], loop.time_steps)
+        (mean, *_), _ = node.arguments(means)
+        return [layer.collapsed(mean, outcome, state.own, loop.training)]
+
+    network.run(means, visit, network.loop)
+    return {key: means[key] for key in results}
+
+
+def _result_outcome(readout, result, time_steps):
+    """Return the `Outcome` of a readout."""
+    scale = 1.0 if readout.normalize else ops.cast(time_steps, result.dtype)
+    return Outcome(result, ops.ones_like(result) * scale)
+
+
+@contextlib.contextmanager
+def _constant_variables(model):
+    """Read the model's variables once, as constants to differentiation.
+
+    JAX could not take the loop's derivative, and nobody asks for it. Seeds
+    stay variables: they change.
+    """
+    if keras.config.backend() != "jax":
+        yield
+        return
+    mapping = [(v, ops.stop_gradient(v.value)) for v in model.variables]
+    with keras.StatelessScope(state_mapping=mapping) as scope:
+        yield
+    for v, constant in mapping:
+        value = scope.get_current_value(v)
+        if value is not None and value is not constant and not v.trainable:
+            v.assign(value)
