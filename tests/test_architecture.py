@@ -18,7 +18,9 @@ ORDER = (
     ("neurons",),
     ("encoding",),
     ("layers",),
+    ("network",),
     ("event_driven",),
+    ("running",),
     ("models",),
     ("conversion", "training", "callbacks"),
     ("analysis",),
@@ -110,6 +112,33 @@ def test_no_backend_is_imported_at_module_level(path):
     )
     roots = {name.split(".")[0] for name in imports(source)}
     assert not roots & {"tensorflow", "jax", "torch"}
+
+
+# What Keras keeps to itself of its graph; only `network/reading.py` knows it.
+PRIVATE = (
+    "_nodes_by_depth",
+    "_inbound_nodes",
+    "_outbound_nodes",
+    "_keras_history",
+    "_flatten_layers",
+    "_functional",
+    "_inputs_struct",
+    "_outputs_struct",
+    "_standardize_inputs",
+    "_call_has_training_arg",
+    "fill_in",
+    "node_index",
+)
+
+
+@pytest.mark.parametrize("path", MODULES)
+def test_one_file_knows_the_graph_of_keras(path):
+    tree = ast.parse((PACKAGE / path).read_text("utf-8"))
+    names = {x.attr for x in ast.walk(tree) if isinstance(x, ast.Attribute)}
+    # What a module calls `_functional` itself is not Keras'.
+    names -= {x.name for x in ast.walk(tree) if isinstance(x, ast.FunctionDef)}
+    if path != os.path.join("network", "reading.py"):
+        assert not names & set(PRIVATE)
 
 
 # Without optimizations the program compiles in half the time.

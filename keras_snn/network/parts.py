@@ -24,7 +24,7 @@ def parts(network):
         reason = _sequence_returned(network, looped) or _uneven(sources)
     if reason is not None:
         return nothing, reason
-    before = _ancestors(sources)
+    before = ancestors(sources)
     inner = set(looped)
     others = [x for x in network.nodes if x not in inner and not x.is_input]
     return (
@@ -109,7 +109,7 @@ def _uneven(sources):
     return f"its sequences have different numbers of steps, {found}"
 
 
-def _ancestors(values):
+def ancestors(values):
     """Return the nodes that values are computed from."""
     found, waiting = set(), [x.node for x in values]
     while waiting:

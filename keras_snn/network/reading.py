@@ -157,6 +157,7 @@ class Network:
         self._count = 0
         self.inputs = [self._new_value(x) for x in self.functional.inputs]
         self.outputs = self._read(self.functional, self.inputs, ())
+        self._leave_out_unused()
         self._name_nodes()
         _mark_time(self.nodes)
         found, self.no_loop = parts.parts(self)
@@ -288,6 +289,15 @@ class Network:
         self.hidden += _hidden_neurons(layer)
         self.nodes.append(node)
 
+    def _leave_out_unused(self):
+        """Leave out what inner models compute for nobody."""
+        used = parts.ancestors(self.outputs)
+        self.nodes = [x for x in self.nodes if x.is_input or x in used]
+        kept = set(self.nodes)
+        for node in self.nodes:
+            for value in node.outputs:
+                value.takers = [x for x in value.takers if x in kept]
+
     def _name_nodes(self):
         calls, owners = {}, {}
         for node in self.nodes:
@@ -317,19 +327,26 @@ def check_shapes(model, standardized, given):
         standardized: Flat list of the inputs with Keras' axes.
         given: The inputs as they came.
     """
-    for x, symbol in zip(standardized, model.inputs):
-        if len(x.shape) == len(symbol.shape) and all(
-            n is None or m is None or n == m
-            for n, m in zip(symbol.shape[1:], x.shape[1:])
-        ):
-            continue
-        shapes = [tuple(y.shape) for y in keras.tree.flatten(given)]
-        expected = [tuple(y.shape) for y in model.inputs]
-        raise ValueError(
-            f"'{model.name}' expects inputs of shape {_listed(expected)}, the "
-            f"batch axis first. Received: shape {_listed(shapes)}. A single "
-            "sample needs a batch axis, x[None]."
-        )
+    pairs = zip(standardized, model.inputs)
+    if len(standardized) == len(model.inputs) and all(
+        _fits(x.shape, symbol.shape) for x, symbol in pairs
+    ):
+        return
+    shapes = [tuple(y.shape) for y in keras.tree.flatten(given)]
+    expected = [tuple(y.shape) for y in model.inputs]
+    raise ValueError(
+        f"'{model.name}' expects inputs of shape {_listed(expected)}, the "
+        f"batch axis first. Received: shape {_listed(shapes)}. A single "
+        "sample needs a batch axis, x[None]."
+    )
+
+
+def _fits(shape, expected):
+    """Return whether a shape is another one, as far as both are known."""
+    return len(shape) == len(expected) and all(
+        n is None or m is None or n == m
+        for n, m in zip(expected[1:], shape[1:])
+    )
 
 
 def _packed(struct, flat):
@@ -380,7 +397,7 @@ def _unreadable(model):
         return f"Received: {type(model).__name__}."
     kind = f"'{model.name}' ({type(model).__name__})"
     if isinstance(model, keras.Sequential) and not model.built:
-        return f"Received: {kind}, which is not built yet: it knows no input shape."
+        return f"Received: {kind}, which is not built: it has no input shape."
     if not _is_plain(model):
         return f"Received: {kind}, which has a `call` of its own."
     return None
@@ -423,7 +440,13 @@ def _inner_model(layer, inputs, keras_node):
     args, kwargs = keras_node.arguments.fill_in(found)
     if len(args) != 1 or any(x is not None for x in _extras(kwargs)):
         return None
-    flat = keras.tree.flatten(args[0])
+    given = args[0]
+    if isinstance(given, dict) and not isinstance(model._inputs_struct, dict):
+        # Keras goes by the names of the inputs.
+        given = [given.get(x.name) for x in model.inputs]
+    flat = keras.tree.flatten(given)
+    if any(not isinstance(x, Value) for x in flat):
+        return None
     symbols = [value.symbol for value in flat]
     # Keras would cast, or add an axis.
     same = all(

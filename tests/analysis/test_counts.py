@@ -500,7 +500,7 @@ def test_a_progress_bar_if_asked_for(capsys):
 
 def test_layers_that_cannot_be_counted_are_all_named():
     x = inputs = keras.Input((4, 6, 6, 1))
-    x = TimeFold(L.EinsumDense("bhwc,cd->bhwd", (None, None, 2), name="sum"))(x)
+    x = TimeFold(L.EinsumDense("bhwc,cd->bhwd", (6, 6, 2), name="sum"))(x)
     x = LIF()(x)
     x = TimeFold(L.UpSampling2D(2, interpolation="bilinear", name="up"))(x)
     x = TimeFold(
