@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_snn.conversion import folding
 from keras_snn.export.nir import kernels
-from keras_snn.layers import IF, LIF
+from keras_snn.layers import IF, LIF, StandardizedConv2D, StandardizedDense
 from keras_snn.network import Handlers, kinds, weights
 
 L = keras.layers
@@ -83,7 +83,7 @@ def _pad(primitives, layer, signal):
     return dataclasses.replace(signal, padding=layer.padding)
 
 
-@NODES.register(L.Conv2D)
+@NODES.register(L.Conv2D, StandardizedConv2D)
 def _convolution(primitives, layer, signal):
     outer = signal.padding or NO_PADDING
     size = _padded(signal.shape, outer)
@@ -143,7 +143,7 @@ def _kernel_and_bias(layer):
     return found["kernel"], found.get("bias")
 
 
-@NODES.register(L.Dense)
+@NODES.register(L.Dense, StandardizedDense)
 def _dense(primitives, layer, signal):
     signal = primitives.unpadded(layer, signal)
     shape = (*signal.shape[:-1], layer.units)

@@ -185,6 +185,8 @@ class Primitives:
         inputs = [signals.get(x.key) for x in node.inputs]
         if not any(inputs):
             # Before the encoder, or behind the readout.
+            if isinstance(node.layer, TimeLayer):
+                self.refuse(node.layer, "it starts a second sequence")
             return []
         if None in inputs:
             reason = "it joins a sequence with what is none"

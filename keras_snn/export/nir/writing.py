@@ -40,13 +40,15 @@ def to_nir(model, path=None, target=None):
     spikes that the readout receives. What follows a readout stays outside.
 
     Args:
-        model: A functional model of one spike train and one output.
+        model: A functional or Sequential model, perhaps with such models in
+            it, of one spike train and one output.
         path: File to write, by convention `*.nir`; None writes none.
         target: `"norse"`, `"sinabs"`, `"snntorch"` or `"spikingjelly"`, or
             None for NIR's equations as they are.
 
     Returns:
-        A `nir.NIRGraph`, whose nodes are named as the layers.
+        A `nir.NIRGraph`, whose nodes are named as the layers; the second
+        call of a layer is `"name_call2"`.
 
     Raises:
         ValueError: If the model has layers that NIR or the target's importer
