@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_snn.conversion import kinds, plain
+from keras_snn.conversion import activations, plain
 
 BINS = 1 << 16
 
@@ -90,9 +90,8 @@ def check_active(op, value):
 
 def limited(thresholds):
     """Return thresholds no higher than the ceilings of the activations."""
+    ceilings = {op: activations.ceiling(op.layer) for op in thresholds}
     return {
-        op: value
-        if kinds.ceiling(op.layer) is None
-        else min(value, float(kinds.ceiling(op.layer)))
+        op: value if ceilings[op] is None else min(value, float(ceilings[op]))
         for op, value in thresholds.items()
     }

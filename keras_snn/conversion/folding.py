@@ -3,18 +3,25 @@
 import keras
 import numpy as np
 
-from keras_snn.conversion.graph import read
+from keras_snn.conversion.plan import read
 
 L = keras.layers
+DEPTHWISE = (L.DepthwiseConv1D, L.DepthwiseConv2D)
+SEPARABLE = (L.SeparableConv1D, L.SeparableConv2D)
+TRANSPOSED = (L.Conv1DTranspose, L.Conv2DTranspose, L.Conv3DTranspose)
 
 
-def folded(ann):
+def folded(ann, what="convert"):
     """Return the graph of a network, ready for conversion.
+
+    Args:
+        ann: The network.
+        what: Name of the public function that asks, for messages.
 
     Raises:
         ValueError: Naming all layers that cannot be converted.
     """
-    graph = read(ann)
+    graph = read(ann, what)
     fold(graph)
     graph.raise_problems()
     return graph
@@ -37,10 +44,10 @@ def fold(graph):
     neither is noted in `graph.problems`.
     """
     for op in list(graph.ops):
-        if op.kind == "drop":
+        if op.role == "identity":
             graph.remove(op)
     for op in list(graph.ops):
-        if op.kind == "norm":
+        if op.role == "normalization":
             problem = _fold_one(graph, op)
             if problem:
                 graph.refuse(op, problem)
@@ -71,11 +78,11 @@ def _fold_one(graph, op):
         return f"axis={op.layer.axis}; only the last axis is known"
     a, c = affine(op.layer)
     (before,) = op.inputs
-    if before.kind == "linear" and graph.consumers(before) == [op]:
+    if _is_synapses(before) and graph.consumers(before) == [op]:
         _into_outputs(before, a, c)
         return None
     after = graph.consumers(op)
-    if graph.output is not op and [x.kind for x in after] == ["linear"]:
+    if graph.output is not op and list(map(_is_synapses, after)) == [True]:
         return _into_inputs(after[0], a, c)
     return (
         "no convolution or dense layer stands directly before it (or after "
@@ -83,11 +90,16 @@ def _fold_one(graph, op):
     )
 
 
+def _is_synapses(op):
+    # The axes of the kernel of an EinsumDense may mean anything.
+    return op.role == "synapses" and not isinstance(op.layer, L.EinsumDense)
+
+
 def _into_outputs(op, a, c):
     weights = op.weights
-    if type(op.layer) in (L.DepthwiseConv1D, L.DepthwiseConv2D):
+    if isinstance(op.layer, DEPTHWISE):
         factor = a.reshape(weights["kernel"].shape[-2:])
-    elif isinstance(op.layer, L.Conv2DTranspose):
+    elif isinstance(op.layer, TRANSPOSED):
         factor = a[:, None]
     else:
         factor = a
@@ -99,7 +111,7 @@ def _into_outputs(op, a, c):
 def _into_inputs(op, a, c):
     layer, weights = op.layer, op.weights
     kind = type(layer).__name__
-    if isinstance(layer, (L.SeparableConv2D, L.Conv2DTranspose)):
+    if isinstance(layer, (*SEPARABLE, *TRANSPOSED)):
         return f"it cannot be folded into the {kind} after it"
     if getattr(layer, "groups", 1) != 1:
         return f"it cannot be folded into the grouped {kind} after it"
@@ -112,7 +124,7 @@ def _into_inputs(op, a, c):
         )
     kernel = weights["kernel"]
     shift = kernel * c[:, None]
-    if type(layer) in (L.DepthwiseConv1D, L.DepthwiseConv2D):
+    if isinstance(layer, DEPTHWISE):
         shift = shift.sum(axis=tuple(range(kernel.ndim - 2))).reshape(-1)
     else:
         shift = shift.sum(axis=tuple(range(kernel.ndim - 1)))

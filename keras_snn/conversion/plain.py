@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from keras_snn import checks
-from keras_snn.conversion.graph import fresh_layer
+from keras_snn.conversion.plan import fresh_layer
 
 
 def build(graph, replace=None):

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_snn import checks
 from keras_snn.layers.fixed_arguments import FixedArguments
+from keras_snn.network import kinds
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
@@ -77,3 +78,6 @@ class QCFS(FixedArguments, keras.layers.Layer):
             "levels": self.levels,
             "threshold": self.threshold,
         }
+
+
+kinds.register(QCFS, role="activation")

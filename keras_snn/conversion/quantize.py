@@ -4,7 +4,7 @@ import keras
 
 from keras_snn import checks
 from keras_snn.conversion import calibration, plain
-from keras_snn.conversion.graph import read
+from keras_snn.conversion.plan import read
 from keras_snn.conversion.qcfs import QCFS
 
 
@@ -44,7 +44,7 @@ def quantize(ann, levels=8, calibration_data=None, batch_size=64):
         - [Bu et al., 2022](https://arxiv.org/abs/2303.04347)
     """
     levels = checks.levels(levels)
-    graph = read(ann)
+    graph = read(ann, "quantize")
     graph.raise_problems()
     relus = [op for op in graph.neurons() if op.function == "relu"]
     if not relus:

@@ -109,7 +109,7 @@ def report(ann, model, x, batch_size=64):
     >>> report.summary()
     >>> report.to_dict()["agreement"]
     """
-    graph = folded(ann)
+    graph = folded(ann, "report")
     x = calibration.check_data(graph, x)
     names = {layer.name for layer in model.layers}
     missing = [

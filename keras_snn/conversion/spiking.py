@@ -5,7 +5,8 @@ import dataclasses
 import keras
 
 from keras_snn import layers
-from keras_snn.conversion.graph import fresh_layer
+from keras_snn.conversion.known import CONVERT
+from keras_snn.conversion.plan import fresh_layer
 from keras_snn.models import Model
 
 
@@ -107,21 +108,27 @@ def _start(graph, settings):
 def _convert(op, trains, thresholds, settings):
     """Append one operation to the spiking network; return its train."""
     sources = [trains[x] for x in op.inputs]
-    if op.kind == "merge":
-        return _merge(op, sources)
+    return CONVERT.of(op.layer)(op, sources, thresholds, settings)
+
+
+@CONVERT.register("synapses")
+def _synapses(op, sources, thresholds, settings):
     (source,) = sources
-    if op.kind == "linear":
-        return _fold(fresh_layer(op, source.scale), source.sequence)
-    if op.fires:
-        currents = _rescaled(source, op.name).sequence
-        threshold = thresholds[op]
-        spikes = _neurons(op, threshold, settings)(currents)
-        return Train(spikes, threshold, bounded=True)
-    if op.kind == "max":
-        return _max_pooling(op, source, settings)
-    if op.kind == "average":
-        return _average_pooling(fresh_layer(op), op, source, settings)
+    return _fold(fresh_layer(op, source.scale), source.sequence)
+
+
+@CONVERT.register("wiring")
+def _wiring(op, sources, thresholds, settings):
+    (source,) = sources
     return _fold(fresh_layer(op), source.sequence, source)
+
+
+@CONVERT.register("activation")
+def _activation(op, sources, thresholds, settings):
+    (source,) = sources
+    currents = _rescaled(source, op.name).sequence
+    spikes = _neurons(op, thresholds[op], settings)(currents)
+    return Train(spikes, thresholds[op], bounded=True)
 
 
 def _fold(layer, sequence, source=None):
@@ -144,6 +151,12 @@ def _neurons(op, threshold, settings):
     )
 
 
+@CONVERT.register("average")
+def _average(op, sources, thresholds, settings):
+    (source,) = sources
+    return _average_pooling(fresh_layer(op), op, source, settings)
+
+
 def _average_pooling(layer, op, source, settings):
     pooled = _fold(layer, source.sequence, source)
     if source.bounded and settings.pooling_neurons:
@@ -151,7 +164,9 @@ def _average_pooling(layer, op, source, settings):
     return pooled
 
 
-def _max_pooling(op, source, settings):
+@CONVERT.register(keras.layers.MaxPooling2D)
+def _max_pooling(op, sources, thresholds, settings):
+    (source,) = sources
     config = {
         "pool_size": op.layer.pool_size,
         "strides": op.layer.strides,
@@ -168,23 +183,30 @@ def _max_pooling(op, source, settings):
     return Train(sequence, source.scale, source.bounded)
 
 
-def _merge(op, sources):
+@CONVERT.register("merge")
+def _merge(op, sources, thresholds, settings):
     config = {**op.layer.get_config(), "name": op.name}
-    if isinstance(op.layer, keras.layers.Concatenate):
-        if config["axis"] > 0:
-            # Counted from the end it is the same axis with time and without.
-            config["axis"] -= len(op.shape) + 1
-        scales = {source.scale for source in sources}
-        scale = scales.pop() if len(scales) == 1 else max(scales)
-        bounded = all(source.bounded for source in sources)
-    else:
-        scale, bounded = 1.0, False
     layer = type(op.layer).from_config(config)
-    parts = [
+    return Train(layer(_at_one_scale(op, sources, 1.0)))
+
+
+@CONVERT.register("join")
+def _join(op, sources, thresholds, settings):
+    config = {**op.layer.get_config(), "name": op.name}
+    if config["axis"] > 0:
+        # Counted from the end it is the same axis with time and without.
+        config["axis"] -= len(op.shape) + 1
+    scale = max(source.scale for source in sources)
+    bounded = all(source.bounded for source in sources)
+    layer = type(op.layer).from_config(config)
+    return Train(layer(_at_one_scale(op, sources, scale)), scale, bounded)
+
+
+def _at_one_scale(op, sources, scale):
+    return [
         _rescaled(source, f"{op.name}_{number}", scale).sequence
         for number, source in enumerate(sources, 1)
     ]
-    return Train(layer(parts), scale, bounded)
 
 
 def _rescaled(source, name, scale=1.0):
@@ -199,10 +221,8 @@ def scale_of(op, thresholds):
     """Return the scale of an operation's train, as `build` chooses it."""
     if op.fires:
         return thresholds[op]
-    if op.kind == "merge":
-        if not isinstance(op.layer, keras.layers.Concatenate):
-            return 1.0
+    if op.role == "join":
         return max(scale_of(x, thresholds) for x in op.inputs)
-    if op.kind in ("linear", "input", "scale"):
+    if op.role in ("synapses", "merge", "input", "scaling"):
         return 1.0
     return scale_of(op.inputs[0], thresholds)

@@ -1,5 +1,7 @@
 """A registry of what one consumer of networks does with each kind of layer."""
 
+import keras
+
 from keras_snn.network import kinds
 
 
@@ -7,7 +9,7 @@ class Handlers:
     """Handlers by kind of layer, for one consumer.
 
     A kind is a type of layers, or a role of `kinds` (a string). A layer's
-    exact type comes first, then its role.
+    exact type comes first, also where it is refused, then its role.
 
     Args:
         purpose: What the consumer does with a layer, for messages, e.g.
@@ -48,14 +50,18 @@ class Handlers:
 
     def of(self, layer):
         """Return the handler of a layer, or None."""
-        return _look_up(self._handlers, layer)
+        found = self._handlers.get(type(layer))
+        kind = kinds.of(layer)
+        if found or type(layer) in self._reasons or kind.refusal:
+            return found
+        return self._handlers.get(kind.role)
 
     def reason(self, layer):
         """Return why a layer has no handler, or None if it has one."""
         if self.of(layer) is not None:
             return None
-        own = _look_up(self._reasons, layer)
         kind = kinds.of(layer)
+        own = self._reasons.get(type(layer)) or self._reasons.get(kind.role)
         return own or kind.refusal or kinds.UNKNOWN.refusal
 
     def refusals(self, layers):
@@ -79,19 +85,18 @@ class Handlers:
 
         Args:
             name: Name of the network.
-            refusals: Pairs `(layer, reason)`.
+            refusals: Pairs `(layer, reason)`; instead of a layer, what has a
+                `name` and a `layer`, as a `Node`.
             known: What is known instead, a sentence.
         """
-        lines = [
-            f"- '{layer.name}' ({type(layer).__name__}): {reason}."
-            for layer, reason in refusals
-        ]
+        lines = [_line(*refusal) for refusal in refusals]
         return ValueError(
             f"'{name}' has {len(lines)} layer(s) that cannot be "
             f"{self.purpose}:\n" + "\n".join(lines) + (known and f"\n{known}")
         )
 
 
-def _look_up(table, layer):
-    found = table.get(type(layer))
-    return table.get(kinds.of(layer).role) if found is None else found
+def _line(refused, reason):
+    is_layer = isinstance(refused, keras.Operation)
+    layer = refused if is_layer else refused.layer
+    return f"- '{refused.name}' ({type(layer).__name__}): {reason}."

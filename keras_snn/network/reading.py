@@ -378,8 +378,9 @@ def read(model, what=None):
         if reason:
             raise ValueError(
                 f"{what or 'keras_snn'}() expects a functional model, e.g. of "
-                "keras_snn.models or keras_snn.Model(inputs, outputs), or a "
-                f"Sequential one that starts with keras.Input. {reason}"
+                "keras_snn.models or the functional keras.Model(inputs, "
+                "outputs), or a Sequential one that starts with keras.Input. "
+                f"{reason}"
             )
         network = Network(model)
     if what and network.hidden:
@@ -397,7 +398,9 @@ def _unreadable(model):
         return f"Received: {type(model).__name__}."
     kind = f"'{model.name}' ({type(model).__name__})"
     if isinstance(model, keras.Sequential) and not model.built:
-        return f"Received: {kind}, which is not built: it has no input shape."
+        return (
+            f"Received: {kind}, which is not built: it has no input shape yet."
+        )
     if not _is_plain(model):
         return f"Received: {kind}, which has a `call` of its own."
     return None
@@ -457,7 +460,9 @@ def _inner_model(layer, inputs, keras_node):
 
 
 def _extras(kwargs):
-    return (x for name, x in kwargs.items() if name != "training")
+    # Masks come as one for each input, None where there is none.
+    others = [x for name, x in kwargs.items() if name != "training"]
+    return keras.tree.flatten(others)
 
 
 def _hidden_neurons(layer):

@@ -50,6 +50,13 @@ def problem(layer):
     )
 
 
+def plain_type(layer):
+    """Return the type of Keras' own that works with the effective weights."""
+    return next(
+        x for x in type(layer).__mro__ if x.__module__.startswith("keras.")
+    )
+
+
 def _dequantized(layer):
     """Return the kernel of a quantized Dense layer.
 

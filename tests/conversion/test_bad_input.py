@@ -60,6 +60,11 @@ class Subclassed(keras.Model):
     pass
 
 
+class Scaled(keras.Model):
+    def call(self, x):
+        return 2 * x
+
+
 @pytest.mark.parametrize(
     "make, message",
     [
@@ -89,6 +94,18 @@ class Subclassed(keras.Model):
                 L.Conv2D(2, 3), L.ReLU(), L.GlobalMaxPooling2D(), L.Dense(2)
             ),
             "only MaxPooling2D",
+        ),
+        (
+            lambda: network(L.Reshape((64, 2)), L.MaxPooling1D(), L.Flatten()),
+            "MaxPooling1D.*only MaxPooling2D",
+        ),
+        (
+            lambda: network(L.Conv2D(2, 1, data_format="channels_first")),
+            'channels_first". Use "channels_last"',
+        ),
+        (
+            lambda: functional(lambda x: Scaled()(L.Conv2D(2, 1)(x))),
+            "(Scaled).*layers cannot be read",
         ),
     ],
 )

@@ -87,6 +87,33 @@ def test_the_error_of_one_layer_is_half_a_spike_a_neuron(case):
     assert error.max() > 1e-4
 
 
+VOLUME, LINE = (4, 4, 4, 2), (64, 2)
+LINEAR = {
+    "transposed in 1D": (LINE, lambda: L.Conv1DTranspose(3, 3, strides=2)),
+    "transposed in 3D": (VOLUME, lambda: L.Conv3DTranspose(3, 2, strides=2)),
+    "separable in 1D": (
+        LINE,
+        lambda: L.SeparableConv1D(3, 3, depth_multiplier=2),
+    ),
+    "einsum": (
+        LINE,
+        lambda: L.EinsumDense("abc,cde->abde", (64, 3, 5), bias_axes="e"),
+    ),
+    "cropping in 3D": (VOLUME, lambda: L.Cropping3D((0, 1, 1))),
+    "padding in 3D": (VOLUME, lambda: L.ZeroPadding3D((0, 1, 2))),
+    "upsampling in 3D": (VOLUME, lambda: L.UpSampling3D((1, 2, 1))),
+    "repeated": ((128,), lambda: L.RepeatVector(3)),
+}
+
+
+@pytest.mark.parametrize("case", LINEAR)
+def test_linear_layers_and_wiring_are_exact(case):
+    shape, make = LINEAR[case]
+    ann, x = network(L.Reshape(shape), make()), data()
+    model = convert(ann, x, "max", time_steps=2)
+    np.testing.assert_allclose(predict(model, x), predict(ann, x), atol=1e-5)
+
+
 @pytest.mark.parametrize("method", ["max", "percentile", "threshold_balancing"])
 def test_deep_networks_converge(method):
     ann, x = functional(everything), data(8)
@@ -193,6 +220,23 @@ def test_scaling_and_nested_models_are_read():
         "RepeatEncoder",
     ]
     assert np.abs(predict(model, x) - predict(ann, x)).max() < 0.05
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda inner, a, b: inner([a, b]),
+        lambda inner, a, b: inner({"b": b, "a": a}),
+    ],
+    ids=["list", "dict"],
+)
+def test_nested_models_of_several_inputs_are_read(call):
+    inputs = [keras.Input((4,), name=name) for name in ("a", "b")]
+    inner = keras.Model(inputs, L.Subtract()(inputs))
+    ann = functional(lambda x: call(inner, L.Dense(4)(x), L.Dense(4)(x)), (6,))
+    x = data(5, (6,))
+    model = convert(ann, x, "max", time_steps=2)
+    np.testing.assert_allclose(predict(model, x), predict(ann, x), atol=1e-5)
 
 
 def test_adapted_normalisation_of_the_input_is_kept():

@@ -13,6 +13,7 @@ from keras_snn.conversion.folding import folded
 from tests.conversion.networks import L, data, everything, functional, network
 
 NORM = L.BatchNormalization
+TDBN = snn.layers.ThresholdBatchNormalization
 FOLDED = {
     "after a convolution": lambda: [L.Conv2D(3, 3, padding="same"), NORM()],
     "after one without bias": lambda: [L.Conv2D(3, 3, use_bias=False), NORM()],
@@ -23,6 +24,21 @@ FOLDED = {
     ],
     "after a separable one": lambda: [L.SeparableConv2D(4, 3), NORM()],
     "after a transposed one": lambda: [L.Conv2DTranspose(4, 3), NORM()],
+    "after a transposed one in 1D": lambda: [
+        L.Reshape((64, 2)),
+        L.Conv1DTranspose(4, 3, strides=2),
+        NORM(),
+    ],
+    "after a transposed one in 3D": lambda: [
+        L.Reshape((4, 4, 4, 2)),
+        L.Conv3DTranspose(4, 2),
+        NORM(),
+    ],
+    "after a separable one in 1D": lambda: [
+        L.Reshape((64, 2)),
+        L.SeparableConv1D(4, 3),
+        NORM(),
+    ],
     "after a dense layer": lambda: [L.Flatten(), L.Dense(5), NORM()],
     "after dropout": lambda: [L.Conv2D(3, 3), L.Dropout(0.5), NORM()],
     "before a convolution": lambda: [NORM(), L.Conv2D(3, 3)],
@@ -40,6 +56,8 @@ FOLDED = {
         L.Conv2D(3, 3),
         L.BatchNormalization(center=False, scale=False),
     ],
+    "to a threshold": lambda: [L.Conv2D(3, 3, use_bias=False), TDBN(0.4, 2.0)],
+    "to a threshold, before": lambda: [TDBN(0.4), L.Conv2D(3, 3)],
     "twice": lambda: [L.Conv2D(3, 3), NORM(), NORM()],
 }
 
@@ -51,7 +69,7 @@ def test_batch_normalisation_is_folded_exactly(case):
         ann.layers[0].moving_mean.assign(np.zeros(2))
     model = snn.conversion.convert(ann, x, "max", time_steps=2)
     kinds = {type(getattr(layer, "layer", layer)) for layer in model.layers}
-    assert not kinds & {L.BatchNormalization, L.Dropout}
+    assert not kinds & {NORM, TDBN, L.Dropout}
     np.testing.assert_allclose(
         model.predict(x, verbose=0), ann.predict(x, verbose=0), atol=1e-5
     )
@@ -81,9 +99,13 @@ def test_the_folded_network_equals_the_network():
             lambda x: L.Add()([c := L.Conv2D(2, 1)(x), NORM()(c)]),
             "goes nowhere else",
         ),
+        (
+            lambda x: NORM()(L.EinsumDense("abcd,de->abce", (8, 8, 3))(x)),
+            "no convolution or dense layer stands directly",
+        ),
         (lambda x: NORM(axis=1)(L.Conv2D(2, 1)(x)), "only the last axis"),
     ],
-    ids=["padded", "sum", "branch", "axis"],
+    ids=["padded", "sum", "branch", "einsum", "axis"],
 )
 def test_what_cannot_be_folded_is_refused(body, reason):
     with pytest.raises(ValueError, match=f"(?s)BatchNormalization.*{reason}"):

@@ -5,13 +5,13 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_snn.conversion import kinds
+from keras_snn.conversion import activations
+from keras_snn.conversion.known import CONVERT, KNOWN, problem
 from keras_snn.conversion.qcfs import QCFS
-from keras_snn.network.reading import _nodes_of as nodes_of
+from keras_snn.network import kinds, reading, weights
 
 # Names that the spiking network's own layers have.
 RESERVED = {"input", "encoder", "readout", "readout_scale"}
-WEIGHTS = ("kernel", "depthwise_kernel", "pointwise_kernel", "bias")
 
 
 @dataclasses.dataclass(eq=False)
@@ -19,15 +19,16 @@ class Op:
     """One operation.
 
     Attributes:
-        kind: A key of `kinds.KINDS`, or "input" or "unknown".
+        role: What its layer does, a role of `network.kinds`; "input"; or
+            "unknown" where it cannot be converted.
         name: Unique name.
         layer: The Keras layer it was read from, None for the input.
         inputs: List of the operations whose outputs it takes.
         shape: Shape of its output, without batch.
-        weights: For linear operations, dict from names to NumPy arrays.
+        weights: For synapses, dict from names to NumPy arrays.
     """
 
-    kind: str
+    role: str
     name: str
     layer: object
     inputs: list
@@ -36,10 +37,10 @@ class Op:
 
     @property
     def function(self):
-        """What an activation computes; None for other kinds."""
-        if self.kind != "activation":
+        """What an activation computes; None for other roles."""
+        if self.role != "activation":
             return None
-        return kinds.activation_name(self.layer)
+        return activations.name_of(self.layer)
 
     @property
     def fires(self):
@@ -62,15 +63,15 @@ class Graph:
     def consumers(self, op):
         return [x for x in self.ops if op in x.inputs]
 
-    def add(self, kind, name, layer, inputs, shape, weights=None):
+    def add(self, role, name, layer, inputs, shape, weights=None):
         names = {op.name for op in self.ops}
-        if kind != "input":
+        if role != "input":
             names |= RESERVED
         unique, number = name, 1
         while unique in names:
             number += 1
             unique = f"{name}_{number}"
-        self.ops.append(Op(kind, unique, layer, inputs, shape, weights))
+        self.ops.append(Op(role, unique, layer, inputs, shape, weights))
         return self.ops[-1]
 
     def remove(self, op):
@@ -89,36 +90,26 @@ class Graph:
 
     def raise_problems(self):
         """Raise one `ValueError` that names all refused operations."""
-        if not self.problems:
-            return
-        lines = [
-            f"- '{op.name}' ({type(op.layer).__name__}): {reason}."
-            for op, reason in self.problems.items()
-        ]
-        raise ValueError(
-            f"'{self.name}' has {len(lines)} layer(s) that cannot be "
-            "converted:\n"
-            + "\n".join(lines)
-            + f"\nKnown are {kinds.SUPPORTED}."
-        )
+        if self.problems:
+            raise CONVERT.error(self.name, self.problems.items(), KNOWN)
 
     def head(self):
         """Return `(op, tail)`: the last operation on spikes or currents, and
         the activations after it, which work on the network's output."""
         op, tail = self.output, []
-        while op.kind in ("activation", "drop"):
+        while op.role in ("activation", "identity"):
             tail.insert(0, op)
             op = op.inputs[0]
             if len(self.consumers(op)) > 1:
                 break
-        return op, [x for x in tail if x.kind == "activation"]
+        return op, [x for x in tail if x.role == "activation"]
 
     def before(self):
         """Return the scalings of the input, which precede the encoder."""
         op, found = self.input, []
         while len(self.consumers(op)) == 1:
             (op,) = self.consumers(op)
-            if op.kind != "scale":
+            if op.role != "scaling":
                 break
             found.append(op)
         return found
@@ -129,85 +120,70 @@ class Graph:
         return [op for op in self.ops if op.fires and op not in tail]
 
 
-def read(ann):
-    """Return the `Graph` of a functional Keras model.
+def read(ann, what):
+    """Return the `Graph` of an ordinary network.
 
     Layers that cannot be converted are noted in `Graph.problems`.
+
+    Args:
+        ann: Functional or Sequential Keras model.
+        what: Name of the public function that asks, for messages.
 
     Raises:
         ValueError: If `ann` is no functional or Sequential model with one
             input and one output.
     """
-    functional = _functional(ann)
+    network = reading.read(ann, what)
+    shape = _input_shape(network, what)
     graph = Graph(ann.name)
-    for what in ("inputs", "outputs"):
-        count = len(getattr(functional, what))
-        if count != 1:
-            raise ValueError(
-                f"convert() expects a network with one input and one output. "
-                f"'{ann.name}' has {count} {what}. Convert a keras.Model("
-                "input, output) of the part that you need."
-            )
-    (x,) = functional.inputs
-    if None in x.shape[1:]:
-        raise ValueError(
-            "convert() expects a network whose input shape is known. "
-            f"'{ann.name}' has {tuple(x.shape)}. Build it with a fixed shape."
-        )
-    op = graph.add("input", "input", None, [], tuple(x.shape[1:]))
-    (graph.output,) = _read_nodes(graph, functional, [op])
+    found = {
+        network.inputs[0].key: graph.add("input", "input", None, [], shape)
+    }
+    network.run(found, lambda node, found: _read_node(graph, node, found))
+    graph.output = found[network.outputs[0].key]
     _check_places(graph)
     return graph
 
 
-def _functional(ann):
-    if isinstance(ann, keras.Sequential) and ann.built:
-        ann = ann._functional
-    if not isinstance(ann, keras.Model) or not hasattr(ann, "_nodes_by_depth"):
-        what = (
-            "has no input shape yet"
-            if isinstance(ann, keras.Sequential)
-            else (f"is a {type(ann).__name__}")
-        )
+def _input_shape(network, what):
+    for side in ("inputs", "outputs"):
+        count = len(getattr(network, side))
+        if count != 1:
+            raise ValueError(
+                f"{what}() expects a network with one input and one output. "
+                f"'{network.name}' has {count} {side}. Convert a keras.Model("
+                "input, output) of the part that you need."
+            )
+    shape = network.inputs[0].shape
+    if None in shape[1:]:
         raise ValueError(
-            "convert() expects a functional keras.Model, or a keras.Sequential "
-            f"that starts with keras.Input(shape). The network received {what}."
+            f"{what}() expects a network whose input shape is known. "
+            f"'{network.name}' has {shape}. Build it with a fixed shape."
         )
-    return ann
+    return shape[1:]
 
 
-def _read_nodes(graph, model, inputs):
-    """Append a model's operations; return those of its outputs."""
-    found = {id(x): op for x, op in zip(model.inputs, inputs)}
-    for node in nodes_of(model):
-        if node.is_input:
-            continue
-        sources = [found[id(x)] for x in node.input_tensors]
-        ops = _read_layer(graph, node, sources)
-        found.update(zip(map(id, node.outputs), ops))
-    return [found[id(x)] for x in model.outputs]
-
-
-def _read_layer(graph, node, sources):
-    layer = node.operation
-    if isinstance(layer, (keras.Sequential, keras.Model)):
-        inner = layer
-        if isinstance(layer, keras.Sequential):
-            inner = layer._functional
-        if hasattr(inner, "_nodes_by_depth"):
-            return _read_nodes(graph, inner, sources)
-    shape = tuple(node.outputs[0].shape[1:])
-    kind, reason = kinds.kind_of(layer)
-    weights = _weights(layer) if kind == "linear" else None
+def _read_node(graph, node, found):
+    """Append a node's operations; return one for each of its outputs."""
+    layer, reason = node.layer, problem(node.layer)
+    role = kinds.of(layer).role if reason is None else "unknown"
+    linear = role == "synapses"
     name = layer.name
-    if isinstance(getattr(layer, "activation", None), QCFS) and not weights:
+    if isinstance(getattr(layer, "activation", None), QCFS) and not linear:
         # Activation(QCFS()): what counts is what it wraps.
         layer = layer.activation
-    op = graph.add(kind or "unknown", name, layer, sources, shape, weights)
+    op = graph.add(
+        role,
+        name,
+        layer,
+        [found[x.key] for x in node.inputs],
+        node.output.shape[1:],
+        weights.effective(layer) if linear else None,
+    )
     if reason:
         graph.refuse(op, reason)
     activation = getattr(layer, "activation", None)
-    if kind == "linear" and activation is not keras.activations.linear:
+    if linear and activation is not keras.activations.linear:
         op = _read_activation(graph, op, activation)
     return [op] * len(node.outputs)
 
@@ -216,17 +192,8 @@ def _read_activation(graph, op, activation):
     """Append the activation argument of a layer as an operation."""
     if not isinstance(activation, (QCFS, keras.layers.ReLU)):
         activation = keras.layers.Activation(activation)
-    name = f"{op.name}_{kinds.activation_name(activation)}"
+    name = f"{op.name}_{activations.name_of(activation)}"
     return graph.add("activation", name, activation, [op], op.shape)
-
-
-def _weights(layer):
-    found = {name: getattr(layer, name, None) for name in WEIGHTS}
-    return {
-        name: keras.ops.convert_to_numpy(w).astype("float64")
-        for name, w in found.items()
-        if w is not None
-    }
 
 
 def _check_places(graph):
@@ -234,14 +201,14 @@ def _check_places(graph):
     _, tail = graph.head()
     before = graph.before()
     for op in graph.ops:
-        if op.kind == "merge" and len({len(x.shape) for x in op.inputs}) > 1:
+        if len({len(x.shape) for x in op.inputs}) > 1:
             graph.refuse(op, "its inputs have different numbers of axes")
-        if op.kind == "scale" and op not in before:
+        if op.role == "scaling" and op not in before:
             graph.refuse(op, "it is known only directly after the input")
-        if op.kind != "activation" or op.fires or op in tail:
+        if op.role != "activation" or op.fires or op in tail:
             continue
         if op.function == "linear":
-            op.kind = "drop"
+            op.role = "identity"
             continue
         graph.refuse(
             op,
@@ -259,23 +226,39 @@ def fresh_layer(op, input_scale=1.0):
     """Return a new layer of `op`, without activation, with its weights.
 
     Args:
-        op: An operation of any kind that has a layer.
+        op: An operation of any role that has a layer.
         input_scale: Number that the kernel is multiplied by.
     """
     config = {**op.layer.get_config(), "name": op.name}
-    if op.kind == "linear":
-        config["activation"] = "linear"
-        config["use_bias"] = "bias" in op.weights
-    layer = type(op.layer).from_config(config)
-    if op.kind != "linear":
+    if op.layer.quantization_mode is not None:
+        config["dtype"] = _plain_dtype(op.layer)
+    if op.role != "synapses":
+        layer = type(op.layer).from_config(config)
         return _with_weights_of(op.layer, layer, op)
+    layer = _plain_layer(op, config)
     layer.build(frame_shape(op))
-    weights = dict(op.weights)
-    first = "depthwise_kernel" if "depthwise_kernel" in weights else "kernel"
-    weights[first] = weights[first] * input_scale
-    for name, value in weights.items():
+    scaled = dict(op.weights)
+    first = "depthwise_kernel" if "depthwise_kernel" in scaled else "kernel"
+    scaled[first] = scaled[first] * input_scale
+    for name, value in scaled.items():
         getattr(layer, name).assign(np.asarray(value, "float32"))
     return layer
+
+
+def _plain_dtype(layer):
+    """Return the dtype policy that a layer had before it was quantized."""
+    mixed = layer.compute_dtype != layer.variable_dtype
+    return f"mixed_{layer.compute_dtype}" if mixed else layer.compute_dtype
+
+
+def _plain_layer(op, config):
+    """Return a layer of Keras whose weights are the effective ones."""
+    for name in ("quantization_config", "lora_rank", "lora_alpha"):
+        config.pop(name, None)
+    config["activation"] = "linear"
+    if "use_bias" in config:
+        config["use_bias"] = "bias" in op.weights
+    return weights.plain_type(op.layer).from_config(config)
 
 
 def _with_weights_of(source, layer, op):
