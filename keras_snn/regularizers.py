@@ -13,6 +13,9 @@ class _RateRegularizer(keras.regularizers.Regularizer):
     this multiplies by it, so that the loss does not depend on it.
     """
 
+    # Masked ones, too, of which it is told nothing: layers refuse that.
+    counts_all_steps = True
+
     def __call__(self, spikes):
         spikes = ops.cast(spikes, "float32")
         rates = ops.mean(spikes, axis=(0, 1))

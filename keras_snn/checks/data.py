@@ -5,12 +5,19 @@ import numpy as np
 
 
 def floating(layer, x):
-    """Raise a `ValueError` unless `x` is a floating point tensor.
+    """Raise a `ValueError` unless `x` is a dense floating point tensor.
 
     Args:
         layer: The layer that `x` goes into, for the message.
         x: What was given.
     """
+    if hasattr(x, "row_lengths") or getattr(x, "ragged", False):
+        raise ValueError(
+            f"{type(layer).__name__} '{layer.name}' expects samples of equal "
+            "length. Received: a ragged tensor. Pad it, e.g. with "
+            "x.to_tensor(-1.0), and mask the padding with "
+            "keras.layers.Masking(-1.0)."
+        )
     if not hasattr(x, "dtype"):
         raise ValueError(
             f"{type(layer).__name__} '{layer.name}' expects one tensor. "

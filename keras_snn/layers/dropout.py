@@ -24,6 +24,7 @@ class TimeConstantDropout(TimeLayer):
     Call arguments:
         sequences: Floating point tensor.
         training: Whether to drop; False is the identity.
+        mask: Which steps exist, (batch, time); passed on.
 
     Input shape:
         `(batch, time, ...features)`.
@@ -54,7 +55,7 @@ class TimeConstantDropout(TimeLayer):
         kept = ops.cast(ops.greater_equal(noise, self.rate), "float32")
         return ops.cast(kept / (1.0 - self.rate), dtype)
 
-    def call(self, sequences, training=False):
+    def call(self, sequences, training=False, mask=None):
         self.check_sequence(sequences)
         if not training or self.rate == 0.0:
             return sequences

@@ -7,7 +7,13 @@ from keras import ops
 
 from keras_snn import checks
 from keras_snn.layers.spiking_layer import SpikingLayer
-from keras_snn.neurons import dynamics, learning_rules, means, time_loop
+from keras_snn.neurons import (
+    dynamics,
+    learning_rules,
+    masks,
+    means,
+    time_loop,
+)
 from keras_snn.neurons import sequences as neuron_sequences
 
 
@@ -64,13 +70,16 @@ class LIF(SpikingLayer):
 
     Call arguments:
         currents: Input currents `I`, floating point.
+        mask: Which steps exist, (batch, time). At the others neurons hold
+            their potential and give no spikes.
 
     Input shape:
         `(batch, time, ...features)`, any number of feature axes; batch and
         time may be unknown.
 
     Output shape:
-        The input's. Spikes are 0 or 1 in the layer's compute dtype.
+        The input's. Spikes are 0 or 1 in the layer's compute dtype, NaN from
+        the step on at which the current is.
 
     Raises:
         ValueError: For arguments out of range, unknown names, integer input,
@@ -112,8 +121,11 @@ class LIF(SpikingLayer):
         """Time constant in steps, `-1 / ln(beta)`; infinite without leak."""
         return math.inf if self.beta == 1.0 else -1.0 / math.log(self.beta)
 
-    def call(self, currents):
+    def call(self, currents, mask=None):
         self.check_sequence(currents)
+        return masks.on_existing_steps(self._spikes, currents, mask)
+
+    def _spikes(self, currents, time_steps):
         spikes = neuron_sequences.lif(
             ops.cast(currents, "float32"),
             beta=self.beta,
@@ -123,6 +135,7 @@ class LIF(SpikingLayer):
             factor=self.factor,
             unroll=self.unroll,
             initial_potential=self.initial_potential,
+            time_steps=time_steps,
         )
         return ops.cast(spikes, self.compute_dtype)
 
@@ -217,6 +230,7 @@ class IF(LIF):
 
     Call arguments:
         currents: Input currents `I`, floating point.
+        mask: As in `LIF`.
 
     Input shape:
         `(batch, time, ...features)`.

@@ -1,9 +1,12 @@
 """Max pooling of spike trains."""
 
+import math
+
 import keras
 from keras import ops
 
 from keras_snn.layers.time_layer import TimeLayer
+from keras_snn.neurons import masks
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
@@ -27,6 +30,7 @@ class MaxRatePooling2D(TimeLayer):
 
     Call arguments:
         spikes: Floating point tensor.
+        mask: Which steps exist, (batch, time). At the others counts stay.
 
     Input shape:
         `(batch, time, height, width, channels)`.
@@ -66,8 +70,10 @@ class MaxRatePooling2D(TimeLayer):
         self.strides = self._pool.strides
         self.padding = self._pool.padding
 
-    def call(self, spikes):
+    def call(self, spikes, mask=None):
         self.check_sequence(spikes)
+        # No input leaves the counts as they are, and so the maximum.
+        spikes = masks.silenced(spikes, mask)
         shape = ops.shape(spikes)
         state = self.initial_state((shape[0], *shape[2:]))
         return self.window(spikes, state)[0]
@@ -76,18 +82,24 @@ class MaxRatePooling2D(TimeLayer):
         counts = ops.cumsum(ops.cast(sequence, "float32"), axis=1)
         counts = counts + ops.expand_dims(state[0], 1)
         shape = ops.shape(counts)
-        pooled = self._pool(ops.reshape(counts, (-1, *shape[2:])))
+        pooled = self._pooled(ops.reshape(counts, (-1, *shape[2:])))
         pooled = ops.reshape(pooled, (-1, shape[1], *ops.shape(pooled)[1:]))
-        first = ops.expand_dims(self._pool(state[0]), 1)
+        first = ops.expand_dims(self._pooled(state[0]), 1)
         before = ops.concatenate([first, pooled[:, :-1]], axis=1)
         return ops.cast(pooled - before, self.compute_dtype), [counts[:, -1]]
+
+    def _pooled(self, counts):
+        """Return each window's maximum, NaN if any of it is NaN."""
+        # TensorFlow's pooling passes over NaN, but not over infinity.
+        pooled = self._pool(ops.where(ops.isnan(counts), math.inf, counts))
+        return ops.where(ops.less(pooled, math.inf), pooled, math.nan)
 
     def initial_state(self, frame_shape, dtype="float32"):
         return [ops.zeros(frame_shape, "float32")]
 
     def step(self, frame, state, training=False):
         counts = state[0] + ops.cast(frame, "float32")
-        output = self._pool(counts) - self._pool(state[0])
+        output = self._pooled(counts) - self._pooled(state[0])
         return ops.cast(output, self.compute_dtype), [counts]
 
     def compute_output_shape(self, spikes_shape):

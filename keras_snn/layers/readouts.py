@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_snn import checks
 from keras_snn.layers.time_layer import TimeLayer
-from keras_snn.neurons import learning_rules, means
+from keras_snn.neurons import learning_rules, masks, means
 from keras_snn.neurons import sequences as neuron_sequences
 from keras_snn.neurons.surrogates import Surrogate
 
@@ -24,6 +24,17 @@ class Readout(TimeLayer):
 
     def conclude(self, outputs, state, time_steps):
         return self.result(state, time_steps)
+
+    def compute_mask(self, sequences, mask=None):
+        super().compute_mask(sequences, mask)
+        if mask is not None and type(self).call is TimeLayer.call:
+            raise ValueError(
+                f"{type(self).__name__} '{self.name}' got a sequence with "
+                "masked steps, and reads its result after the last step. "
+                "Write its `call(sequences, mask=None)`, or leave the mask."
+            )
+        # What has no time axis has no masked steps.
+        return None
 
     def compute_output_shape(self, sequences_shape):
         return (sequences_shape[0], *sequences_shape[2:])
@@ -67,6 +78,8 @@ class MembraneReadout(LinearReadout):
 
     Call arguments:
         currents: Input currents `I`, floating point.
+        mask: Which steps exist, (batch, time); T counts those. The output of
+            a sample without any is 0.
 
     Input shape:
         `(batch, time, ...features)`.
@@ -89,12 +102,14 @@ class MembraneReadout(LinearReadout):
         self.beta = checks.decay(beta, tau, default=0.99)
         self.learning_rule = learning_rules.get(learning_rule)
 
-    def call(self, currents):
+    def call(self, currents, mask=None):
         self.check_sequence(currents)
+        currents, time_steps = masks.existing_first(currents, mask)
         outputs = neuron_sequences.leaky_average(
             ops.cast(currents, "float32"),
             self.beta,
             leak_in_backward=isinstance(self.learning_rule, Surrogate),
+            time_steps=time_steps,
         )
         return ops.cast(outputs, self.compute_dtype)
 
@@ -134,6 +149,7 @@ class SpikeCountReadout(LinearReadout):
 
     Call arguments:
         spikes: Floating point spikes.
+        mask: As in `MembraneReadout`.
 
     Input shape:
         `(batch, time, ...features)`.
@@ -149,10 +165,14 @@ class SpikeCountReadout(LinearReadout):
         super().__init__(**kwargs)
         self.normalize = bool(normalize)
 
-    def call(self, spikes):
+    def call(self, spikes, mask=None):
         self.check_sequence(spikes)
-        reduce = ops.mean if self.normalize else ops.sum
-        outputs = reduce(ops.cast(spikes, "float32"), axis=1)
+        spikes, time_steps = masks.existing_first(spikes, mask)
+        spikes = ops.cast(spikes, "float32")
+        if self.normalize:
+            outputs = masks.mean(spikes, time_steps)
+        else:
+            outputs = ops.sum(spikes, axis=1)
         return ops.cast(outputs, self.compute_dtype)
 
     def step(self, frame, state, training=False):

@@ -4,7 +4,7 @@ from keras import ops
 
 from keras_snn import checks
 from keras_snn.layers.time_layer import TimeLayer
-from keras_snn.neurons import learning_rules, time_loop
+from keras_snn.neurons import learning_rules, masks, time_loop
 
 
 class SpikingLayer(TimeLayer):
@@ -54,8 +54,12 @@ class ThroughTimeNeuron(SpikingLayer):
             for _ in range(self.state_variables)
         ]
 
-    def call(self, currents):
+    def call(self, currents, mask=None):
         self.check_sequence(currents)
+        return masks.on_existing_steps(self._spikes, currents, mask)
+
+    def _spikes(self, currents, time_steps):
+        # What learns through time asks for no number of steps.
         shape = ops.shape(currents)
         state = self.initial_state((shape[0], *shape[2:]))
         spikes, _ = self._run(currents, state, self.unroll)

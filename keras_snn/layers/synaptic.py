@@ -40,6 +40,7 @@ class SynapticLIF(ThroughTimeNeuron):
 
     Call arguments:
         currents: Input currents `I`, floating point.
+        mask: As in `LIF`.
 
     Input shape:
         `(batch, time, ...features)`, any number of feature axes; batch and

@@ -1,12 +1,15 @@
 """Any Keras layer at all time steps at once."""
 
-import inspect
-
 import keras
 from keras import ops
 
 from keras_snn.layers.encoders import Encoder
-from keras_snn.layers.time_layer import TimeLayer
+from keras_snn.layers.time_layer import (
+    TimeLayer,
+    takes_argument,
+    takes_statistics,
+)
+from keras_snn.neurons import masks
 
 SEQUENCE_LAYERS = (
     TimeLayer,
@@ -35,6 +38,8 @@ class TimeFold(TimeLayer):
     Call arguments:
         sequences: Floating point tensor.
         training: Passed to the layer if it takes it.
+        mask: Which steps exist, (batch, time). The output at the others is 0,
+            and statistics leave them out.
 
     Input shape:
         `(batch, time, ...features)`.
@@ -43,8 +48,9 @@ class TimeFold(TimeLayer):
         `(batch, time, ...)` with the layer's output features.
 
     Raises:
-        ValueError: If `layer` is no Keras layer, or the input has no time
-            axis before the layer's own axes.
+        ValueError: If `layer` is no Keras layer, the input has no time axis
+            before the layer's own axes, or a layer that learns statistics
+            would count masked steps.
 
     Example:
 
@@ -99,13 +105,17 @@ class TimeFold(TimeLayer):
             self.layer.build(frame_shape)
             self.layer.built = True
 
-    def call(self, sequences, training=None):
+    def call(self, sequences, training=None, mask=None):
         self.check_sequence(sequences)
+        sequences = masks.silenced(sequences, mask)
         shape = ops.shape(sequences)
         frames = ops.reshape(sequences, (-1, *shape[2:]))
-        outputs = self._apply(frames, training)
+        options = {}
+        if mask is not None and training and takes_statistics(self.layer):
+            options["mask"] = self._mask_of_frames(mask, frames)
+        outputs = self._apply(frames, training, **options)
         outputs = ops.reshape(outputs, (-1, shape[1], *ops.shape(outputs)[1:]))
-        return outputs
+        return masks.silenced(outputs, mask)
 
     def step(self, frame, state, training=False):
         return self._apply(frame, training), state
@@ -117,10 +127,32 @@ class TimeFold(TimeLayer):
         """Return the layer of the mean: the output's mean, if it is linear."""
         return self._apply(mean, training)
 
-    def _apply(self, frames, training):
-        if "training" in inspect.signature(self.layer.call).parameters:
-            return self.layer(frames, training=training)
-        return self.layer(frames)
+    def _apply(self, frames, training, **options):
+        if takes_argument(self.layer, "training"):
+            options["training"] = training
+        return self.layer(frames, **options)
+
+    def _mask_of_frames(self, mask, frames):
+        """Return the mask of frames as layers that take statistics want it."""
+        layer, kind = self.layer, type(self.layer).__name__
+        nested = isinstance(layer, keras.Model)
+        if nested or not takes_argument(layer, "mask"):
+            raise ValueError(
+                f"TimeFold({kind}) '{self.name}' takes statistics over all "
+                "steps, also over masked ones. Fold a layer whose `call` takes "
+                "a `mask`, e.g. keras.layers.BatchNormalization, and one layer "
+                "in each TimeFold."
+            )
+        axes = len(frames.shape) - 1
+        mask = ops.reshape(masks.of_steps(mask), (-1,) + (1,) * (axes - 1))
+        return ops.broadcast_to(mask, ops.shape(frames)[:-1])
+
+    def compute_mask(self, sequences, mask=None):
+        mask = super().compute_mask(sequences, mask)
+        if mask is None:
+            return None
+        rank = len(self.compute_output_shape(sequences.shape))
+        return masks.over(mask, rank - 1)
 
     def compute_output_shape(self, sequences_shape):
         frame_shape = (None, *sequences_shape[2:])

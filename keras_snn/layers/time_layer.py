@@ -1,11 +1,13 @@
 """What all layers over a time axis have in common."""
 
+import inspect
+
 import keras
 from keras import ops
 
 from keras_snn import checks
 from keras_snn.layers.fixed_arguments import FixedArguments
-from keras_snn.neurons import time_loop
+from keras_snn.neurons import masks, time_loop
 from keras_snn.neurons.rate import Rate
 
 # What does the work of T calls of `step` at once, or knows what they do.
@@ -20,6 +22,10 @@ class TimeLayer(FixedArguments, keras.layers.Layer):
     run. A whole-sequence `call` or `window` that is faster, and what else
     `SHORTCUTS` names, may stand beside the `step` whose results it gives; a
     subclass with another `step` does not inherit them.
+
+    A Keras mask says which steps of a sample exist. Where one comes, `call`
+    takes it as `mask`, and gives what the sequence without the other steps
+    would, with 0 in their places.
     """
 
     min_rank = 3
@@ -51,12 +57,16 @@ class TimeLayer(FixedArguments, keras.layers.Layer):
                 if name not in vars(cls):
                     setattr(cls, name, vars(TimeLayer)[name])
 
-    def call(self, sequences, training=False):
+    def call(self, sequences, training=False, mask=None):
         self.check_sequence(sequences)
-        shape = ops.shape(sequences)
-        state = self.initial_state((shape[0], *shape[2:]), sequences.dtype)
-        outputs, state = self._steps(sequences, state, training, unroll=False)
-        return self.conclude(outputs, state, shape[1])
+
+        def run(sequences, time_steps):
+            shape = ops.shape(sequences)
+            state = self.initial_state((shape[0], *shape[2:]), sequences.dtype)
+            outputs, state = self._steps(sequences, state, training, False)
+            return self.conclude(outputs, state, shape[1])
+
+        return masks.on_existing_steps(run, sequences, mask)
 
     def conclude(self, outputs, state, time_steps):
         """Return what `call` returns after the last step."""
@@ -129,6 +139,30 @@ class TimeLayer(FixedArguments, keras.layers.Layer):
         self.check_sequence(sequences)
         return super().compute_output_spec(sequences, *args, **kwargs)
 
+    def compute_mask(self, sequences, mask=None):
+        if mask is None:
+            return None
+        self._check_masked()
+        # Keras' merges expect a mask of one axis less than the sequence has.
+        return masks.over(mask, len(sequences.shape) - 1)
+
+    def _check_masked(self):
+        """Raise a `ValueError` if masked steps would count."""
+        name = f"{type(self).__name__} '{self.name}'"
+        if not takes_argument(self, "mask"):
+            raise ValueError(
+                f"{name} got a sequence with masked steps, and its `call` "
+                "takes no `mask`. Give it the argument `mask=None`, (batch, "
+                "time), True where a step exists."
+            )
+        if getattr(self.activity_regularizer, "counts_all_steps", False):
+            kind = type(self.activity_regularizer).__name__
+            raise ValueError(
+                f"{name} got a sequence with masked steps, in which its "
+                f"activity regularizer {kind} would count padding as silence. "
+                "Leave the regularizer out, or the mask."
+            )
+
     def check_sequence(self, sequences):
         """Raise a `ValueError` unless the input is a float sequence."""
         checks.floating(self, sequences)
@@ -154,4 +188,16 @@ def counts_or_draws(layer):
         return any(map(counts_or_draws, layer.layers))
     # Seeds are variables, but no weights.
     draws = len(layer.variables) > len(layer.weights)
-    return draws or layer.trainable and bool(layer.non_trainable_weights)
+    return draws or takes_statistics(layer)
+
+
+def takes_statistics(layer):
+    """Return whether a layer has weights that it trains without a gradient."""
+    if isinstance(layer, keras.Model) and layer.layers:
+        return any(map(takes_statistics, layer.layers))
+    return layer.trainable and bool(layer.non_trainable_weights)
+
+
+def takes_argument(layer, name):
+    """Return whether a layer's `call` has an argument of this name."""
+    return name in inspect.signature(layer.call).parameters

@@ -20,7 +20,7 @@ import numbers
 import keras
 from keras import ops
 
-from keras_snn.neurons import surrogates, time_loop
+from keras_snn.neurons import masks, surrogates, time_loop
 from keras_snn.neurons.rate import Rate, rate_backward
 from keras_snn.neurons.surrogates import Surrogate
 
@@ -128,15 +128,20 @@ def leak_corrected_factor(total, trace, beta=0.99, threshold=1.0):
     return (fired + leak) / threshold
 
 
-def spike_statistics(spikes, beta=0.99):
+def spike_statistics(spikes, beta=0.99, time_steps=None):
     """Return `(total, trace, t_last)` of spikes with axes (batch, time, ...).
 
     total = sum_t s(t)
     trace = sum_t beta^(T - t) * s(t)
     t_last = the step of the last spike, counted from 1; 0 if none
+
+    Args:
+        spikes: Tensor `s`, 0 after step T.
+        beta: Decay per time step.
+        time_steps: T of each sample, as in `masks.existing_first`, or None.
     """
     steps = time_loop.step_numbers(spikes)
-    age = ops.cast(ops.shape(spikes)[1], "float32") - steps
+    age = masks.steps_left(spikes, time_steps)
     weights = ops.exp(math.log(beta) * age)
     return (
         ops.sum(spikes, axis=1),
@@ -182,19 +187,20 @@ def exact_backward(spikes, upstream, factor, unroll=False, credit=None):
     )
 
 
-def collapsed_backward(upstream, factor, t_last):
+def collapsed_backward(upstream, factor, t_last, time_steps=None):
     """Return `dL/dI` of the collapsed rule, the same at every step.
 
         D = factor * mean_t(G) * t_last / T
 
     Args:
-        upstream: Tensor `G = dL/ds`, axes (batch, time, ...).
+        upstream: Tensor `G = dL/ds`, axes (batch, time, ...), 0 after step T.
         factor: Tensor, axes (batch, ...).
         t_last: Tensor, the step of each neuron's last spike, 0 if none.
+        time_steps: T of each sample, as in `masks.existing_first`, or None.
     """
-    time_steps = ops.cast(ops.shape(upstream)[1], "float32")
+    count = masks.time_steps_of(upstream, time_steps)
     # Means over time, as in the rate rule, with another derivative.
-    return rate_backward(upstream, factor * t_last / time_steps)
+    return rate_backward(upstream, factor * t_last / count, time_steps)
 
 
 def surrogate_backward(

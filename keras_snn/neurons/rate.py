@@ -9,7 +9,7 @@ References:
 import keras
 from keras import ops
 
-from keras_snn.neurons import surrogates
+from keras_snn.neurons import masks, surrogates
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
@@ -121,14 +121,15 @@ def rate_step(
     return beta * kept * e, derivative + slope * e
 
 
-def rate_backward(upstream, derivative):
+def rate_backward(upstream, derivative, time_steps=None):
     """Return `dL/dI` of the rate rule, the same at every step.
 
         D = g * mean_t(G)
 
     Args:
-        upstream: Tensor `G = dL/ds`, axes (batch, time, ...).
+        upstream: Tensor `G = dL/ds`, axes (batch, time, ...), 0 after step T.
         derivative: Tensor `g`, axes (batch, ...).
+        time_steps: T of each sample, as in `masks.existing_first`, or None.
     """
-    credit = derivative * ops.mean(upstream, axis=1)
+    credit = derivative * masks.mean(upstream, time_steps)
     return ops.broadcast_to(ops.expand_dims(credit, 1), ops.shape(upstream))

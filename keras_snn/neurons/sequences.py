@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from keras_snn.neurons import learning_rules, time_loop
+from keras_snn.neurons import learning_rules, masks, time_loop
 from keras_snn.neurons.dynamics import fire, lif_step, reset_and_leak
 from keras_snn.neurons.rate import Rate, rate_backward, rate_step
 from keras_snn.neurons.surrogates import Surrogate
@@ -20,6 +20,7 @@ def lif(
     factor="leak_corrected",
     unroll=False,
     initial_potential=0.0,
+    time_steps=None,
 ):
     """Return the spikes of LIF neurons.
 
@@ -37,6 +38,8 @@ def lif(
             `"exact"` and `"collapsed"`.
         unroll: Whether to lay out the time steps one by one.
         initial_potential: `v(0)` of every neuron.
+        time_steps: T of each sample, as in `masks.existing_first`; None is
+            all steps.
 
     Returns:
         float32 tensor of 0 and 1, axes (batch, time, ...).
@@ -49,6 +52,7 @@ def lif(
             **neuron,
             unroll=unroll,
             initial_potential=initial_potential,
+            time_steps=time_steps,
         )
     if isinstance(learning_rule, Surrogate):
         start = ops.full_like(currents[:, 0], initial_potential)
@@ -58,34 +62,39 @@ def lif(
         return spikes
 
     @ops.custom_gradient
-    def spikes_of(currents):
+    def spikes_of(currents, *time_steps):
         def step(v, current):
             spikes, v = lif_step(v, current, **neuron)
             return v, spikes
 
         start = ops.full_like(currents[:, 0], initial_potential)
         spikes = time_loop.scan(step, start, (currents,), unroll=unroll)
-        total, trace, t_last = learning_rules.spike_statistics(spikes, beta)
+        spikes = masks.up_to_last(spikes, *time_steps)
+        total, trace, t_last = learning_rules.spike_statistics(
+            spikes, beta, *time_steps
+        )
         derivative = learning_rules.resolve_factor(
             factor, total, trace, beta, threshold
         )
         # One byte a spike is all the exact rule has to remember.
-        fired = ops.cast(spikes, "int8")
+        fired = ops.cast(ops.greater(spikes, 0.0), "int8")
 
         def grad(*args, upstream=None):
             if upstream is None:
                 (upstream,) = args
             if learning_rule == "exact":
-                return learning_rules.exact_backward(
+                credit = learning_rules.exact_backward(
                     fired, upstream, derivative, unroll
                 )
-            return learning_rules.collapsed_backward(
-                upstream, derivative, t_last
-            )
+            else:
+                credit = learning_rules.collapsed_backward(
+                    upstream, derivative, t_last, *time_steps
+                )
+            return credit, *map(ops.zeros_like, time_steps)
 
         return spikes, grad
 
-    return spikes_of(currents)
+    return spikes_of(currents, *masks.given(time_steps))
 
 
 def rate_spikes(
@@ -96,6 +105,7 @@ def rate_spikes(
     reset="zero",
     unroll=False,
     initial_potential=0.0,
+    time_steps=None,
 ):
     """Return the spikes of LIF neurons, differentiable by the rate rule.
 
@@ -104,36 +114,44 @@ def rate_spikes(
     Args:
         currents: float32 tensor `I`, axes (batch, time, ...).
         surrogate: Object of `keras_snn.surrogates`.
-        beta, threshold, reset, unroll, initial_potential: As in `lif`.
+        beta, threshold, reset, unroll, initial_potential, time_steps: As in
+            `lif`.
     """
     neuron = {"beta": beta, "threshold": threshold, "reset": reset}
 
     @ops.custom_gradient
-    def spikes_of(currents):
+    def spikes_of(currents, *time_steps):
         def step(current, state):
-            v, *carried = state
+            v, eligibility, total, *left = state
             u = v + current
             spikes = fire(u, threshold)
-            carried = rate_step(u, spikes, *carried, surrogate, **neuron)
-            return spikes, [reset_and_leak(u, spikes, **neuron), *carried]
+            eligibility, after = rate_step(
+                u, spikes, eligibility, total, surrogate, **neuron
+            )
+            for count in left:
+                after = ops.where(ops.greater(count, 0.0), after, total)
+            left = [count - 1.0 for count in left]
+            v = reset_and_leak(u, spikes, **neuron)
+            return spikes, [v, eligibility, after, *left]
 
         # Eager TensorFlow would keep the steps for a derivative of its own.
         currents = ops.stop_gradient(currents)
         v = ops.full_like(currents[:, 0], initial_potential)
-        state = [v, ops.zeros_like(v), ops.zeros_like(v)]
-        spikes, (_, _, total) = time_loop.through_time(
+        state = [v, ops.zeros_like(v), ops.zeros_like(v), *time_steps]
+        spikes, (_, _, total, *_) = time_loop.through_time(
             step, state, currents, unroll
         )
-        derivative = total / ops.cast(ops.shape(currents)[1], "float32")
+        derivative = total / masks.time_steps_of(currents, *time_steps)
 
         def grad(*args, upstream=None):
             if upstream is None:
                 (upstream,) = args
-            return rate_backward(upstream, derivative)
+            credit = rate_backward(upstream, derivative, *time_steps)
+            return credit, *map(ops.zeros_like, time_steps)
 
         return spikes, grad
 
-    return spikes_of(currents)
+    return spikes_of(currents, *masks.given(time_steps))
 
 
 def surrogate_window(
@@ -266,7 +284,7 @@ def leaky_sum(currents, v, beta=0.99, leak_in_backward=False):
     return ops.stop_gradient(after) + derivative_only
 
 
-def leaky_average(currents, beta=0.99, leak_in_backward=False):
+def leaky_average(currents, beta=0.99, leak_in_backward=False, time_steps=None):
     """Return the last potential of neurons that never fire, divided by T.
 
         v(t) = beta * (v(t-1) + I(t));   y = v(T) / T
@@ -277,26 +295,29 @@ def leaky_average(currents, beta=0.99, leak_in_backward=False):
         leak_in_backward: False is the paper's rule, `dL/dI(t) = dL/dy / T` at
             every step. True is the derivative of the equation,
             `dL/dI(t) = beta^(T - t + 1) * dL/dy / T`.
+        time_steps: T of each sample, as in `masks.existing_first`, after
+            which currents are 0; None is all steps.
 
     Returns:
         float32 tensor, axes (batch, ...).
     """
 
     @ops.custom_gradient
-    def average(currents):
-        steps = time_loop.step_numbers(currents)
-        time_steps = ops.cast(ops.shape(currents)[1], "float32")
-        weights = ops.exp(math.log(beta) * (time_steps - steps + 1.0))
-        weights = weights / time_steps
+    def average(currents, *time_steps):
+        age = masks.steps_left(currents, *time_steps)
+        count = masks.time_steps_of(currents, *time_steps, keepdims=True)
+        weights = ops.exp(math.log(beta) * (age + 1.0)) / count
 
         def grad(*args, upstream=None):
             if upstream is None:
                 (upstream,) = args
             upstream = ops.expand_dims(upstream, 1)
             if leak_in_backward:
-                return weights * upstream
-            return ops.ones_like(weights) * (upstream / time_steps)
+                credit = weights * upstream
+            else:
+                credit = ops.ones_like(weights) * (upstream / count)
+            return credit, *map(ops.zeros_like, time_steps)
 
         return ops.sum(weights * currents, axis=1), grad
 
-    return average(currents)
+    return average(currents, *masks.given(time_steps))
