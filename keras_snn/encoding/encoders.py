@@ -19,6 +19,15 @@ def _check(x, time_steps, max_rate=1.0):
     checks.max_rate(max_rate)
 
 
+def _signed(spikes, x):
+    """Return `spikes` with the sign of `x`, NaN where `x` is, as constants.
+
+    0 * NaN is not to be relied on: XLA multiplies by a cast bool as a choice.
+    """
+    spikes = ops.cast(spikes, x.dtype) * ops.sign(x)
+    return ops.stop_gradient(ops.where(ops.isnan(x), x, spikes))
+
+
 def poisson(x, time_steps, seed, max_rate=1.0):
     """Draw a spike at every step with probability `max_rate * |x|`.
 
@@ -44,8 +53,7 @@ def poisson(x, time_steps, seed, max_rate=1.0):
         (shape[0], time_steps, *shape[1:]), dtype="float32", seed=seed
     )
     probability = ops.cast(ops.abs(x), "float32") * max_rate
-    spikes = ops.cast(ops.less(noise, probability), x.dtype)
-    return ops.stop_gradient(spikes * ops.sign(x))
+    return _signed(ops.less(noise, probability), x)
 
 
 def rate(x, time_steps, max_rate=1.0):
@@ -64,7 +72,7 @@ def rate(x, time_steps, max_rate=1.0):
     y, steps = _over_time(x, time_steps)
     r = ops.minimum(ops.cast(ops.abs(y), "float32") * max_rate, 1.0)
     spikes = ops.floor(r * steps + 0.5) - ops.floor(r * (steps - 1.0) + 0.5)
-    return ops.stop_gradient(ops.cast(spikes, x.dtype) * ops.sign(y))
+    return _signed(spikes, y)
 
 
 def latency(x, time_steps):
@@ -80,9 +88,8 @@ def latency(x, time_steps):
     y, steps = _over_time(x, time_steps)
     size = ops.minimum(ops.cast(ops.abs(y), "float32"), 1.0)
     step = 1.0 + ops.floor((1.0 - size) * (time_steps - 1) + 0.5)
-    spikes = ops.cast(ops.equal(steps, step), x.dtype)
     # sign(0) is 0: a black pixel never spikes.
-    return ops.stop_gradient(spikes * ops.sign(y))
+    return _signed(ops.equal(steps, step), y)
 
 
 def repeat(x, time_steps):

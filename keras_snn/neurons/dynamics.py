@@ -20,6 +20,9 @@ def fire(membrane_potential, threshold=1.0):
 
         s = 1 where u > threshold, else 0
 
+    NaN stays NaN, as what is broken should be seen. Infinity is above every
+    threshold, minus infinity below.
+
     Args:
         membrane_potential: Tensor `u`, the potential after integration and
             before the reset.
@@ -34,9 +37,12 @@ def fire(membrane_potential, threshold=1.0):
     """
     checks.tensor("membrane_potential", membrane_potential)
     checks.neuron(threshold)
-    return ops.cast(
-        ops.greater(membrane_potential, threshold), membrane_potential.dtype
-    )
+    return above(membrane_potential, threshold)
+
+
+def above(x, bound):
+    """Return 1 where `x > bound`, NaN where `x` is NaN, else 0."""
+    return ops.where(ops.isnan(x), x, ops.cast(ops.greater(x, bound), x.dtype))
 
 
 def reset_and_leak(

@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from keras_snn import checks
+from keras_snn.neurons.dynamics import above
 
 
 class Surrogate:
@@ -54,7 +55,7 @@ def _step(x, derivative):
                 (upstream,) = args
             return upstream * derivative(x)
 
-        return ops.cast(ops.greater(x, 0.0), x.dtype), grad
+        return above(x, 0.0), grad
 
     return step(x)
 
