@@ -10,6 +10,7 @@ from keras_snn import checks
 from keras_snn.analysis import plots
 from keras_snn.analysis.batches import batches, check_array, network_of
 from keras_snn.running import time_first
+from keras_snn.running.states import CountingState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,6 +194,6 @@ def _fired(states):
             )
         )
         for state in states
-        if isinstance(state, time_first.CountingState)
+        if isinstance(state, CountingState)
     ]
     return sum(bits) if bits else ops.zeros((), "int32")

@@ -4,7 +4,7 @@ import keras
 
 from keras_snn import checks, event_driven
 from keras_snn.network import Network, readable
-from keras_snn.running import obstacles, time_first, windows
+from keras_snn.running import layer_first, obstacles, time_first, windows
 from keras_snn.running.scopes import inference_only, own_process, portable
 
 
@@ -99,6 +99,22 @@ class Model(keras.Model):
         """
         return self.network.no_loop or self._no_training_loop
 
+    @property
+    def training_order(self):
+        """In which order `fit` runs steps and layers.
+
+        - `"time first"`: all layers take step 1, then step 2, and so on; no
+          step is kept;
+        - `"layer first"`: a layer takes all steps, then the next one does;
+          one layer's steps are kept. Where batch normalization learns, which
+          sees all steps together;
+        - `"layer by layer"`, as in `keras.Model`: all steps of all layers are
+          kept; `runs_layer_by_layer` says why.
+        """
+        if self.runs_layer_by_layer:
+            return "layer by layer"
+        return obstacles.order_to_train(self.network)[0]
+
     def runs_densely(self, training=False):
         """Return why the model does not run event by event, or None if it does.
 
@@ -135,7 +151,12 @@ class Model(keras.Model):
         if self.network.no_loop or (self._no_training_loop and not inference):
             return super().call(inputs, training=training, mask=mask)
         rule, training = obstacles.rule_of(self.network), bool(training)
-        if inference or rule in ("collapsed", "rate"):
+        one_pass = rule in ("collapsed", "rate")
+        if not inference and one_pass and self.training_order == "layer first":
+            if self._time_is_unknown(inputs):
+                return super().call(inputs, training=training, mask=mask)
+            return layer_first.run(self.network, inputs, training)
+        if inference or one_pass:
             return time_first.run(
                 self.network, inputs, training, differentiable=not inference
             )

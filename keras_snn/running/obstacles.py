@@ -4,6 +4,7 @@ from keras_snn.layers import MembraneReadout, TimeFold
 from keras_snn.layers.time_layer import TimeLayer, counts_or_draws
 from keras_snn.network import kinds
 from keras_snn.network.parts import SEES_SEQUENCES
+from keras_snn.running import normalization
 
 
 def rule_of(network):
@@ -49,6 +50,20 @@ def obstacle_to_training(network, remat_steps=None):
     return next(filter(None, (_obstacle(x, rule) for x in layers)), None)
 
 
+def order_to_train(network):
+    """Return the order in which a network learns in one loop.
+
+    Returns:
+        Tuple: `"time first"` or `"layer first"`, and the reason.
+    """
+    if rule_of(network) in ("collapsed", "rate"):
+        for node in network.loop:
+            for layer in node.stages:
+                if normalization.is_normalization(layer) and layer.trainable:
+                    return "layer first", f"'{layer.name}' sees all steps"
+    return "time first", "no layer needs to see all steps"
+
+
 def _obstacle(layer, rule):
     """Return why a layer cannot take part in learning by a rule, or None."""
     if type(layer) is TimeFold:
@@ -59,9 +74,14 @@ def _obstacle(layer, rule):
 def _obstacle_of_frames(layer, rule):
     kind = type(layer.layer).__name__
     if rule in ("collapsed", "rate"):
-        if kinds.is_linear(layer.layer):
-            return None
-        return f"'{layer.name}' ({kind}) is not linear"
+        for stage in kinds.stages(layer):
+            if normalization.is_normalization(stage):
+                reason = normalization.obstacle(stage)
+                if reason:
+                    return f"'{layer.name}' ({kind}) {reason}"
+            elif not kinds.is_linear(stage):
+                return f"'{layer.name}' ({kind}) is not linear"
+        return None
     if counts_or_draws(layer.layer):
         return (
             f"'{layer.name}' ({kind}) works on all steps together, or draws "

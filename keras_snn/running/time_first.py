@@ -9,18 +9,17 @@ layer has the derivative `factor * t_last / T`.
 
 import contextlib
 import dataclasses
-from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
 from keras_snn import event_driven
 from keras_snn.layers.readouts import Readout
-from keras_snn.layers.spiking_layer import SpikingLayer
 from keras_snn.layers.time_layer import TimeLayer
 from keras_snn.neurons.means import Outcome, Sums
-from keras_snn.running import compilation, spike_history
+from keras_snn.running import compilation, spike_history, states
 from keras_snn.running.scopes import own_process
+from keras_snn.running.states import CountingState, NodeState
 
 
 def run(network, inputs, training=False, differentiable=True):
@@ -132,45 +131,6 @@ class Keep:
     credits: bool = False
 
 
-class NodeState(NamedTuple):
-    """What one node of the loop carries from step to step.
-
-    Attributes:
-        own: List of the layer's own state tensors.
-    """
-
-    own: list
-
-
-class CountingState(NamedTuple):
-    """What a node of spiking neurons carries whose spikes are counted.
-
-    Attributes:
-        own: List of the layer's own state tensors.
-        byte: The spikes of up to eight steps.
-        sums: `Sums` of the steps before.
-    """
-
-    own: list
-    byte: Any
-    sums: Sums
-
-
-class RateState(NamedTuple):
-    """What a node of neurons carries that learn by the rate rule.
-
-    Attributes:
-        own: List of the layer's own state tensors.
-        total: Number of spikes.
-        eligibility, derivative: See `neurons.rate_step`.
-    """
-
-    own: list
-    total: Any
-    eligibility: Any
-    derivative: Any
-
-
 class TimeLoop:
     """The forward loop of a network: its state, one step, and all of them.
 
@@ -199,7 +159,8 @@ class TimeLoop:
             return self._run_event_driven(program)
         with _constant_variables(self.network.model):
             start = (0, self.initial_state())
-            if self._counts:
+            counting = any(isinstance(x, CountingState) for x in start[1])
+            if counting:
                 _, state, histories = ops.while_loop(
                     lambda t, *_: t < self.time_steps,
                     self._window,
@@ -213,25 +174,11 @@ class TimeLoop:
         final = keras.tree.map_structure(ops.stop_gradient, state)
         if self.keep.credits:
             self.credits = {
-                node.key: self._outcome(node.layer, state)
+                node.key: states.outcome(node.layer, state, self.time_steps)
                 for node, state in zip(self.network.loop, final)
                 if not isinstance(state, NodeState)
             }
         return final
-
-    @property
-    def _counts(self):
-        return self.keep.sums or self.keep.credits
-
-    def _outcome(self, layer, state):
-        """Return the `Outcome` of a layer of neurons."""
-        time_steps = ops.cast(self.time_steps, "float32")
-        if isinstance(state, RateState):
-            total, derivative = state.total, state.derivative
-            return Outcome(total / time_steps, derivative / time_steps)
-        sums = state.sums
-        derivative = layer.factor_of(sums) * sums.t_last / time_steps
-        return Outcome(sums.total / time_steps, derivative)
 
     def _run_event_driven(self, program):
         """Run all steps in the event-driven engine; return the final state.
@@ -266,74 +213,60 @@ class TimeLoop:
                 self.credits[node.key] = Outcome(*credit)
         return final
 
-    def _empty_histories(self, states):
+    def _empty_histories(self, start):
         """Return zeros for the bytes of every window and spiking layer."""
         if not self.keep.history:
             return {}
         windows = -(-self.time_steps // spike_history.WINDOW)
         return {
             node.key: ops.zeros((windows, *ops.shape(state.byte)), "uint8")
-            for node, state in zip(self.network.loop, states)
+            for node, state in zip(self.network.loop, start)
             if isinstance(state, CountingState)
         }
 
-    def _steps(self, t, states, end):
+    def _steps(self, t, start, end):
         """Run the steps from `t` up to, not including, `end`."""
         return ops.while_loop(
-            lambda t, states: t < end,
-            lambda t, states: (t + 1, self.step_at(t, states)),
-            (t, states),
+            lambda t, _: t < end,
+            lambda t, before: (t + 1, self.step_at(t, before)),
+            (t, start),
         )
 
-    def _window(self, t, states, histories):
+    def _window(self, t, before, histories):
         """Run up to eight steps and add up their spikes."""
         end = ops.minimum(t + spike_history.WINDOW, self.time_steps)
         steps = ops.cast(end - t, "float32")
-        _, states = self._steps(t, states, end)
+        _, before = self._steps(t, before, end)
         if histories:
             window = ops.reshape(t // spike_history.WINDOW, (1, 1))
             histories = {
                 node.key: ops.scatter_update(
                     histories[node.key], window, ops.expand_dims(state.byte, 0)
                 )
-                for node, state in zip(self.network.loop, states)
+                for node, state in zip(self.network.loop, before)
                 if isinstance(state, CountingState)
             }
         end_step = ops.cast(end, "float32")
-        states = [
-            _absorbed(node.layer, state, steps, end_step)
-            for node, state in zip(self.network.loop, states)
+        summed = [
+            states.absorbed(node.layer, state, steps, end_step)
+            for node, state in zip(self.network.loop, before)
         ]
-        return end, states, histories
+        return end, summed, histories
 
     def initial_state(self):
         """Return a list of `NodeState`s, one for each node of the loop."""
         batch = ops.shape(next(iter(self.sources.values())))[0]
-        return [self._initial(node, batch) for node in self.network.loop]
+        keep, training = self.keep, self.training
+        counts = "credits" if keep.credits else "sums" if keep.sums else None
+        return [
+            states.initial(node, batch, training, counts)
+            for node in self.network.loop
+        ]
 
-    def _initial(self, node, batch):
-        layer = node.layer
-        # What keeps no state may draw something for a whole training step.
-        if not isinstance(layer, TimeLayer) or not (
-            layer.keeps_state or self.training
-        ):
-            return NodeState([])
-        shape = (batch, *node.inputs[0].frame)
-        own = list(layer.initial_state(shape, layer.compute_dtype))
-        if not (self._counts and isinstance(layer, SpikingLayer)):
-            return NodeState(own)
-        if self.keep.credits and layer.rule == "rate":
-            sums = (ops.zeros(shape, "float32") for _ in range(3))
-            return RateState(own, *sums)
-        # Only the rule of LIF layers asks for the leaky trace.
-        leaky = getattr(layer, "factor", None) == "leak_corrected"
-        sums = [ops.zeros(shape, "float32") for _ in range(3 if leaky else 2)]
-        return CountingState(own, ops.zeros(shape, "uint8"), Sums(*sums))
-
-    def step_at(self, t, states):
+    def step_at(self, t, before):
         """Return the states after step `t` (counted from 0)."""
         frames = {key: x[:, t] for key, x in self.sources.items()}
-        before, after = iter(states), []
+        before, after = iter(before), []
 
         def visit(node, frames):
             outputs, state = self._step(node, frames, next(before))
@@ -345,18 +278,11 @@ class TimeLoop:
 
     def _step(self, node, frames, state):
         """Return `(outputs, state)` of one node at one step."""
-        layer = node.layer
-        if not isinstance(layer, TimeLayer):
+        if not isinstance(node.layer, TimeLayer):
             return node(frames), state
         (frame, *_), _ = node.arguments(frames)
-        if layer.lif is not None:
-            output, state = _fire(layer, frame, state)
-            return [output], state
-        output, own = layer.step(frame, state.own, training=self.training)
-        if isinstance(state, CountingState):
-            byte = spike_history.append(state.byte, output)
-            return [output], CountingState(list(own), byte, state.sums)
-        return [output], NodeState(list(own))
+        output, state = states.advance(node.layer, frame, state, self.training)
+        return [output], state
 
     def results(self, final, time_steps=None):
         """Return the readouts' results by key.
@@ -392,37 +318,6 @@ def _common_steps(network, sources):
     )
 
 
-def _absorbed(layer, state, steps, end):
-    """Return the state with the byte's spikes in the sums."""
-    if not isinstance(state, CountingState):
-        return state
-    sums = [x for x in state.sums if not isinstance(x, tuple)]
-    absorb = spike_history.absorb(
-        getattr(layer, "beta", None), len(sums) == 3, tuple(state.byte.shape)
-    )
-    sums = Sums(*absorb(state.byte, sums, steps, end))
-    return CountingState(state.own, ops.zeros_like(state.byte), sums)
-
-
-def _fire(layer, current, state):
-    """Advance LIF neurons, their spikes' byte included, in one pass."""
-    neuron = *layer.lif, layer.compute_dtype, tuple(current.shape)
-    (v,) = state.own
-    if isinstance(state, RateState):
-        *neuron, shape = neuron
-        step = spike_history.rate_step(
-            *neuron, layer.learning_rule.surrogate, shape
-        )
-        spikes, v, *credit = step(v, current, *state[1:])
-        return spikes, RateState([v], *credit)
-    if isinstance(state, NodeState):
-        spikes, v = spike_history.plain_step(*neuron)(v, current)
-        return spikes, NodeState([v])
-    step = spike_history.counting_step(*neuron)
-    spikes, v, byte = step(v, current, state.byte)
-    return spikes, CountingState([v], byte, state.sums)
-
-
 def _connect(loop, values, results, final):
     """Return `results` made differentiable by the collapsed rule.
 
@@ -435,15 +330,15 @@ def _connect(loop, values, results, final):
         x.key: ops.mean(ops.cast(values[x.key], "float32"), axis=1)
         for x in network.sources
     }
-    states = iter(final)
+    found = iter(final)
 
     def visit(node, means):
-        layer, state = node.layer, next(states)
+        layer, state = node.layer, next(found)
         if not isinstance(layer, TimeLayer):
             return node(means)
         outcome = loop.credits.get(node.key)
         if isinstance(layer, Readout):
-            outcome = _result_outcome(layer, results[node.key], loop.time_steps)
+            outcome = result_outcome(layer, results[node.key], loop.time_steps)
         (mean, *_), _ = node.arguments(means)
         return [layer.collapsed(mean, outcome, state.own, loop.training)]
 
@@ -451,7 +346,7 @@ def _connect(loop, values, results, final):
     return {key: means[key] for key in results}
 
 
-def _result_outcome(readout, result, time_steps):
+def result_outcome(readout, result, time_steps):
     """Return the `Outcome` of a readout."""
     scale = 1.0 if readout.normalize else ops.cast(time_steps, result.dtype)
     return Outcome(result, ops.ones_like(result) * scale)

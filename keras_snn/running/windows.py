@@ -17,6 +17,7 @@ from keras import ops
 from keras_snn.layers.time_layer import TimeLayer
 from keras_snn.neurons.means import Seen, replace
 from keras_snn.running import compilation, spike_history, time_first
+from keras_snn.running.states import CountingState, NodeState
 
 
 def run_exact(network, inputs, training):
@@ -42,7 +43,7 @@ def run_exact(network, inputs, training):
         key: ops.zeros_like(x, dtype="float32") for key, x in results.items()
     }
     for node, state in zip(network.loop, final):
-        if isinstance(state, time_first.CountingState):
+        if isinstance(state, CountingState):
             carries[node.key] = ops.zeros_like(state.sums.total)
 
     def credit_window(window, frames, carries):
@@ -75,7 +76,7 @@ def _credit_window(loop, final, window, values, carries):
         if node.key not in carries:
             return [layer.window(sequence, state.own, loop.training)[0]]
         seen = Seen(None, None, loop.time_steps)
-        if isinstance(state, time_first.CountingState):
+        if isinstance(state, CountingState):
             byte = ops.take(loop.histories[node.key], window, axis=0)
             spikes = spike_history.unpack(byte, steps)
             seen = Seen(spikes, state.sums, loop.time_steps)
@@ -125,9 +126,7 @@ def run_surrogate(network, inputs, training, steps):
         if isinstance(node.layer, TimeLayer)
     }
     states = _through_windows(run_window, loop, values, states, weights, steps)
-    final = [
-        time_first.NodeState(states.get(node.key, [])) for node in network.loop
-    ]
+    final = [NodeState(states.get(node.key, [])) for node in network.loop]
     results = loop.results(final)
     return time_first.outputs_after_loop(network, values, results, training)
 
