@@ -101,12 +101,22 @@ def read_weights_first(model, values):
         return weights, [tf.identity(x) for x in values]
 
 
+@contextlib.contextmanager
 def with_weights(model, weights):
-    """Within this scope the model has the weights of `read_weights_first`."""
+    """Within this scope the model has the weights of `read_weights_first`.
+
+    What other variables are set to, moving averages and seeds, they keep.
+    """
     if not weights:
-        return contextlib.nullcontext()
+        yield
+        return
     pairs = zip(model.trainable_variables, weights, strict=True)
-    return keras.StatelessScope(list(pairs))
+    with keras.StatelessScope(list(pairs)) as scope:
+        yield
+    for v in model.non_trainable_variables:
+        value = scope.get_current_value(v)
+        if value is not None:
+            v.assign(value)
 
 
 def checked_equal(first, others, message):
