@@ -11,6 +11,8 @@ from keras_snn.models import files
 from keras_snn.neurons import learning_rules
 from keras_snn.running import Model
 
+NORMS = ("none", "batch", "weight")
+
 ENCODERS = {
     "poisson": layers.PoissonEncoder,
     "rate": layers.RateEncoder,
@@ -29,11 +31,12 @@ class BlockOptions:
     width: float
     seed: int | None
     gain: float = 2.0
-    batch_norm: bool = False
+    norm: str = "none"
     _drawn: int = 0
 
     def __post_init__(self):
         learning_rules.get(self.learning_rule)
+        checks.choice("norm", self.norm, NORMS)
         self.beta = checks.decay(self.beta, None)
         self.seed = checks.seed(self.seed)
         self.width = checks.number(
@@ -49,6 +52,17 @@ class BlockOptions:
 
     def channels(self, count):
         return max(1, round(count * self.width))
+
+    @property
+    def reset(self):
+        """How neurons are reset."""
+        return "zero" if self.norm == "none" else "subtract"
+
+    def synapses(self, plain, standardized):
+        """Return the type of a layer with weights, and its arguments."""
+        if self.norm == "weight":
+            return standardized, {}
+        return plain, {"use_bias": False}
 
     def next_seed(self):
         """Return another seed at every call, None without a seed."""
@@ -175,6 +189,7 @@ def spiking(x, settings, name):
     """LIF neurons, then dropout if there is any."""
     x = layers.LIF(
         beta=settings.beta,
+        reset=settings.reset,
         learning_rule=settings.learning_rule,
         name=name,
     )(x)
@@ -187,8 +202,18 @@ def spiking(x, settings, name):
     return x
 
 
-def convolution(x, filters, kernel_size, settings, name, strides=1):
-    """Currents of a convolution without bias, padded by half its kernel."""
+def convolution(
+    x, filters, kernel_size, settings, name, strides=1, pooled=None
+):
+    """Currents of a convolution, padded by half its kernel.
+
+    They are normalized as the settings say; without normalization there is
+    no bias.
+
+    Args:
+        pooled: Name of a 2x2 average pooling of the currents before their
+            normalization, or None.
+    """
     if strides > 1 and kernel_size > 1:
         # Keras' "same" pads unevenly at stride 2; the paper pads each side.
         padding = keras.layers.ZeroPadding2D(
@@ -198,22 +223,57 @@ def convolution(x, filters, kernel_size, settings, name, strides=1):
         mode = "valid"
     else:
         mode = "same"
+    kind, options = settings.synapses(
+        keras.layers.Conv2D, layers.StandardizedConv2D
+    )
     x = layers.TimeFold(
-        keras.layers.Conv2D(
+        kind(
             settings.channels(filters),
             kernel_size,
             strides=strides,
             padding=mode,
-            use_bias=False,
             kernel_initializer=settings.initializer(),
             name=name,
+            **options,
         )
     )(x)
-    if settings.batch_norm:
-        x = layers.TimeFold(keras.layers.BatchNormalization(name=f"{name}_bn"))(
-            x
-        )
-    return x
+    if pooled is not None:
+        pool = keras.layers.AveragePooling2D(2, name=pooled)
+        x = layers.TimeFold(pool)(x)
+    return normalized(x, settings, name)
+
+
+def normalized(x, settings, name):
+    """Batch normalization over batch and time, if the settings ask for it."""
+    if settings.norm != "batch":
+        return x
+    norm = keras.layers.BatchNormalization(
+        momentum=0.9, epsilon=1e-5, name=f"{name}_bn"
+    )
+    return layers.TimeFold(norm)(x)
+
+
+def spiking_convolution(x, filters, kernel_size, settings, names, pooled=None):
+    """A convolution and its neurons, pooled where that is asked for.
+
+    Without normalization the spikes are pooled, into neurons of their own as
+    in the paper; else the currents are, before their normalization.
+
+    Args:
+        names: Names of the convolution and of the neurons.
+        pooled: Name of the pooling, or None.
+    """
+    of_spikes = settings.norm == "none"
+    x = convolution(
+        x,
+        filters,
+        kernel_size,
+        settings,
+        names[0],
+        pooled=None if of_spikes else pooled,
+    )
+    x = spiking(x, settings, names[1])
+    return pooling(x, settings, pooled) if pooled and of_spikes else x
 
 
 def pooling(x, settings, name):
@@ -226,16 +286,22 @@ def pooling(x, settings, name):
     )(x)
 
 
-def dense(x, units, settings, name):
-    """Currents of a dense layer without bias."""
-    return layers.TimeFold(
-        keras.layers.Dense(
+def dense(x, units, settings, name, last=False):
+    """Currents of a dense layer, normalized unless it is the last."""
+    kind, options = settings.synapses(
+        keras.layers.Dense, layers.StandardizedDense
+    )
+    if last:
+        kind, options = keras.layers.Dense, {"use_bias": False}
+    x = layers.TimeFold(
+        kind(
             units,
-            use_bias=False,
             kernel_initializer=settings.initializer(),
             name=name,
+            **options,
         )
     )(x)
+    return x if last else normalized(x, settings, name)
 
 
 def top(x, hidden, classes, settings):
@@ -244,7 +310,7 @@ def top(x, hidden, classes, settings):
     for number, units in enumerate(hidden, 1):
         x = dense(x, settings.channels(units), settings, f"fc{number}")
         x = spiking(x, settings, f"fc{number}_lif")
-    x = dense(x, classes, settings, "predictions")
+    x = dense(x, classes, settings, "predictions", last=True)
     return layers.MembraneReadout(
         beta=settings.beta,
         learning_rule=settings.learning_rule,

@@ -9,7 +9,8 @@ _DOC = """{summary}
     Arguments are in the order of `keras.applications`. The model takes
     images, `(batch, height, width, channels)`, and returns class scores,
     `(batch, classes)`; `get_weights()` lists the kernels in forward order,
-    a block's convolutions before its shortcut. No synapse has a bias.
+    a block's convolutions before its shortcut. Without normalization no
+    synapse has a bias.
 
     Args:
         include_top: Whether to end in the dense layers and the readout.
@@ -25,8 +26,16 @@ _DOC = """{summary}
         encoder: `"poisson"`, `"rate"`, `"latency"`, `"repeat"`, an encoder
             layer, or None if the input is a spike train already,
             `(batch, time, height, width, channels)`.
-        learning_rule: `"collapsed"`, `"exact"`, or a surrogate; see
+        learning_rule: `"rate"`, `"collapsed"`, `"exact"`, or a surrogate; see
             `keras_snn.layers.LIF`.
+        norm: `"none"`, the paper's network: no normalization, and pooling of
+            spikes into neurons; `"batch"`: batch normalization of all
+            currents over batch and time, and pooling of currents before it;
+            `"weight"`: the same with standardized weights
+            (`keras_snn.layers.StandardizedConv2D`) instead of statistics of
+            the batch. Deep networks learn at few steps with one of the two.
+            Their neurons are reset by subtraction. None is this network's
+            default, {norm}.
         beta: Decay per step of neurons and readout, in (0, 1].
         dropout: Fraction of each spiking layer that is dropped in training,
             the same neurons at all steps. None is this network's published
@@ -62,7 +71,7 @@ class Defaults:
     beta: float = 0.99
     dropout: float = 0.0
     gain: float = 2.0
-    batch_norm: bool = False
+    norm: str = "none"
     max_rate: float = 1.0
 
 
@@ -88,6 +97,7 @@ def make_builder(name, network, summary, defaults=Defaults(), reference=LEE):
         time_steps=defaults.time_steps,
         encoder=defaults.encoder,
         learning_rule=defaults.learning_rule,
+        norm=None,
         beta=defaults.beta,
         dropout=None,
         width=1.0,
@@ -107,7 +117,7 @@ def make_builder(name, network, summary, defaults=Defaults(), reference=LEE):
             width=width,
             seed=seed,
             gain=defaults.gain,
-            batch_norm=defaults.batch_norm,
+            norm=defaults.norm if norm is None else norm,
         )
         classes = blocks.check_classes(classes)
         inputs, spikes = blocks.encoded_input(
@@ -128,6 +138,7 @@ def make_builder(name, network, summary, defaults=Defaults(), reference=LEE):
         summary=summary,
         input_shape=defaults.input_shape,
         dropout=defaults.dropout or "none",
+        norm=f'`"{defaults.norm}"`',
         reference=reference,
     )
     return build

@@ -8,9 +8,10 @@ def _lenet(x, settings, include_top, classes):
     blocks.check_size(x, 4, "LeNet")
     for block, filters in enumerate((20, 50), 1):
         name = f"block{block}"
-        x = blocks.convolution(x, filters, 5, settings, f"{name}_conv1")
-        x = blocks.spiking(x, settings, f"{name}_lif1")
-        x = blocks.pooling(x, settings, f"{name}_pool")
+        names = f"{name}_conv1", f"{name}_lif1"
+        x = blocks.spiking_convolution(
+            x, filters, 5, settings, names, f"{name}_pool"
+        )
     if include_top:
         x = blocks.top(x, (200,), classes, settings)
     return x

@@ -57,9 +57,8 @@ def _network(name):
     def resnet(x, settings, include_top, classes):
         halvings = 1 + sum(strides == 2 for _, strides in BLOCKS[name])
         blocks.check_size(x, 2**halvings, name)
-        x = blocks.convolution(x, 64, 3, settings, "block1_conv1")
-        x = blocks.spiking(x, settings, "block1_lif1")
-        x = blocks.pooling(x, settings, "block1_pool")
+        names = "block1_conv1", "block1_lif1"
+        x = blocks.spiking_convolution(x, 64, 3, settings, names, "block1_pool")
         for number, (filters, strides) in enumerate(BLOCKS[name], 2):
             x = _block(x, filters, settings, f"block{number}", strides)
         return blocks.top(x, (1024,), classes, settings) if include_top else x
@@ -117,7 +116,7 @@ ResNet19 = make_builder(
         encoder="repeat",
         learning_rule="arctan",
         beta=0.5,
-        batch_norm=True,
+        norm="batch",
     ),
     "[Zheng et al., 2021](https://arxiv.org/abs/2011.05280)",
 )

@@ -20,11 +20,12 @@ def _network(name, hidden):
         blocks.check_size(x, 2 ** len(widths), name)
         for block, filters in enumerate(widths, 1):
             for number, count in enumerate(filters, 1):
-                x = blocks.convolution(
-                    x, count, 3, settings, f"block{block}_conv{number}"
+                names = [f"block{block}_{x}{number}" for x in ("conv", "lif")]
+                last = number == len(filters)
+                pooled = f"block{block}_pool" if last else None
+                x = blocks.spiking_convolution(
+                    x, count, 3, settings, names, pooled
                 )
-                x = blocks.spiking(x, settings, f"block{block}_lif{number}")
-            x = blocks.pooling(x, settings, f"block{block}_pool")
         return blocks.top(x, hidden, classes, settings) if include_top else x
 
     return vgg
@@ -58,5 +59,5 @@ VGG16 = _builder(
     encoder="repeat",
     learning_rule="arctan",
     beta=0.5,
-    batch_norm=True,
+    norm="batch",
 )
