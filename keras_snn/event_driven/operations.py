@@ -86,6 +86,9 @@ class Workspace:
         self.samples = samples
         self.begin, self.sources, self.step = [], [], []
         self.window, self.end = [], []
+        # Which of the samples met a number that is none. No spike passes it
+        # on, since nothing is above a threshold that it is compared with.
+        self.lost = np.zeros(samples, bool)
         self._frames, self._spikes, self._shapes = {}, {}, {}
         self._reshaped = {}
 
@@ -144,6 +147,7 @@ class Workspace:
 
     def run(self, first, samples):
         """Take samples `first`, `first + 1`, ... through all steps."""
+        self.lost[:] = False
         for function in self.begin:
             function(first, samples)
         for t in range(self.time_steps):
@@ -317,6 +321,12 @@ class Neurons:
         byte = space.array(self.shape, "uint8")
         spikes = space.new_spikes(self.key, self.shape, unit=True)
         space.begin.append(lambda *_: v.fill(self.initial_potential))
+
+        def end(first, samples):
+            sums = v[:samples].sum(axis=(1, 2, 3))
+            space.lost[:samples] |= np.isnan(sums)
+
+        space.end.append(end)
         space.call(
             kernels.fire,
             space.frame(self.source),
@@ -433,6 +443,7 @@ class Integration:
         def end(first, samples):
             kept = results[first : first + samples]
             kept[...] = state[:samples].reshape(kept.shape)
+            kept[space.lost[:samples]] = np.nan
 
         space.begin.append(lambda *_: state.fill(0))
         space.step.append(step)

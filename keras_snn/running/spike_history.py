@@ -70,7 +70,7 @@ def rate_step(beta, threshold, reset, dtype, surrogate, shape):
 
 def append(byte, spikes):
     """Return the byte with one more step's spikes as its lowest bit."""
-    fired = ops.cast(spikes, "uint8")
+    fired = ops.cast(ops.greater(spikes, 0), "uint8")
     return ops.bitwise_or(ops.left_shift(byte, ops.ones_like(byte)), fired)
 
 

@@ -1,11 +1,14 @@
 """Equality with cases computed by an independent implementation."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
 from keras_snn.layers import TimeConstantDropout
+from keras_snn.running import layer_first
 from tests.helpers import (
     GOLDEN_CASES,
     Golden,
@@ -46,17 +49,25 @@ def masked_model(golden, learning_rule, monkeypatch):
     return model
 
 
-def loss_and_gradients(model, golden):
+def loss_and_gradients(model, golden, variables=None):
+    if variables is None:
+        variables = model.trainable_variables
+
     def loss(spikes):
         outputs = model(spikes, training=True)
         return ops.sum(ops.square(outputs - golden.labels))
 
-    value, found = gradients(loss, [golden.spikes], model.trainable_variables)
+    value, found = gradients(loss, [golden.spikes], variables)
     return value, found[1:]
 
 
 def layered(model):
     return keras.Model(model.input, model.output)
+
+
+def layer_first_of(model):
+    """Return the model's function with the layers outside of the steps."""
+    return functools.partial(layer_first.run, model.network)
 
 
 WAYS = {"loop": lambda model: model, "layers": layered}
@@ -96,13 +107,14 @@ def test_collapsed_rule_points_along_the_exact_gradient(
     assert min(cosines.values()) >= LEAST_COSINE[case]
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [*WAYS, "layer first"])
 @pytest.mark.parametrize("case", GOLDEN_CASES)
 def test_rate_rule_equals_the_golden_case(case, way, monkeypatch):
     golden = Golden(case)
     model = masked_model(golden, "rate", monkeypatch)
     assert model.runs_layer_by_layer is None
-    loss, found = loss_and_gradients(WAYS[way](model), golden)
+    run = {**WAYS, "layer first": layer_first_of}[way](model)
+    loss, found = loss_and_gradients(run, golden, model.trainable_variables)
     assert loss == pytest.approx(float(golden.arrays["loss"]), rel=1e-5)
     for actual, expected in zip(found, golden.rate_gradients, strict=True):
         assert relative_error(actual, expected) < 1e-5
@@ -115,6 +127,10 @@ def test_one_loop_over_time_equals_layer_by_layer(case, engine, monkeypatch):
     loss, found = loss_and_gradients(model, golden)
     layered_loss, expected = loss_and_gradients(layered(model), golden)
     assert loss == pytest.approx(layered_loss, rel=1e-5)
+    for actual, gradient in zip(found, expected, strict=True):
+        assert relative_error(actual, gradient) < 1e-5
+    run, variables = layer_first_of(model), model.trainable_variables
+    _, found = loss_and_gradients(run, golden, variables)
     for actual, gradient in zip(found, expected, strict=True):
         assert relative_error(actual, gradient) < 1e-5
 
