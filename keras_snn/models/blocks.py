@@ -32,6 +32,7 @@ class BlockOptions:
     seed: int | None
     gain: float = 2.0
     norm: str = "none"
+    normalized_top: bool = True
     _drawn: int = 0
 
     def __post_init__(self):
@@ -286,12 +287,12 @@ def pooling(x, settings, name):
     )(x)
 
 
-def dense(x, units, settings, name, last=False):
-    """Currents of a dense layer, normalized unless it is the last."""
+def dense(x, units, settings, name, plain=False):
+    """Currents of a dense layer, normalized unless it is `plain`."""
     kind, options = settings.synapses(
         keras.layers.Dense, layers.StandardizedDense
     )
-    if last:
+    if plain:
         kind, options = keras.layers.Dense, {"use_bias": False}
     x = layers.TimeFold(
         kind(
@@ -301,16 +302,18 @@ def dense(x, units, settings, name, last=False):
             **options,
         )
     )(x)
-    return x if last else normalized(x, settings, name)
+    return x if plain else normalized(x, settings, name)
 
 
 def top(x, hidden, classes, settings):
     """Flatten, hidden spiking layers, and the leaky readout."""
     x = layers.TimeFold(keras.layers.Flatten(name="flatten"))(x)
     for number, units in enumerate(hidden, 1):
-        x = dense(x, settings.channels(units), settings, f"fc{number}")
+        plain = not settings.normalized_top
+        units = settings.channels(units)
+        x = dense(x, units, settings, f"fc{number}", plain=plain)
         x = spiking(x, settings, f"fc{number}_lif")
-    x = dense(x, classes, settings, "predictions", last=True)
+    x = dense(x, classes, settings, "predictions", plain=True)
     return layers.MembraneReadout(
         beta=settings.beta,
         learning_rule=settings.learning_rule,

@@ -72,6 +72,7 @@ class Defaults:
     dropout: float = 0.0
     gain: float = 2.0
     norm: str = "none"
+    normalized_top: bool = True
     max_rate: float = 1.0
 
 
@@ -118,6 +119,7 @@ def make_builder(name, network, summary, defaults=Defaults(), reference=LEE):
             seed=seed,
             gain=defaults.gain,
             norm=defaults.norm if norm is None else norm,
+            normalized_top=defaults.normalized_top,
         )
         classes = blocks.check_classes(classes)
         inputs, spikes = blocks.encoded_input(

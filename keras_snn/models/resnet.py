@@ -117,6 +117,7 @@ ResNet19 = make_builder(
         learning_rule="arctan",
         beta=0.5,
         norm="batch",
+        normalized_top=False,
     ),
     "[Zheng et al., 2021](https://arxiv.org/abs/2011.05280)",
 )

@@ -60,4 +60,5 @@ VGG16 = _builder(
     learning_rule="arctan",
     beta=0.5,
     norm="batch",
+    normalized_top=False,
 )
