@@ -7,12 +7,18 @@ import keras
 from keras_snn import datasets, losses, models
 
 LR_DROP_FACTOR = 0.2
+LOSSES = {
+    "squared_error": losses.SummedSquaredError,
+    "cross_entropy": losses.CrossEntropy,
+}
 
 
 def build_model(settings):
     """Return the untrained, uncompiled model that the settings describe."""
     info = datasets.info(settings.dataset)
     options = {}
+    if settings.norm is not None:
+        options["norm"] = settings.norm
     if settings.dropout is not None:
         options["dropout"] = settings.dropout
     return getattr(models, settings.model)(
@@ -36,7 +42,7 @@ def compile_model(model, settings):
             settings.learning_rate,
             weight_decay=settings.weight_decay or None,
         ),
-        loss=losses.SummedSquaredError(),
+        loss=LOSSES[settings.loss](),
         metrics=["accuracy"],
     )
 

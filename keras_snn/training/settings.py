@@ -15,6 +15,7 @@ MODELS = (
     "ResNet19",
 )
 OPTIMIZERS = ("sgd", "adam")
+LOSSES = ("squared_error", "cross_entropy")
 
 
 def model_name(name):
@@ -61,7 +62,12 @@ class Settings:
         weight_decay: decoupled weight decay (times the learning rate).
         lr_drop: epochs after which the rate is multiplied by 0.2.
         cosine: whether the rate falls to zero along a half cosine instead.
-        learning_rule: `"collapsed"`, `"exact"` or the name of a surrogate.
+        loss: `"squared_error"`, summed over classes and batch as in the
+            paper, or `"cross_entropy"`, a mean over the batch.
+        learning_rule: `"rate"`, `"collapsed"`, `"exact"` or the name of a
+            surrogate.
+        norm: `"none"`, `"batch"` or `"weight"`, see the model's builder;
+            `None` for the default of the model.
         encoder: `"poisson"`, `"rate"`, `"latency"` or `"repeat"`.
         beta: decay of the membrane potential per step, in (0, 1].
         dropout: rate of the dropout after each LIF layer, or `None` for the
@@ -104,10 +110,18 @@ class Settings:
     cosine: bool = _setting(
         False, "Training", "Let the rate fall to zero along a cosine."
     )
+    loss: str = _setting(
+        "squared_error",
+        "Training",
+        "squared_error, summed over the batch, or cross_entropy, its mean.",
+    )
     learning_rule: str = _setting(
         "collapsed",
         "Training",
-        "collapsed, exact, or a surrogate such as arctan.",
+        "rate, collapsed, exact, or a surrogate such as arctan.",
+    )
+    norm: str | None = _setting(
+        None, "Network", "Normalization of currents: none, batch or weight."
     )
     encoder: str = _setting(
         "poisson", "Network", "poisson, rate, latency or repeat."
@@ -160,6 +174,12 @@ class Settings:
             "optimizer",
             f"be one of {', '.join(OPTIMIZERS)}",
             lambda name: name in OPTIMIZERS,
+        )
+        _check(
+            self,
+            "loss",
+            f"be one of {', '.join(LOSSES)}",
+            lambda name: name in LOSSES,
         )
         _check(
             self,
