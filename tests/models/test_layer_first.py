@@ -164,6 +164,8 @@ def test_the_backward_pass_is_that_of_means_with_kappa():
     [({"renorm": True}, "renorm"), ({"synchronized": True}, "synchronized")],
 )
 def test_other_statistics_train_layer_by_layer(option, reason):
+    if reason == "synchronized" and keras.config.backend() != "tensorflow":
+        pytest.skip("Keras synchronizes on TensorFlow only")
     x = inputs = keras.Input((4, 3))
     x = TimeFold(L.BatchNormalization(**option))(TimeFold(L.Dense(3))(x))
     x = snn.layers.LIF(learning_rule="rate")(x)
