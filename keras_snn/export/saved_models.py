@@ -170,7 +170,7 @@ def _inputs_call(model, checked, specs):
 
 
 def _step_call(model, checked, specs):
-    names = endpoints.state_names(model)
+    names = [name for name in specs if endpoints.is_state(name)]
     state = {name: specs[name] for name in names}
     # What the model takes besides the frame; mostly nothing.
     sides = {k: x for k, x in specs.items() if k not in ("frame", *names)}
