@@ -107,7 +107,7 @@ class Program:
     def _runs_densely(self):
         if not isinstance(self.model, keras_snn.Model):
             return "a plain keras.Model"
-        return self.model.runs_densely(training=True)
+        return self.model.dense_reason(training=True)
 
     def device_memory(self):
         if keras.config.backend() != "jax":

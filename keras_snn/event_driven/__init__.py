@@ -21,7 +21,7 @@ cache. The sums are those of dense products up to the rounding of their order.
   Reshape, and BatchNormalization that does not train.
 
 Everything else, exported models included, computes densely;
-`model.runs_densely()` says why. The engine gains where neurons fire seldom
+`model.dense_reason()` says why. The engine gains where neurons fire seldom
 (see `benchmarks/README.md`): where most of them fire at most steps, `disable`
 it.
 """

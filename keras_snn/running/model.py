@@ -1,5 +1,7 @@
 """A functional model that runs with the loop over time outside its layers."""
 
+import warnings
+
 import keras
 
 from keras_snn import checks, event_driven
@@ -115,7 +117,7 @@ class Model(keras.Model):
             return "layer by layer"
         return obstacles.order_to_train(self.network)[0]
 
-    def runs_densely(self, training=False):
+    def dense_reason(self, training=False):
         """Return why the model does not run event by event, or None if it does.
 
         The answer is for its own `fit`, `evaluate` and `predict`. Within
@@ -144,6 +146,16 @@ class Model(keras.Model):
         except event_driven.Unknown as unknown:
             return str(unknown)
         return None
+
+    def runs_densely(self, training=False):
+        """Return what `dense_reason` does. Deprecated."""
+        warnings.warn(
+            "Model.runs_densely() is now called dense_reason(), after what it "
+            "returns.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.dense_reason(training)
 
     def call(self, inputs, training=None, mask=None):
         self.network.check_pixels(inputs)

@@ -44,7 +44,7 @@ def summed(x, *frame_layers):
 
 def check_equal(x, *frame_layers, exactly=False):
     model, plain = summed(x, *frame_layers)
-    assert model.runs_densely() is None
+    assert model.dense_reason() is None
     found = model.predict(x, verbose=0)
     expected = plain.predict(x, verbose=0)
     assert found.shape == expected.shape
@@ -171,7 +171,7 @@ def test_currents_add_and_one_layer_has_several_readers():
     model, plain = (
         cls(inputs, outputs) for cls in (keras_snn.Model, keras.Model)
     )
-    assert model.runs_densely() is None
+    assert model.dense_reason() is None
     for a, b in zip(model.predict(x), plain.predict(x), strict=True):
         assert np.ptp(b) > 0
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
@@ -180,7 +180,7 @@ def test_currents_add_and_one_layer_has_several_readers():
 def check_functional(inputs, outputs, x):
     """Check that both kinds of model predict the same."""
     model = keras_snn.Model(inputs, outputs)
-    assert model.runs_densely() is None
+    assert model.dense_reason() is None
     found = model.predict(x, verbose=0)
     expected = keras.Model(inputs, outputs).predict(x, verbose=0)
     assert np.any(expected)
@@ -258,7 +258,7 @@ def test_layers_of_float32_run_in_models_of_another_policy(tmp_path):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         loaded = keras_snn.models.load_model(tmp_path / "model.keras")
-        assert loaded.runs_densely() is None
+        assert loaded.dense_reason() is None
         np.testing.assert_allclose(
             loaded.predict(x, verbose=0), expected, atol=2e-2
         )
@@ -335,7 +335,7 @@ def test_dropout_masks_are_those_of_the_layers(rule):
             learning_rule=rule,
         )
         model.compile(keras.optimizers.SGD(0.05), "mse")
-        assert (model.runs_densely(training=True) is None) == engine
+        assert (model.dense_reason(training=True) is None) == engine
         model.fit(x, y, 4, 3, verbose=0, shuffle=False)
         return model.get_weights()
 

@@ -57,7 +57,7 @@ def test_layers_that_are_not_known_run_densely(layer, reason):
         model = model_of(layer, frame=(8, 4))
     else:
         model = model_of(layer)
-    assert reason in model.runs_densely()
+    assert reason in model.dense_reason()
     x = np.ones((2, *model.input.shape[1:]), "float32")
     expected = keras.Model(model.input, model.output).predict(x, verbose=0)
     np.testing.assert_allclose(
@@ -67,22 +67,22 @@ def test_layers_that_are_not_known_run_densely(layer, reason):
 
 def test_the_whole_model_may_be_in_the_way():
     dense = keras.layers.Dense(3)
-    assert model_of(dense).runs_densely() is None
-    assert model_of(dense).runs_densely(training=True) is None
+    assert model_of(dense).dense_reason() is None
+    assert model_of(dense).dense_reason(training=True) is None
     model = model_of(layers.LIF(learning_rule="exact"))
-    assert "different rules" in model.runs_densely(training=True)
-    assert model.runs_densely() is None
+    assert "different rules" in model.dense_reason(training=True)
+    assert model.dense_reason() is None
     model = model_of(layers.LIF())
     model.compile("sgd", "mse", jit_compile=True)
-    assert "jit_compile" in model.runs_densely()
+    assert "jit_compile" in model.dense_reason()
     inputs = keras.Input((3, 4))
     x = layers.LIF(learning_rule="arctan")(inputs)
     x = layers.MembraneReadout(learning_rule="arctan")(x)
     model = keras_snn.Model(inputs, x, remat_steps=2)
-    assert "through time" in model.runs_densely(training=True)
-    assert model.runs_densely() is None
+    assert "through time" in model.dense_reason(training=True)
+    assert model.dense_reason() is None
     whole = keras.layers.GRU(3)(layers.LIF()(inputs))
-    assert "whole sequence" in keras_snn.Model(inputs, whole).runs_densely()
+    assert "whole sequence" in keras_snn.Model(inputs, whole).dense_reason()
 
 
 @pytest.mark.parametrize("rule", ["collapsed", "exact"])
@@ -91,20 +91,20 @@ def test_the_whole_model_may_be_in_the_way():
 )
 def test_networks_of_the_paper_run_event_by_event(name, rule):
     model = getattr(keras_snn.models, name)(learning_rule=rule, dropout=0.2)
-    assert model.runs_densely() is None
-    assert model.runs_densely(training=True) is None
+    assert model.dense_reason() is None
+    assert model.dense_reason(training=True) is None
 
 
 @pytest.mark.parametrize("name", ["VGG16", "ResNet19"])
 def test_later_networks_predict_event_by_event(name):
     model = getattr(keras_snn.models, name)()
-    assert model.runs_densely() is None
+    assert model.dense_reason() is None
 
 
 def test_batch_normalization_that_trains_is_dense_in_training():
     model = model_of(keras.layers.BatchNormalization())
-    assert model.runs_densely() is None
-    assert model.runs_densely(training=True) is not None
+    assert model.dense_reason() is None
+    assert model.dense_reason(training=True) is not None
 
 
 def test_jit_compiled_models_run_and_learn():
@@ -130,7 +130,7 @@ def test_zero_padding_that_is_pooled_runs_densely():
     x = layers.TimeFold(keras.layers.ZeroPadding2D(1))(inputs)
     x = layers.TimeFold(keras.layers.AveragePooling2D(2))(x)
     model = keras_snn.Model(inputs, layers.SpikeCountReadout()(x))
-    assert "sees zero padding" in model.runs_densely()
+    assert "sees zero padding" in model.dense_reason()
     assert model.predict(np.ones((1, 3, 6, 6, 2)), verbose=0).shape[1:3] == (
         4,
         4,
@@ -152,7 +152,7 @@ def test_surrogates_in_training_do_not_compile_the_engine(monkeypatch):
 
 
 def test_mixed_bfloat16_runs_densely(mixed_bfloat16):
-    reason = model_of(keras.layers.Dense(3)).runs_densely()
+    reason = model_of(keras.layers.Dense(3)).dense_reason()
     assert "computes in bfloat16" in reason
 
 
@@ -160,17 +160,17 @@ def test_the_user_decides():
     assert event_driven.is_enabled()
     event_driven.disable()
     assert not event_driven.is_enabled()
-    assert "disable()" in model_of(layers.LIF()).runs_densely()
+    assert "disable()" in model_of(layers.LIF()).dense_reason()
     event_driven.enable()
     assert event_driven.is_enabled()
-    assert model_of(layers.LIF()).runs_densely() is None
+    assert model_of(layers.LIF()).dense_reason() is None
 
 
 def test_without_numba_all_is_dense_and_asking_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "numba", None)
     monkeypatch.setattr(switch.importlib.util, "find_spec", lambda name: None)
     assert not event_driven.is_enabled()
-    assert "Numba is not installed" in model_of(layers.LIF()).runs_densely()
+    assert "Numba is not installed" in model_of(layers.LIF()).dense_reason()
     with pytest.raises(ImportError, match=re.escape('"keras-snn[numba]"')):
         event_driven.enable()
 
