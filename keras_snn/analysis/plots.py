@@ -68,9 +68,9 @@ def membrane(recording, layer, sample=0, neurons=(0, 1, 2), ax=None):
         (line,) = ax.plot(steps, u[:, k], lw=1, label=f"neuron {row}")
         fired = spikes[:, k] > 0
         ax.plot(steps[fired], u[fired, k], "o", ms=4, c=line.get_color())
-    ax.axhline(
-        recording.thresholds[layer], ls="--", c="gray", label="threshold"
-    )
+    threshold = recording.thresholds.get(layer)
+    if threshold is not None:
+        ax.axhline(threshold, ls="--", c="gray", label="threshold")
     ax.set(
         xlabel="time step",
         ylabel="membrane potential before the reset",

@@ -25,7 +25,8 @@ class Recording:
             it is `u(t)` less what the threshold has risen by.
         outputs: Dict from names of readouts to their running result: at step
             t what the readout would return for the first t steps.
-        thresholds: Dict from names of spiking layers to their thresholds.
+        thresholds: Dict from names of spiking layers to their thresholds,
+            if they have them as an attribute.
     """
 
     spikes: dict
@@ -96,6 +97,7 @@ def record(model, x, layers=None, batch_size=64):
         name: node.layer.threshold
         for name, node in nodes.items()
         if isinstance(node.layer, SpikingLayer)
+        and hasattr(node.layer, "threshold")
     }
     return Recording(*joined, thresholds)
 

@@ -13,14 +13,20 @@ from keras_snn.layers.neurons import IF, LIF
 from keras_snn.layers.normalization import ThresholdBatchNormalization
 from keras_snn.layers.parametric import PLIF
 from keras_snn.layers.pooling import MaxRatePooling2D
-from keras_snn.layers.readouts import MembraneReadout, SpikeCountReadout
+from keras_snn.layers.readouts import (
+    MembraneReadout,
+    Readout,
+    SpikeCountReadout,
+)
 from keras_snn.layers.recurrent import RecurrentLIF
+from keras_snn.layers.spiking_layer import SpikingLayer
 from keras_snn.layers.standardized import (
     StandardizedConv2D,
     StandardizedDense,
 )
 from keras_snn.layers.synaptic import SynapticLIF
 from keras_snn.layers.time_fold import TimeFold
+from keras_snn.layers.time_layer import TimeLayer
 
 __all__ = [
     "ALIF",
@@ -34,13 +40,16 @@ __all__ = [
     "PLIF",
     "PoissonEncoder",
     "RateEncoder",
+    "Readout",
     "RecurrentLIF",
     "RepeatEncoder",
     "SpikeCountReadout",
+    "SpikingLayer",
     "StandardizedConv2D",
     "StandardizedDense",
     "SynapticLIF",
     "ThresholdBatchNormalization",
     "TimeConstantDropout",
     "TimeFold",
+    "TimeLayer",
 ]

@@ -112,7 +112,9 @@ class ALIF(ThroughTimeNeuron):
 
     def step(self, frame, state, training=False):
         frame = ops.cast(frame, "float32")
-        spikes, *state = adaptive.alif_step(*state, frame, **self._neuron)
+        spikes, *state = adaptive.alif_step(
+            *state, frame, **self._neuron, surrogate=self.learning_rule
+        )
         return ops.cast(spikes, self.compute_dtype), state
 
     def potential(self, frame, state):

@@ -39,6 +39,8 @@ class TimeConstantDropout(TimeLayer):
         - [Lee et al., 2020](https://doi.org/10.3389/fnins.2020.00119)
     """
 
+    draws_at_start = True
+
     def __init__(self, rate, seed=None, **kwargs):
         super().__init__(**kwargs)
         self.rate = checks.number(

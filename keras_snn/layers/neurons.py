@@ -12,6 +12,7 @@ from keras_snn.neurons import (
     learning_rules,
     masks,
     means,
+    single_step,
     time_loop,
 )
 from keras_snn.neurons import sequences as neuron_sequences
@@ -143,13 +144,18 @@ class LIF(SpikingLayer):
         return [ops.full(frame_shape, self.initial_potential, "float32")]
 
     def step(self, frame, state, training=False):
-        spikes, v = dynamics.lif_step(
-            state[0],
-            ops.cast(frame, "float32"),
-            self.beta,
-            self.threshold,
-            self.reset,
-        )
+        """Return `(spikes, state)` of one step, with a surrogate's derivative.
+
+        A whole sequence has the derivative of the other rules.
+        """
+        neuron = self.beta, self.threshold, self.reset
+        current = ops.cast(frame, "float32")
+        if self.rule == "surrogate":
+            spikes, v = single_step.lif_step_with_rule(
+                state[0], current, *neuron, self.learning_rule
+            )
+        else:
+            spikes, v = dynamics.lif_step(state[0], current, *neuron)
         return ops.cast(spikes, self.compute_dtype), [v]
 
     def window(self, sequence, state, training=False):

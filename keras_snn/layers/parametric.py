@@ -142,6 +142,7 @@ class PLIF(ThroughTimeNeuron):
             self.decay,
             self.threshold,
             self.reset,
+            self.learning_rule,
         )
         return ops.cast(spikes, self.compute_dtype), [v]
 

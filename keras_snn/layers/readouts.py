@@ -11,9 +11,15 @@ from keras_snn.neurons.surrogates import Surrogate
 
 
 class Readout(TimeLayer):
-    """A layer that ends the time axis: (batch, time, ...) to (batch, ...)."""
+    """A layer that ends the time axis: (batch, time, ...) to (batch, ...).
+
+    A readout of one's own implements `step` and `result`, and `initial_state`
+    unless it starts from zeros of its input's shape.
+    """
 
     keeps_state = True
+    # Whether the result is on the scale of a mean over time, or of a sum.
+    normalize = True
 
     def initial_state(self, frame_shape, dtype="float32"):
         return [ops.zeros(frame_shape, "float32")]
@@ -41,13 +47,11 @@ class Readout(TimeLayer):
 
 
 class LinearReadout(Readout):
-    """A readout to which every step contributes the same by the paper's rules.
+    """A readout to which every step contributes the same by the rules.
 
     Attributes:
         normalize: Whether that is a mean over time; else it is a sum.
     """
-
-    normalize = True
 
     def collapsed(self, mean, outcome, state, training=False):
         """Return the result, differentiable to the mean of the input."""

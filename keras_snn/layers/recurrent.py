@@ -7,7 +7,7 @@ from keras_snn import checks
 from keras_snn.layers.spiking_layer import ThroughTimeNeuron
 from keras_snn.layers.time_fold import SEQUENCE_LAYERS
 from keras_snn.layers.time_layer import counts_or_draws
-from keras_snn.neurons import dynamics, time_loop
+from keras_snn.neurons import time_loop
 from keras_snn.neurons.single_step import lif_step_with_rule
 
 
@@ -135,32 +135,26 @@ class RecurrentLIF(ThroughTimeNeuron):
             )
 
     def run(self, currents, state, unroll):
-        def step(current, state):
-            v, spikes = state
-            spikes, v = lif_step_with_rule(
-                v,
-                self._input(current, spikes),
-                self.beta,
-                self.threshold,
-                self.reset,
-                self.learning_rule,
-            )
-            return spikes, [v, spikes]
+        return time_loop.through_time(self._advance, state, currents, unroll)
 
-        return time_loop.through_time(step, state, currents, unroll)
+    def _advance(self, current, state):
+        v, spikes = state
+        spikes, v = lif_step_with_rule(
+            v,
+            self._input(current, spikes),
+            self.beta,
+            self.threshold,
+            self.reset,
+            self.learning_rule,
+        )
+        return spikes, [v, spikes]
 
     def initial_state(self, frame_shape, dtype="float32"):
         return [ops.zeros(frame_shape, "float32") for _ in range(2)]
 
     def step(self, frame, state, training=False):
-        spikes, v = dynamics.lif_step(
-            state[0],
-            self._input(frame, state[1]),
-            self.beta,
-            self.threshold,
-            self.reset,
-        )
-        return ops.cast(spikes, self.compute_dtype), [v, spikes]
+        spikes, state = self._advance(frame, state)
+        return ops.cast(spikes, self.compute_dtype), state
 
     def potential(self, frame, state):
         return state[0] + self._input(frame, state[1])

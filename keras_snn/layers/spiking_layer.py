@@ -10,14 +10,57 @@ from keras_snn.neurons import learning_rules, masks, time_loop
 class SpikingLayer(TimeLayer):
     """A layer of neurons: currents in, spikes (0 or 1) of their shape out.
 
-    Subclasses have the attributes `threshold` and `learning_rule`. With a
-    method `potential(frame, state)`, which returns `u` of one step, above the
-    threshold where it spikes, potentials can be recorded.
+    A neuron of one's own implements `step` and `initial_state`. It learns
+    through time, by the derivative of its `step`, so the spikes in there are
+    those of a surrogate: `self.learning_rule(u - self.threshold)`.
+
+    With a method `potential(frame, state)`, which returns `u` of one step,
+    above the attribute `threshold` where it spikes, potentials can be
+    recorded.
+
+    Example:
+
+    >>> class Integrator(keras_snn.layers.SpikingLayer):
+    ...     learning_rule = keras_snn.surrogates.Arctan()
+    ...
+    ...     def initial_state(self, frame_shape, dtype="float32"):
+    ...         return [keras.ops.zeros(frame_shape)]
+    ...
+    ...     def step(self, frame, state, training=False):
+    ...         u = state[0] + keras.ops.cast(frame, "float32")
+    ...         spikes = self.learning_rule(u - 1.0)
+    ...         return spikes, [u * (1 - keras.ops.stop_gradient(spikes))]
     """
 
     keeps_state = True
     # State variables that each neuron updates at every step.
     state_variables = 1
+
+    def factor_of(self, sums):
+        """Return the derivative of one spike that `collapsed` works with."""
+        return ops.ones_like(sums.total)
+
+    def check_rule(self):
+        if self.rule == "surrogate":
+            return
+        kind = type(self).__name__
+        raise ValueError(
+            f"{kind} '{self.name}' has a `step` of its own, and learns through "
+            "time, by that step's derivative. Received: learning_rule="
+            f"{self.learning_rule!r}, which is defined for LIF neurons. Use a "
+            'surrogate, e.g. learning_rule="arctan", and in `step` '
+            "self.learning_rule(u - self.threshold) for the spikes; or write "
+            "the whole-sequence `call` whose derivative the rule is."
+        )
+
+    def obstacle(self, rule):
+        if rule == "rate" and self.lif is None:
+            kind = type(self).__name__
+            return (
+                f"'{self.name}' ({kind}) has a `step` of its own, for which "
+                "the rate rule is not defined"
+            )
+        return super().obstacle(rule)
 
     def compute_output_shape(self, currents_shape):
         return tuple(currents_shape)
@@ -29,6 +72,7 @@ class ThroughTimeNeuron(SpikingLayer):
     Subclasses implement `run` besides the methods of a `TimeLayer`.
     """
 
+    sequence_methods = ("call", "conclude", "run")
     # Why the paper's rules do not apply, for messages.
     not_by_rules = None
 

@@ -5,7 +5,8 @@ from keras import ops
 
 from keras_snn import checks
 from keras_snn.layers.spiking_layer import ThroughTimeNeuron
-from keras_snn.neurons import dynamics, sequences, synaptic
+from keras_snn.neurons import sequences, synaptic
+from keras_snn.neurons.single_step import lif_step_with_rule
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
@@ -98,8 +99,13 @@ class SynapticLIF(ThroughTimeNeuron):
 
     def step(self, frame, state, training=False):
         i = self._synaptic_current(frame, state)
-        spikes, v = dynamics.lif_step(
-            state[0], i, self.beta, self.threshold, self.reset
+        spikes, v = lif_step_with_rule(
+            state[0],
+            i,
+            self.beta,
+            self.threshold,
+            self.reset,
+            self.learning_rule,
         )
         return ops.cast(spikes, self.compute_dtype), [v, i]
 

@@ -12,6 +12,8 @@ from keras_snn.neurons.rate import Rate
 
 # What does the work of T calls of `step` at once, or knows what they do.
 SHORTCUTS = ("call", "window", "lif", "potential", "collapsed", "credit")
+# What a layer's numbers are, and a shortcut stands beside.
+MEANING = ("step", "initial_state", "result")
 
 
 class TimeLayer(FixedArguments, keras.layers.Layer):
@@ -30,8 +32,12 @@ class TimeLayer(FixedArguments, keras.layers.Layer):
 
     min_rank = 3
     axes = "(batch, time, ...features)"
+    # What works on whole sequences, and says nothing about a step.
+    sequence_methods = ("call", "conclude")
     # Whether `step` carries something from one time step to the next.
     keeps_state = False
+    # Whether random numbers are drawn in `initial_state` only.
+    draws_at_start = False
     # `(beta, threshold, reset)` if `step` is `neurons.lif_step` with these.
     lif = None
     # Function of currents and state of a step that returns the potential that
@@ -49,16 +55,27 @@ class TimeLayer(FixedArguments, keras.layers.Layer):
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        inherited = super(cls, cls).step
-        if inherited is TimeLayer.step:
-            return
-        if {"step", "initial_state"} & vars(cls).keys():
-            for name in SHORTCUTS:
-                if name not in vars(cls):
-                    setattr(cls, name, vars(TimeLayer)[name])
+        for name in SHORTCUTS:
+            if not _stands_beside_step(cls, name):
+                setattr(cls, name, vars(TimeLayer)[name])
+
+    @classmethod
+    def sees_only_sequences(cls):
+        """Return whether whole sequences are treated by code of their own.
+
+        A class that overrides `call`, and not the `step` beside it, says
+        nothing about single steps.
+        """
+        at = cls.__mro__.index
+        step = at(_owner(cls, "step"))
+        return step == at(TimeLayer) or any(
+            at(_owner(cls, name)) < step for name in cls.sequence_methods
+        )
 
     def call(self, sequences, training=False, mask=None):
         self.check_sequence(sequences)
+        if training:
+            self.check_rule()
 
         def run(sequences, time_steps):
             shape = ops.shape(sequences)
@@ -94,7 +111,7 @@ class TimeLayer(FixedArguments, keras.layers.Layer):
         return self._steps(sequence, state, training, unroll)
 
     def _steps(self, sequence, state, training, unroll):
-        if not self.keeps_state:
+        if not state:
             shape = ops.shape(sequence)
             frames = ops.reshape(sequence, (-1, *shape[2:]))
             outputs, _ = self.step(frames, state, training=training)
@@ -109,6 +126,9 @@ class TimeLayer(FixedArguments, keras.layers.Layer):
         sequence = ops.cast(sequence, "float32")
         outputs, state = time_loop.through_time(step, state, sequence, unroll)
         return ops.cast(outputs, self.compute_dtype), state
+
+    def check_rule(self):
+        """Refuse, before training, a rule that does not fit `step`."""
 
     @property
     def rule(self):
@@ -133,6 +153,13 @@ class TimeLayer(FixedArguments, keras.layers.Layer):
             return f"'{self.name}' ({kind}) is not known to be linear"
         if rule == "exact" and self.credit is None and self.keeps_state:
             return f"'{self.name}' ({kind}) carries state from step to step"
+        if rule in ("exact", "surrogate") and not self.draws_at_start:
+            # Steps that are computed again would draw again.
+            if counts_or_draws(self):
+                return (
+                    f"'{self.name}' ({kind}) counts, or draws random numbers, "
+                    "at every step"
+                )
         return None
 
     def compute_output_spec(self, sequences, *args, **kwargs):
@@ -177,6 +204,26 @@ class TimeLayer(FixedArguments, keras.layers.Layer):
                 "Put an encoder, e.g. keras_snn.layers.PoissonEncoder("
                 "time_steps=25), before it, or add a time axis."
             )
+
+
+def _owner(cls, name):
+    """Return the class of the MRO that an attribute comes from."""
+    return next(x for x in cls.__mro__ if name in vars(x))
+
+
+def _stands_beside_step(cls, name):
+    """Return whether a shortcut was written for the steps of a class."""
+    # From the class that has the shortcut to the one that asks: the first
+    # that knows a step is the one whose steps it was written for.
+    lineage = cls.__mro__[: cls.__mro__.index(_owner(cls, name)) + 1]
+    steps = [x for x in reversed(lineage) if _has_step(x)]
+    return not steps or all(
+        getattr(steps[0], x, None) is getattr(cls, x, None) for x in MEANING
+    )
+
+
+def _has_step(cls):
+    return getattr(cls, "step", TimeLayer.step) is not TimeLayer.step
 
 
 def counts_or_draws(layer):

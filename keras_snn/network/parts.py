@@ -61,6 +61,8 @@ def _obstacle(node, follows_readout):
     """Return why a node cannot run step by step, or None."""
     layer = node.layer
     kind = type(layer).__name__
+    if isinstance(layer, TimeLayer) and layer.sees_only_sequences():
+        return f"'{layer.name}' ({kind}) has a `call` of its own, and no `step`"
     if not _runs_on_frames(node):
         return f"'{layer.name}' ({kind}) works on the whole sequence"
     if follows_readout:

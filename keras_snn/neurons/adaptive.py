@@ -16,6 +16,7 @@ def alif_step(
     reset="zero",
     amplitude=0.1,
     rho=0.95,
+    surrogate=None,
 ):
     """Advance adaptive LIF neurons by one time step.
 
@@ -35,16 +36,24 @@ def alif_step(
         reset: `"zero"` or `"subtract"`.
         amplitude: What one unit of adaptation adds to the threshold.
         rho: Decay of the adaptation per time step.
+        surrogate: Object of `keras_snn.surrogates` that the spikes are
+            differentiable by, though not through the reset; None for spikes
+            without a derivative.
 
     Returns:
         Tuple `(spikes, v, a)`.
     """
     u = v + current
-    spikes = fire(above_adaptation(u, a, amplitude), threshold)
-    if reset == "zero":
-        kept = u * (1.0 - spikes)
+    effective = above_adaptation(u, a, amplitude)
+    if surrogate is None:
+        spikes = fire(effective, threshold)
     else:
-        kept = u - (threshold + amplitude * a) * spikes
+        spikes = surrogate(effective - threshold)
+    resets = ops.stop_gradient(spikes)
+    if reset == "zero":
+        kept = u * (1.0 - resets)
+    else:
+        kept = u - ops.stop_gradient(threshold + amplitude * a) * resets
     return spikes, beta * kept, rho * a + spikes
 
 

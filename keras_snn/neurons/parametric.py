@@ -7,17 +7,22 @@ from keras_snn.neurons import learning_rules, time_loop
 from keras_snn.neurons.dynamics import fire, reset_and_leak
 
 
-def plif_step(v, current, decay, threshold=1.0, reset="zero"):
+def plif_step(v, current, decay, threshold=1.0, reset="zero", surrogate=None):
     """Advance LIF neurons, whose decay is a tensor, by one time step.
 
-    `dynamics.lif_step` with a tensor `decay` that broadcasts over `v`.
+    `dynamics.lif_step` with a tensor `decay` that broadcasts over `v`; with a
+    `surrogate` differentiable by it, though not through the reset.
 
     Returns:
         Tuple `(spikes, v)`.
     """
     u = v + current
-    spikes = fire(u, threshold)
-    return spikes, decay * reset_and_leak(u, spikes, 1.0, threshold, reset)
+    if surrogate is None:
+        spikes = fire(u, threshold)
+    else:
+        spikes = surrogate(u - threshold)
+    resets = ops.stop_gradient(spikes)
+    return spikes, decay * reset_and_leak(u, resets, 1.0, threshold, reset)
 
 
 def plif_window(

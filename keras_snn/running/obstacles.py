@@ -35,7 +35,8 @@ def obstacle_to_training(network, remat_steps=None):
     if rule == "surrogate" and remat_steps is None:
         layer = network.looped_neurons[0].layer
         return (
-            f"'{layer.name}' learns by {layer.learning_rule!r}, "
+            f"'{layer.name}' learns by "
+            f"{getattr(layer, 'learning_rule', layer.rule)!r}, "
             "through time, and `remat_steps` is not set"
         )
     layers = [node.layer for node in network.loop]
@@ -66,14 +67,19 @@ def order_to_train(network):
 
 def _obstacle(layer, rule):
     """Return why a layer cannot take part in learning by a rule, or None."""
-    if type(layer) is TimeFold:
+    if not isinstance(layer, TimeLayer):
+        return None
+    if type(layer).collapsed is TimeFold.collapsed:
         return _obstacle_of_frames(layer, rule)
-    return layer.obstacle(rule) if isinstance(layer, TimeLayer) else None
+    return layer.obstacle(rule)
 
 
 def _obstacle_of_frames(layer, rule):
     kind = type(layer.layer).__name__
     if rule in ("collapsed", "rate"):
+        if type(layer) is not TimeFold:
+            kind = type(layer).__name__
+            return f"'{layer.name}' ({kind}) is not known to be linear"
         for stage in kinds.stages(layer):
             if normalization.is_normalization(stage):
                 reason = normalization.obstacle(stage)

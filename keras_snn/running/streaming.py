@@ -1,6 +1,7 @@
 """A network one time step at a time, with its state in the open."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_snn.layers import TimeFold
@@ -74,10 +75,9 @@ def _build(network):
         layer = node.layer
         if not isinstance(layer, TimeLayer):
             return node(values, False)
-        before = _state_inputs(node, len(states) + 1)
+        before, start = _state_inputs(node, len(states) + 1)
         inputs.extend(before)
-        start = getattr(layer, "initial_potential", 0.0)
-        initial.extend([start] * len(before))
+        initial.extend(start)
         (x, *_), _ = node.arguments(values)
         output, after = _step(layer, x, before, steps_of)
         states.extend(after)
@@ -119,10 +119,11 @@ def _step(layer, frame, state, steps_of):
         state: List of symbolic tensors.
         steps_of: Dict from layers to their `Step`s, to share those, too.
     """
-    if not layer.weights or isinstance(layer, TimeFold):
+    if isinstance(layer, TimeFold):
         return layer.step(frame, state)
-    # Weights may be read within a layer's call only: outside of it a graph
-    # of symbolic tensors would keep their values of today.
+    # Weights may be read, and derivatives of one's own used, within a layer's
+    # call only: a graph of symbolic tensors would keep the weights' values of
+    # today.
     if layer not in steps_of:
         steps_of[layer] = Step(layer, name=layer.name)
     output, *state = steps_of[layer]([frame, *state])
@@ -135,18 +136,30 @@ def _over(steps, x):
 
 
 def _state_inputs(node, first):
-    """Return symbolic inputs for one call's state, numbered from `first`."""
+    """Return symbolic inputs for one call's state, and their first values.
+
+    Args:
+        node: The call.
+        first: Number of its first state tensor.
+    """
     layer = node.layer
     # Dropout's mask is no state of a network in use.
     if not layer.keeps_state:
-        return []
+        return [], []
     state = layer.initial_state((1, *node.inputs[0].frame))
-    return [
+    inputs = [
         keras.Input(
             x.shape[1:], dtype="float32", name=f"{node.name}_state_{number}"
         )
         for number, x in enumerate(state, first)
     ]
+    return inputs, [_first_value(ops.convert_to_numpy(x)[0]) for x in state]
+
+
+def _first_value(x):
+    """Return an array as one number, where all its values are the same."""
+    values = np.unique(x)
+    return values.item() if len(values) == 1 else x.tolist()
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
@@ -193,7 +206,8 @@ class StepModel(keras.Model):
     """The functional model that `keras_snn.streaming` returns.
 
     Attributes:
-        initial_values: The value that each state tensor starts with.
+        initial_values: The value that each state tensor starts with: a
+            number, or nested lists of the shape of one sample's.
     """
 
     initial_values = ()
@@ -212,7 +226,10 @@ class StepModel(keras.Model):
     def initial_state(self, batch_size=1):
         """Return the state before the first step, a list of tensors."""
         return [
-            ops.full((batch_size, *x.shape[1:]), value, x.dtype)
+            ops.broadcast_to(
+                ops.convert_to_tensor(value, x.dtype),
+                (batch_size, *x.shape[1:]),
+            )
             for x, value in zip(self.state_inputs, self.initial_values)
         ]
 
