@@ -208,7 +208,10 @@ class TimeLayer(FixedArguments, keras.layers.Layer):
 
 def _owner(cls, name):
     """Return the class of the MRO that an attribute comes from."""
-    return next(x for x in cls.__mro__ if name in vars(x))
+    base = vars(TimeLayer).get(name)
+    # What `__init_subclass__` has put back is that of `TimeLayer`.
+    found = (x for x in cls.__mro__ if vars(x).get(name, base) is not base)
+    return next(found, TimeLayer)
 
 
 def _stands_beside_step(cls, name):

@@ -469,6 +469,8 @@ def _hidden_neurons(layer):
     """Return the spiking layers inside a layer that is no `TimeLayer`."""
     if not isinstance(layer, keras.Layer) or isinstance(layer, TimeLayer):
         return []
+    if not getattr(layer, "hides_neurons", True):
+        return []
     inner = layer._flatten_layers(include_self=False)
     found = any(isinstance(x, (SpikingLayer, Readout)) for x in inner)
     return [f"'{layer.name}' ({type(layer).__name__})"] if found else []

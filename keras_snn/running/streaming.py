@@ -164,11 +164,14 @@ def _first_value(x):
 
 @keras.saving.register_keras_serializable(package="keras_snn")
 class Step(keras.layers.Layer):
-    """One step of a layer with weights: from [frame, *state] to the next.
+    """One step of a layer: from [frame, *state] to the next.
 
     Args:
         layer: A `TimeLayer`, built or not.
     """
+
+    # For `network.read`: there is no sequence in it.
+    hides_neurons = False
 
     def __init__(self, layer, **kwargs):
         super().__init__(dtype=layer.dtype_policy, autocast=False, **kwargs)
