@@ -33,6 +33,43 @@ def model_of(layer, frame=(8, 8, 4), **kwargs):
     return keras_snn.Model(inputs, layers.SpikeCountReadout()(x), **kwargs)
 
 
+def samples(model, count=2, seed=0):
+    """Return spike trains of the shape that a model takes."""
+    shape = (count, *model.input.shape[1:])
+    spikes = np.random.default_rng(seed).random(shape) < 0.6
+    return spikes.astype("float32")
+
+
+def assert_predicts_like_a_plain_model(model):
+    """Compare with the same layers one after the other, never the engine."""
+    x = samples(model)
+    expected = keras.Model(model.input, model.output).predict(x, verbose=0)
+    assert np.any(expected)
+    np.testing.assert_allclose(
+        model.predict(x, verbose=0), expected, rtol=1e-5, atol=1e-5
+    )
+
+
+def updates(model):
+    """Return what one step of SGD adds to a compiled model's weights."""
+    x = samples(model)
+    before = model.get_weights()
+    model.fit(x, np.ones((2, *model.output.shape[1:])), verbose=0)
+    return [b - a for a, b in zip(before, model.get_weights())]
+
+
+def assert_learns_like_a_plain_model(model, **options):
+    start = model.get_weights()
+    model.compile(keras.optimizers.SGD(0.1), "mse", **options)
+    found = updates(model)
+    model.set_weights(start)
+    plain = keras.Model(model.input, model.output)
+    plain.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
+    for a, b in zip(found, updates(plain), strict=True):
+        assert np.any(b)
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "layer, reason",
     [
@@ -63,6 +100,16 @@ def test_layers_that_are_not_known_run_densely(layer, reason):
     np.testing.assert_allclose(
         model.predict(x, verbose=0), expected, rtol=1e-3, atol=1e-3
     )
+
+
+def test_the_old_name_of_the_reason_is_deprecated():
+    model = model_of(keras.layers.DepthwiseConv2D(3))
+    with pytest.warns(DeprecationWarning, match=r"dense_reason\(\)"):
+        assert model.runs_densely() == model.dense_reason()
+    model = model_of(keras.layers.BatchNormalization())
+    with pytest.warns(DeprecationWarning):
+        reason = model.runs_densely(training=True)
+    assert reason == model.dense_reason(training=True) is not None
 
 
 def test_the_whole_model_may_be_in_the_way():
@@ -109,20 +156,16 @@ def test_batch_normalization_that_trains_is_dense_in_training():
 
 def test_jit_compiled_models_run_and_learn():
     model = model_of(keras.layers.Dense(3), frame=(4,))
-    model.compile("sgd", "mse", jit_compile=True)
-    x = np.ones((2, 3, 4), "float32")
-    assert model.predict(x, verbose=0).shape == (2, 3)
-    model.fit(x, np.ones((2, 3)), verbose=0)
+    assert_learns_like_a_plain_model(model, jit_compile=True)
+    assert_predicts_like_a_plain_model(model)
 
 
 def test_a_model_within_a_jit_compiled_one_runs_densely_too():
     inner = model_of(keras.layers.Dense(3), frame=(4,))
     inputs = keras.Input((3, 4))
     outer = keras_snn.Model(inputs, keras.layers.Dense(2)(inner(inputs)))
-    outer.compile("sgd", "mse", jit_compile=True)
-    x = np.ones((2, 3, 4), "float32")
-    assert outer.predict(x, verbose=0).shape == (2, 2)
-    outer.fit(x, np.ones((2, 2)), verbose=0)
+    assert_learns_like_a_plain_model(outer, jit_compile=True)
+    assert_predicts_like_a_plain_model(outer)
 
 
 def test_zero_padding_that_is_pooled_runs_densely():
@@ -131,10 +174,8 @@ def test_zero_padding_that_is_pooled_runs_densely():
     x = layers.TimeFold(keras.layers.AveragePooling2D(2))(x)
     model = keras_snn.Model(inputs, layers.SpikeCountReadout()(x))
     assert "sees zero padding" in model.dense_reason()
-    assert model.predict(np.ones((1, 3, 6, 6, 2)), verbose=0).shape[1:3] == (
-        4,
-        4,
-    )
+    assert model.output.shape[1:3] == (4, 4)
+    assert_predicts_like_a_plain_model(model)
 
 
 def test_surrogates_in_training_do_not_compile_the_engine(monkeypatch):
@@ -146,14 +187,14 @@ def test_surrogates_in_training_do_not_compile_the_engine(monkeypatch):
     x = layers.LIF(learning_rule="arctan")(x)
     x = layers.MembraneReadout(learning_rule="arctan")(x)
     model = keras_snn.Model(inputs, x, remat_steps=2)
-    model.compile("sgd", "mse")
     monkeypatch.setattr(event_driven, "why_not", fail)
-    model.fit(np.ones((2, 4, 3)), np.ones((2, 3)), verbose=0)
+    assert_learns_like_a_plain_model(model)
 
 
 def test_mixed_bfloat16_runs_densely(mixed_bfloat16):
-    reason = model_of(keras.layers.Dense(3)).dense_reason()
-    assert "computes in bfloat16" in reason
+    model = model_of(keras.layers.Dense(3))
+    assert "computes in bfloat16" in model.dense_reason()
+    assert_predicts_like_a_plain_model(model)
 
 
 def test_the_user_decides():
