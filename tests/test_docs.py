@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import keras_snn
@@ -235,6 +236,36 @@ def test_every_block_of_a_page_runs_after_the_guide(guide, page, tmp_path):
     # What does not depend on the training is quoted, and is the same.
     for block in re.findall(r"```text\n(.*?)```", text, re.DOTALL):
         assert block in printed
+
+
+def test_the_neuron_of_ones_own_runs_everywhere(tmp_path):
+    names = {}
+    first, *others = run_blocks("own_neuron.md", names)
+    assert "through time, and `remat_steps` is not set" in first
+    assert set(others) == {""}
+    assert len(code_blocks("own_neuron.md")[0].splitlines()) < 50
+    model, neuron = names["model"], names["Refractory"]
+    x = np.random.default_rng(0).normal(0.5, 1, (4, 20, 8)).astype("float32")
+    plain = names["keras"].Model(model.input, model.output)
+    expected = plain.predict(x, verbose=0)
+    assert np.any(expected)
+    np.testing.assert_allclose(model.predict(x, verbose=0), expected, atol=1e-5)
+    # Twice the threshold at every step: it fires every other time.
+    spikes = neuron()(np.full((1, 6, 1), 2.0, "float32"))
+    assert np.ravel(spikes).tolist() == [1, 0, 1, 0, 1, 0]
+    model.compile("adam", "mse")
+    (before,) = model.layers[2].get_weights()
+    model.fit(x, np.ones((4, 3)), verbose=0)
+    assert np.any(model.layers[2].get_weights()[0] != before)
+    model.save(tmp_path / "model.keras")
+    loaded = names["keras"].models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(
+        loaded.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-6
+    )
+    # After any inhibition the potential is -1, and 2.5 is enough.
+    currents = np.float32([-9, -9, 2.5]).reshape(1, 3, 1)
+    assert np.ravel(names["Clipped"](1.0)(currents)).tolist() == [0, 0, 1]
+    assert np.ravel(names["Peak"]()(currents)).tolist() == [2.5]
 
 
 @pytest.mark.slow
