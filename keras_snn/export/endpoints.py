@@ -19,10 +19,12 @@ class Endpoint:
     Attributes:
         run: Function of a dict of tensors that returns a dict of tensors.
         inputs: Dict from names to `keras.InputSpec`s, in order.
+        state: Names of those inputs that are the state of a stream.
     """
 
     run: Callable
     inputs: dict
+    state: tuple = ()
 
 
 def serve(model):
@@ -78,7 +80,7 @@ def step(model):
     names = ["frame", *(x.name for x in sides), *states]
     symbols = dict(zip(names, model.inputs))
     inputs = {name: _spec(x, name) for name, x in symbols.items()}
-    return Endpoint(run, inputs)
+    return Endpoint(run, inputs, tuple(states))
 
 
 def initial_state(model):

@@ -144,7 +144,8 @@ def _module(model, found):
             _checked(model, name, endpoint), [specs], autograph=False
         )
         signatures[name] = _signature(checked, specs)
-        call, arguments = _CALLS.get(name, _inputs_call)(model, checked, specs)
+        functions = _CALLS.get(name, _inputs_call)
+        call, arguments = functions(model, endpoint, checked, specs)
         setattr(module, name, tf.function(call, arguments, autograph=False))
     return module, signatures
 
@@ -159,7 +160,7 @@ def _signature(checked, specs):
     return signature.get_concrete_function(**specs)
 
 
-def _inputs_call(model, checked, specs):
+def _inputs_call(model, endpoint, checked, specs):
     """Return the function that a user of `serve` calls, and its arguments."""
 
     def call(inputs):
@@ -169,11 +170,10 @@ def _inputs_call(model, checked, specs):
     return call, [read(model).pack_inputs(list(specs.values()))]
 
 
-def _step_call(model, checked, specs):
-    names = [name for name in specs if endpoints.is_state(name)]
-    state = {name: specs[name] for name in names}
+def _step_call(model, endpoint, checked, specs):
+    state = {name: specs[name] for name in endpoint.state}
     # What the model takes besides the frame; mostly nothing.
-    sides = {k: x for k, x in specs.items() if k not in ("frame", *names)}
+    sides = {k: x for k, x in specs.items() if k not in ("frame", *state)}
 
     def step(frame, state, *sides):
         values = {"frame": frame, **state}
@@ -187,7 +187,7 @@ def _step_call(model, checked, specs):
     return step, [specs["frame"], state, *([sides] if sides else [])]
 
 
-def _initial_state_call(model, checked, specs):
+def _initial_state_call(model, endpoint, checked, specs):
     def initial_state(batch_size):
         return checked({"batch_size": batch_size})
 
