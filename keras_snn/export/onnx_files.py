@@ -7,7 +7,7 @@ from keras_snn import atomic
 from keras_snn.export import endpoints, frozen, requirements
 from keras_snn.network import read
 from keras_snn.optional import require
-from keras_snn.running import StepModel
+from keras_snn.running import Model, StepModel
 
 
 def onnx(model, path, overwrite=False):
@@ -55,7 +55,7 @@ def onnx(model, path, overwrite=False):
     endpoint = (endpoints.step if is_step else endpoints.serve)(model)
     traced = frozen.graph(model, endpoint, "ONNX")
     with atomic.written(path) as draft:
-        _export(model, draft)
+        _export(model, endpoint, draft)
         content = files.load(draft)
         _check(files, content, model)
         outputs = list(traced.structured_outputs)
@@ -72,11 +72,22 @@ def _next(name):
     return f"next_{name}" if name.startswith("state_") else name
 
 
-def _export(model, path):
+def _export(model, endpoint, path):
+    if not isinstance(model, (Model, StepModel)):
+        # ONNX has the one loop around all layers, not those inside of them.
+        functional = read(model).functional
+        model = Model(functional.inputs, functional.outputs, name=model.name)
+    # Keras knows it by itself only of models that were called.
+    signature = [read(model).pack_inputs(list(endpoint.inputs.values()))]
     with warnings.catch_warnings():
         # Keras tests whether NumPy still has what tf2onnx used to need.
         warnings.filterwarnings("ignore", ".*np.object.*", FutureWarning)
-        model.export(str(path), format="onnx", verbose=False)
+        model.export(
+            str(path),
+            format="onnx",
+            verbose=False,
+            input_signature=signature,
+        )
 
 
 def _check(files, content, model):
