@@ -102,11 +102,6 @@ def state_names(model):
     return [f"state_{number}" for number in range(len(model.state_inputs))]
 
 
-def is_state(name):
-    """Return whether an input of a step has a name of `state_names`."""
-    return name.startswith("state_") and name[len("state_") :].isdigit()
-
-
 def time_steps(model):
     """Return the number of steps T of a model, or None for any."""
     for node in read(model).nodes:

@@ -8,6 +8,7 @@ from keras_snn.layers import TimeFold
 from keras_snn.layers.readouts import Readout
 from keras_snn.layers.time_layer import TimeLayer
 from keras_snn.network import read, readable
+from keras_snn.network.reading import check_shapes
 
 
 def streaming(model):
@@ -224,6 +225,7 @@ class StepModel(keras.Model):
         # Frames come from sensors as NumPy arrays, states as tensors; Keras
         # refuses the mixture.
         inputs = keras.tree.map_structure(ops.convert_to_tensor, inputs)
+        check_shapes(self, keras.tree.flatten(inputs), inputs)
         return super().__call__(inputs, *args, **kwargs)
 
     def initial_state(self, batch_size=1):

@@ -6,6 +6,7 @@ import keras
 
 from keras_snn import datasets, layers, models
 from keras_snn.models import files
+from keras_snn.network import read
 from keras_snn.training import (
     optimizers,  # noqa: F401 a file may hold one
     records,
@@ -95,7 +96,7 @@ def open_model(
 
 def time_steps_of(model):
     """Return the number of time steps of the model's encoder, or `None`."""
-    for layer in model.layers:
+    for layer in read(model, "evaluate").layers:
         if isinstance(layer, ENCODERS):
             return layer.time_steps
     return None
@@ -105,7 +106,7 @@ def with_time_steps(model, time_steps):
     """Return the model with the same weights and another number of steps.
 
     Args:
-        model: a functional model with an encoder as one of its layers.
+        model: a functional, Sequential or nested model with an encoder.
         time_steps: the new number of simulation steps, at least 1.
     """
     if time_steps < 1:
@@ -119,15 +120,43 @@ def with_time_steps(model, time_steps):
             f"of {time_steps} steps instead."
         )
 
-    def clone(layer):
-        config = layer.get_config()
-        if isinstance(layer, ENCODERS):
-            config["time_steps"] = time_steps
-        return layer.__class__.from_config(config)
+    network = read(model, "with_time_steps")
+    inputs = [
+        keras.Input(batch_shape=x.shape, dtype=x.symbol.dtype, name=x.name)
+        for x in network.inputs
+    ]
+    copies = {}
 
-    changed = keras.models.clone_model(model, clone_function=clone)
-    changed.set_weights(model.get_weights())
+    # Models within the model have the old number in their inputs' shapes, so
+    # that the copy has none.
+    def visit(node, values):
+        if node.layer not in copies:
+            copies[node.layer] = _copy(node, time_steps)
+        args, kwargs = node.arguments(values)
+        return keras.tree.flatten(copies[node.layer](*args, **kwargs))
+
+    keys = [x.key for x in network.inputs]
+    values = network.run(dict(zip(keys, inputs)), visit)
+    kind = models.Model if isinstance(model, models.Model) else keras.Model
+    changed = kind(
+        network.pack_inputs(inputs),
+        network.pack([values[x.key] for x in network.outputs]),
+        name=model.name,
+    )
+    for layer, copy in copies.items():
+        if isinstance(layer, keras.Layer):
+            copy.set_weights(layer.get_weights())
     return changed
+
+
+def _copy(node, time_steps):
+    """Return a layer like a node's, an encoder with other steps."""
+    if not isinstance(node.layer, keras.Layer):
+        return node.layer
+    config = {**node.layer.get_config(), "name": node.name}
+    if isinstance(node.layer, ENCODERS):
+        config["time_steps"] = time_steps
+    return type(node.layer).from_config(config)
 
 
 def _settings_of(path, dataset, model, builder_settings):

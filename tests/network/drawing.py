@@ -83,6 +83,10 @@ def draw(seed):
     readouts = ("membrane", "membrane", "count")
     if len(frame) == 1:
         readouts += ("whole",)
+    kinds = tuple(map(str, rng.choice(blocks, rng.integers(1, 4))))
+    if set(kinds) == {"dropout"}:
+        # A spiking network spikes.
+        kinds += ("synapses",)
     return Plan(
         seed=seed,
         rule=RULES[seed % len(RULES)],
@@ -91,7 +95,7 @@ def draw(seed):
         is_open=encoder is None and rng.random() < 0.5,
         encoder=encoder,
         inputs=str(rng.choice(["one", "one", "one", "two", "side"])),
-        blocks=tuple(map(str, rng.choice(blocks, rng.integers(1, 4)))),
+        blocks=kinds,
         readout=str(rng.choice(readouts)),
     )
 
@@ -361,9 +365,16 @@ class Builder:
     def _folded(self, name, shape):
         """Several layers in one TimeFold."""
         if len(shape) == 3:
-            inner = [L.Reshape((2, -1)), L.Permute((2, 1)), L.Flatten()]
+            inner = [
+                L.Reshape((2, -1), name=f"{name}_reshape"),
+                L.Permute((2, 1), name=f"{name}_permute"),
+                L.Flatten(name=f"{name}_flatten"),
+            ]
         else:
-            inner = [L.ZeroPadding2D(1), L.AveragePooling2D(2)]
+            inner = [
+                L.ZeroPadding2D(1, name=f"{name}_padding"),
+                L.AveragePooling2D(2, name=f"{name}_mean"),
+            ]
         last = self._synapses(name, shape)
         return [
             self.fold(
