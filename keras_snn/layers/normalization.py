@@ -20,8 +20,9 @@ class ThresholdBatchNormalization(
 
     Use it in a `TimeFold`: mean and variance then are over batch, time and
     space together, and their moving averages, which inference uses, move once
-    a training step. It runs in streams, too. As it needs all steps to train,
-    `keras_snn.Model` trains a network with it layer by layer.
+    a training step. It runs in streams, too. By the rules `"rate"` and
+    `"collapsed"` it trains in one backward pass, see
+    `keras_snn.Model.training_order`.
 
     `gamma` reads as the whole factor `alpha * threshold * g`, so that folding
     it into the kernels before works as for `BatchNormalization`.
