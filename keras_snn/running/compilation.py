@@ -119,23 +119,24 @@ def with_weights(model, weights):
             v.assign(value)
 
 
-def checked_equal(first, others, message):
-    """Return `first`, an integer tensor that equals `others` when it runs.
+def checked_equal(sizes, tensors, message):
+    """Return a size that all of `sizes` equal, and `tensors` that wait for it.
 
-    Where shapes are known before, nothing is added to the graph.
+    What uses the tensors alone, as the engine does, must not run first. Where
+    shapes are known before, nothing is added to the graph.
 
     Args:
-        first: Integer, or a scalar tensor.
-        others: List of the like.
-        message: What to say where one differs.
+        sizes: List of integers, or scalar tensors.
+        tensors: List of tensors.
+        message: What to say where one size differs.
     """
-    unknown = [x for x in others if not isinstance(x, int)]
-    if not unknown and isinstance(first, int):
-        return first
-    if not others or keras.config.backend() != "tensorflow" or portable.on:
-        return first
+    first, *others = sizes
+    known = all(isinstance(x, int) for x in sizes)
+    on_tensorflow = keras.config.backend() == "tensorflow"
+    if known or not others or not on_tensorflow or portable.on:
+        return first, tensors
     import tensorflow as tf
 
     checks = [tf.debugging.assert_equal(x, first, message) for x in others]
     with tf.control_dependencies(checks):
-        return tf.identity(first)
+        return tf.identity(first), [tf.identity(x) for x in tensors]

@@ -145,12 +145,12 @@ class TimeLoop:
         self.network = network
         self.training = training
         self.keep = keep
-        self.sources = {
-            x.key: ops.stop_gradient(values[x.key]) for x in network.sources
-        }
         self.histories = {}
         self.credits = {}
-        self.time_steps = _common_steps(network, self.sources)
+        self.time_steps, self.sources = _common_steps(
+            network,
+            {x.key: ops.stop_gradient(values[x.key]) for x in network.sources},
+        )
 
     def run(self):
         """Run all steps; return the final state, a list of `NodeState`s."""
@@ -301,7 +301,7 @@ class TimeLoop:
 
 
 def _common_steps(network, sources):
-    """Return T, the same for all sources, or raise a `ValueError`."""
+    """Return T, the same for all sources, and these, or raise an error."""
     known = {x.name: sources[x.key].shape[1] for x in network.sources}
     if len({steps for steps in known.values() if steps is not None}) > 1:
         found = [f"'{name}' {steps}" for name, steps in known.items()]
@@ -310,12 +310,12 @@ def _common_steps(network, sources):
             "sequences to have equally many steps. Received: "
             f"{', '.join(found)}. Pad or cut them to one length."
         )
-    first, *others = (ops.shape(x)[1] for x in sources.values())
-    return compilation.checked_equal(
-        first,
-        others,
+    time_steps, checked = compilation.checked_equal(
+        [ops.shape(x)[1] for x in sources.values()],
+        list(sources.values()),
         f"The sequences of '{network.name}' have different numbers of steps.",
     )
+    return time_steps, dict(zip(sources, checked))
 
 
 def _connect(loop, values, results, final):

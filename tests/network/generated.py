@@ -9,6 +9,7 @@ take a network has to say so, for every style in which it is built the same.
 
 import argparse
 import contextlib
+import dataclasses
 import functools
 import pathlib
 import tempfile
@@ -16,6 +17,7 @@ import traceback
 
 import keras
 import numpy as np
+import pytest
 
 import keras_snn as snn
 from keras_snn.event_driven import switch
@@ -355,6 +357,38 @@ def saved_model(case):
     close(scores, case.outputs)
 
 
+@tool(tensorflow_only=True)
+def onnx(case):
+    runtime = pytest.importorskip("onnxruntime")
+    path = case.folder / "model.onnx"
+    if case.plan.encoder == "poisson":
+
+        def write(model):
+            snn.export.onnx(model, path)
+
+        # Two sources have an encoder each.
+        return case.refuses(write, "'encoder", "(PoissonEncoder)", "random")
+    snn.export.onnx(case.build(), path)
+    session = runtime.InferenceSession(str(path))
+    names = [x.name for x in session.get_inputs()]
+    flat = case.x if isinstance(case.x, list) else [case.x]
+    (scores,) = session.run(["scores"], dict(zip(names, flat, strict=True)))
+    close(scores, case.outputs)
+
+
+@tool
+def with_time_steps(case):
+    """More steps give the numbers of a network built with so many."""
+    if case.plan.encoder is None:
+        return case.refuses(
+            lambda m: snn.training.with_time_steps(m, 9), "no encoder", "9"
+        )
+    plan = dataclasses.replace(case.plan, time_steps=9)
+    expected = drawing.build(plan, model_type=keras.Model)
+    found = snn.training.with_time_steps(case.build(), 9)
+    close(found.predict(case.x, verbose=0), expected.predict(case.x, verbose=0))
+
+
 @tool
 def nir(case):
     def graph(model):
@@ -386,17 +420,25 @@ def engine(on):
         switch._choice = before
 
 
+def tools_of(seed):
+    """Return the names of the few tools that a seed is for."""
+    names = [
+        x
+        for x in TOOLS
+        if keras.config.backend() == "tensorflow" or x not in ON_TENSORFLOW_ONLY
+    ]
+    # Training has more ways to go than the others.
+    weights = np.array([3.0 if x == "fit" else 1.0 for x in names])
+    rng = np.random.default_rng([seed, 3])
+    chosen = rng.choice(names, 2, replace=False, p=weights / weights.sum())
+    return [str(x) for x in chosen]
+
+
 def run(seed, names=None, folder=None):
-    """Check the network of a seed with some tools, by default a few of all."""
+    """Check the network of a seed with some tools, by default its own."""
     rng = np.random.default_rng([seed, 2])
-    known = list(TOOLS)
     on_tensorflow = keras.config.backend() == "tensorflow"
-    if not on_tensorflow:
-        known = [x for x in known if x not in ON_TENSORFLOW_ONLY]
-    if names is None:
-        # All tools in turn, so that few seeds reach each.
-        first = 3 * seed
-        names = [known[(first + i) % len(known)] for i in range(3)]
+    names = tools_of(seed) if names is None else names
     for name in names:
         style = str(rng.choice(drawing.STYLES))
         case = Case(seed, style, folder)
