@@ -156,23 +156,26 @@ def evaluate(case):
 @tool
 def fit(case):
     """One step of gradient descent gives the weights of `keras.Model`'s."""
-    expected = _fitted(case.reference().model, case)
-    found = _fitted(case.build(), case)
-    assert sorted(found) == sorted(expected)
-    for name, weights in expected.items():
-        for a, b in zip(found[name], weights, strict=True):
-            close(a, b, 1e-4)
+    _learns_alike(case.build(), case)
 
 
 @tool
 def fit_in_windows(case):
     """Through time, two steps at once."""
-    expected = _fitted(case.reference().model, case)
     model = case.build()
     if isinstance(model, keras.Sequential):
         model = snn.Model(model.inputs, model.outputs)
     model.remat_steps = 2
-    found = _fitted(model, case)
+    _learns_alike(model, case)
+
+
+def _learns_alike(model, case):
+    reference = case.reference().model
+    if getattr(model, "training_order", None) == "layer first":
+        # Credit of means through normalizations, which keras.Model has not.
+        reference = case.build("functional")
+    found, expected = _fitted(model, case), _fitted(reference, case)
+    assert sorted(found) == sorted(expected)
     for name, weights in expected.items():
         for a, b in zip(found[name], weights, strict=True):
             close(a, b, 1e-4)
