@@ -89,8 +89,13 @@ class _Layers:
     def __init__(self, network, values, training):
         self.network = network
         self.training = training
-        self.time_steps = network.sources[0].shape[1]
         self.held = _held(network)
+        steps = [
+            (x if x.key in self.held else values[x.key]).shape[1]
+            for x in network.sources
+        ]
+        time_first.check_steps(network, steps)
+        self.time_steps = steps[0]
         self.trains = {
             x.key: self._source(x, values[x.key]) for x in network.sources
         }

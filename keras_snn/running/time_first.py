@@ -300,16 +300,26 @@ class TimeLoop:
         }
 
 
-def _common_steps(network, sources):
-    """Return T, the same for all sources, and these, or raise an error."""
-    known = {x.name: sources[x.key].shape[1] for x in network.sources}
-    if len({steps for steps in known.values() if steps is not None}) > 1:
-        found = [f"'{name}' {steps}" for name, steps in known.items()]
+def check_steps(network, steps):
+    """Raise a `ValueError` unless all sequences have equally many steps.
+
+    Args:
+        network: The network.
+        steps: Number of steps of each of its sources, None where unknown.
+    """
+    if len({n for n in steps if n is not None}) > 1:
+        named = zip(network.sources, steps)
+        found = ", ".join(f"'{x.name}' {n}" for x, n in named)
         raise ValueError(
             f"'{network.name}' runs over one time axis, and expects its "
-            "sequences to have equally many steps. Received: "
-            f"{', '.join(found)}. Pad or cut them to one length."
+            f"sequences to have equally many steps. Received: {found}. Pad or "
+            "cut them to one length."
         )
+
+
+def _common_steps(network, sources):
+    """Return T, the same for all sources, and these, or raise an error."""
+    check_steps(network, [sources[x.key].shape[1] for x in network.sources])
     time_steps, checked = compilation.checked_equal(
         [ops.shape(x)[1] for x in sources.values()],
         list(sources.values()),
