@@ -84,11 +84,17 @@ class Activity(keras.Model):
         """
         with seeds_kept(self.network_read):
             found = self.predict(x, batch_size=batch_size, verbose=0)
-        return Counts().add(found)
+        return self._added(found)
 
     def counts_of_batch(self, x):
         """Return the `Counts` of one batch."""
-        return Counts().add(self.predict_on_batch(x))
+        return self._added(self.predict_on_batch(x))
+
+    def _added(self, found):
+        """Return the `Counts` of what `call` gave, in forward order."""
+        # JAX sorts dicts by their keys.
+        counts = {name: found["counts"][name] for name in self.values}
+        return Counts().add({**found, "counts": counts})
 
 
 class Counts:

@@ -70,3 +70,12 @@ def test_rate_out_of_range(rate):
 def test_blank_input_cannot_reach_a_rate():
     with pytest.raises(ValueError, match="does not reach a rate"):
         snn.models.scale_to_rate(lenet(), 0 * images())
+
+
+def test_rates_come_in_forward_order():
+    x = inputs = keras.Input((4, 3))
+    for name in ("zebra", "aardvark", "monkey"):
+        x = snn.layers.LIF(name=name)(x)
+    model = snn.Model(inputs, snn.layers.SpikeCountReadout()(x))
+    rates = snn.models.spike_rates(model, np.ones((2, 4, 3), "float32"))
+    assert list(rates) == ["zebra", "aardvark", "monkey"]
