@@ -257,13 +257,3 @@ def _integer(name, value, least):
         f"`{name}` of SpikeRateMonitor must be an integer, at least {least}. "
         f"Received: {name}={value!r}."
     )
-
-
-def _integer(name, value, least):
-    """Return `value` as an int that is at least `least`."""
-    if checks.is_integer(value, least):
-        return int(value)
-    raise ValueError(
-        f"`{name}` of SpikeRateMonitor must be an integer, at least {least}. "
-        f"Received: {name}={value!r}."
-    )
