@@ -37,6 +37,7 @@ class Program:
             time_steps=case["time_steps"],
             encoder=None,
             learning_rule=rule,
+            norm="none",
             beta=networks.BETA,
             dropout=0.0,
             width=case["width"],

@@ -39,7 +39,11 @@ if args.smoke:
 
 for run in ("as_built", "scaled"):
     model = snn.models.VGG5(
-        input_shape=x_train.shape[1:], time_steps=6, width=width, seed=0
+        input_shape=x_train.shape[1:],
+        time_steps=6,
+        norm="none",  # with a normalization no layer would be silent
+        width=width,
+        seed=0,
     )
     if run == "scaled":
         snn.models.scale_to_rate(model, x_train[:64])

@@ -40,8 +40,8 @@ class SpikeRate(_RateRegularizer):
     network for some accuracy. The first form is that of the paper; it drives
     lazy neurons up, too.
 
-    In a `keras_snn.Model` a layer with a regularizer trains layer by layer.
-    All learning rules pass its gradient on.
+    All learning rules pass its gradient on. By `"rate"` and `"collapsed"` a
+    `keras_snn.Model` trains in one pass all the same.
 
     Args:
         target: Rate in spikes a step, in [0, 1]. Give it or `upper`.
@@ -95,11 +95,12 @@ class Silence(_RateRegularizer):
 
     A silent neuron passes no gradient on by `"exact"` and `"collapsed"`,
     which credit spikes: with these this keeps rare spikes from dying out, but
-    wakes no neuron that is silent for a whole batch. Surrogates do, where the
-    potential comes near enough to the threshold. For a network that is silent
-    from the start there is `keras_snn.models.scale_to_rate`.
+    wakes no neuron that is silent for a whole batch. `"rate"` and surrogates
+    do, where the potential comes near enough to the threshold. For a network
+    that is silent from the start there is `keras_snn.models.scale_to_rate`.
 
-    In a `keras_snn.Model` a layer with a regularizer trains layer by layer.
+    By `"rate"` and `"collapsed"` a `keras_snn.Model` trains in one pass all
+    the same.
 
     Args:
         lower: Lowest rate without penalty in spikes a step, in [0, 1].

@@ -137,6 +137,7 @@ class Golden:
             time_steps=self.time_steps,
             encoder=None,
             learning_rule=learning_rule,
+            norm="none",
             beta=self.beta,
             dropout=dropout,
             width=1.0 if self.case == "lenet" else 1 / 8,

@@ -125,6 +125,7 @@ def test_layout_agrees_with_the_builder(name):
     model = builder(
         input_shape=networks.NETWORKS[name].input_shape,
         time_steps=2,
+        norm="none",
         width=1 / 16,
     )
     kernels = networks.weights(name, 1 / 16)

@@ -154,32 +154,34 @@ def test_held_out_images_choose_the_best_epoch(tmp_path):
     assert chosen_on == "held-out training images"
 
 
-@pytest.mark.skipif(not ON_TENSORFLOW, reason="the pipeline is tf.data")
-def test_cifar_images_are_augmented_by_the_pipeline(tmp_path, monkeypatch):
-    import tensorflow as tf
-
+def test_cifar_images_are_augmented_batch_by_batch(tmp_path, monkeypatch):
     from keras_snn import datasets
+    from keras_snn.training import Settings
+    from keras_snn.training.data import load_run_data
 
     images = np.random.default_rng(0).random((48, 32, 32, 3), "float32")
     labels = np.eye(10, dtype="float32")[np.arange(48) % 10]
-    requests = []
-
-    def load_tf(name, *, batch_size, **options):
-        requests.append(options)
-        batches = tf.data.Dataset.from_tensor_slices((images, labels))
-        return batches.batch(batch_size)
-
     monkeypatch.setattr(
         datasets, "load", lambda *_, **__: ((images, labels),) * 2
     )
-    monkeypatch.setattr(datasets, "load_tf", load_tf)
     result = run(
         *("train", "--dataset", "cifar10", *SMOKE, "--limit", "20"),
         *("--seed", "5", "--output", tmp_path / "run"),
     )
     assert result.exit_code == 0, result.output
-    assert [(r["split"], r["seed"]) for r in requests] == [("train", 5)]
     assert "2/2 - " in result.output  # 20 images are two batches of 16
+    settings = Settings(dataset="cifar10", limit=20, seed=5)
+    published = load_run_data(settings, first_epoch=3).train
+    assert (published.shift, published.padding) == (4, "zeros")
+    assert (published.flip, published.cutout) == (True, 0)
+    assert (published.seed, published.epoch) == (5, 3)
+    settings = Settings(
+        dataset="cifar10", shift=2, cutout=8, validation_split=0.25
+    )
+    ours = load_run_data(settings)
+    assert (ours.train.shift, ours.train.padding) == (2, "reflect")
+    assert ours.train.cutout == 8
+    assert (len(ours.train.x), len(ours.watched[0])) == (36, 12)
 
 
 def test_an_earlier_run_is_not_overwritten(finished_run):
@@ -343,6 +345,43 @@ def fitting_settings(**values):
 
 
 @pytest.mark.parametrize(
+    "options, advice",
+    [
+        ({"optimizer": "nesterov", "lr_drop": (2,)}, "schedule of its own"),
+        ({"label_smoothing": 0.1}, 'belongs to `loss="cross_entropy"`'),
+        ({"ann_epochs": 1, "from_ann": "ann.keras"}, "Received both"),
+        ({"ann_epochs": -1}, "`ann_epochs` must not be negative"),
+        ({"shift": -1}, "`shift` must not be negative"),
+    ],
+)
+def test_settings_that_do_not_go_together(options, advice):
+    with pytest.raises(ValueError, match=advice):
+        fitting_settings(**options)
+
+
+@pytest.mark.parametrize("model", ["vgg9", "ResNet11", "SpikingCNN", "VGG16"])
+def test_recipes_of_deep_networks_are_for_few_steps(model):
+    from keras_snn.training import recipe
+
+    settings = recipe(model, "cifar10")
+    assert (settings.time_steps, settings.encoder) == (4, "repeat")
+    assert (settings.learning_rule, settings.norm) == ("rate", None)
+    assert (settings.loss, settings.optimizer) == ("cross_entropy", "nesterov")
+    assert recipe(model, "cifar10", ann_epochs=2).learning_rate == 0.05
+
+
+def test_recipes_follow_what_is_asked_for():
+    from keras_snn.training import recipe
+
+    assert recipe("vgg9", "cifar10", norm="none").learning_rate == 0.0033
+    assert recipe("vgg9", "cifar10", optimizer="adam").learning_rate == 1e-3
+    squared = recipe("vgg9", "cifar10", loss="squared_error")
+    assert squared.label_smoothing == 0.0
+    rule = recipe("vgg9", "cifar10", learning_rule="exact", norm="batch")
+    assert rule.time_steps == 4
+
+
+@pytest.mark.parametrize(
     "model, dataset, rate, batch_size",
     [
         ("lenet", "mnist", 0.0085, 64),
@@ -353,7 +392,7 @@ def fitting_settings(**values):
 def test_recipes_are_those_published(model, dataset, rate, batch_size):
     from keras_snn.training import recipe
 
-    settings = recipe(model, dataset)
+    settings = recipe(model, dataset, learning_rule="collapsed")
     assert settings.optimizer == "sgd"
     assert settings.weight_decay == 5e-4
     assert (settings.learning_rate, settings.batch_size) == (rate, batch_size)

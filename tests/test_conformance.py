@@ -158,6 +158,7 @@ def network(name):
         classes=3,
         encoder=None,
         time_steps=None,
+        norm=None if name in NORMALISED else "none",
         width=1 / 16,
         seed=0,
     )

@@ -54,7 +54,7 @@ def test_gradient_is_the_same_at_every_step(regularizer, formula):
     )
 
 
-@pytest.mark.parametrize("rule", ["collapsed", "exact", "arctan"])
+@pytest.mark.parametrize("rule", ["collapsed", "rate", "exact", "arctan"])
 @pytest.mark.parametrize(
     "regularizer, lowers",
     [(SpikeRate(target=0.0, weight=9.0), True), (Silence(1.0, 9.0), False)],
@@ -69,7 +69,10 @@ def test_training_by_every_rule_moves_the_rate(rule, regularizer, lowers):
     )
     outputs = snn.layers.SpikeCountReadout()(lif(x))
     model = snn.Model(inputs, outputs)
-    assert "activity regularizer" in model.runs_layer_by_layer
+    if rule in ("collapsed", "rate"):
+        assert model.training_order == "time first"
+    else:
+        assert "activity regularizer" in model.runs_layer_by_layer
     # The loss proper asks for nothing.
     model.compile(keras.optimizers.SGD(0.3), lambda y, o: 0.0 * o[:, 0])
     x, y = spikes_of((8, 10, 6)), np.zeros((8, 1))
@@ -78,6 +81,43 @@ def test_training_by_every_rule_moves_the_rate(rule, regularizer, lowers):
     model.fit(x, y, 8, 5, verbose=0)
     after = model.predict(x, verbose=0).mean()
     assert after < before - 0.05 if lowers else after > before + 0.05
+
+
+@pytest.mark.parametrize("rule", ["collapsed", "rate"])
+@pytest.mark.parametrize("norm", [False, True])
+def test_one_pass_has_the_loss_and_gradients_of_layer_by_layer(rule, norm):
+    keras.utils.set_random_seed(1)
+    x = inputs = keras.Input((6, 5))
+    for units, regularizer in [
+        (7, SpikeRate(target=0.6, weight=2.0)),
+        (4, SpikeRate(upper=0.1, weight=3.0)),
+    ]:
+        dense = keras.layers.Dense(units, kernel_initializer="he_normal")
+        x = snn.layers.TimeFold(dense)(x)
+        if norm:
+            x = snn.layers.TimeFold(keras.layers.BatchNormalization())(x)
+        x = snn.layers.LIF(
+            0.9, 0.5, learning_rule=rule, activity_regularizer=regularizer
+        )(x)
+    outputs = snn.layers.MembraneReadout(1.0, learning_rule=rule)(x)
+    one_pass = snn.Model(inputs, outputs)
+    plain = keras.Model(inputs, outputs)
+    order = "layer first" if norm else "time first"
+    assert one_pass.training_order == order
+    spikes = spikes_of((8, 6, 5), 0.5)
+
+    def loss_of(model):
+        def loss(x):
+            y = model(x, training=not norm)
+            return ops.sum(y**2) + sum(model.losses)
+
+        return gradients(loss, [spikes], model.trainable_variables)
+
+    (ours, ours_g), (theirs, theirs_g) = loss_of(one_pass), loss_of(plain)
+    assert float(sum(plain.losses)) > 0
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+    for a, b in zip(ours_g, theirs_g):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("rule", ["collapsed", "exact", "arctan"])

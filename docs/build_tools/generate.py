@@ -5,6 +5,7 @@
 The rest of the site is built without importing the package.
 """
 
+import dataclasses
 import inspect
 import pathlib
 import re
@@ -53,7 +54,7 @@ def networks():
     builders = [
         getattr(models, name)
         for name in models.__all__
-        if name.startswith(("LeNet", "VGG", "ResNet"))
+        if hasattr(getattr(models, name), "defaults")
     ]
     builders.sort(key=lambda f: (f.__name__.rstrip("0123456789"), _size(f)))
     parts = [
@@ -62,7 +63,9 @@ def networks():
         "[`keras_snn.Model`][keras_snn.models.Model] each. They take the same "
         "arguments and differ in their layers and defaults.",
         "## Arguments",
-        _arguments(inspect.getdoc(builders[0])),
+        _arguments(inspect.getdoc(models.VGG9)),
+        "## Defaults",
+        _defaults(builders),
         "## Networks",
         *map(_network, builders),
     ]
@@ -83,24 +86,43 @@ def _arguments(docstring):
 
 def _general(text):
     """Return an argument's text without the default of one network."""
-    text = re.sub(r"Defaults to\s+`\([^`]*\)`\.", "Defaults below.", text)
-    return re.sub(r"value, \S+\.", "value.", text)
+    return re.sub(
+        r"(`\"auto\"` \(default\)\s+is|Defaults to)"
+        r"\s+[^.]*(\d\.\d+[^.]*)*network\)\.|Defaults to\s+`\([^`]*\)`\.",
+        "Defaults below.",
+        text,
+    )
+
+
+def _defaults(builders):
+    """Return a table of what each network is built with."""
+    fields = dataclasses.fields(models.VGG9.defaults.setup)
+    names = ["input_shape", *(x.name for x in fields)]
+    rows = ["| | " + " | ".join(f"`{x}`" for x in names) + " |"]
+    rows.append("|---" * (len(names) + 1) + "|")
+    for builder in builders:
+        defaults = builder.defaults
+        setups = [("", defaults.setup)]
+        if defaults.has_paper:
+            setups.append((", the paper's", defaults.paper))
+        for which, setup in setups:
+            values = [defaults.input_shape, *dataclasses.astuple(setup)]
+            cells = " | ".join(f"`{x}`" for x in values)
+            rows.append(f"| {builder.__name__}{which} | {cells} |")
+    return "\n".join(rows)
 
 
 def _network(builder):
     name = builder.__name__
     docstring = inspect.getdoc(builder)
     summary = docstring.split("\n\nArguments are in")[0]
-    size = re.search(r"Defaults\s+to\s+`(\([^`]*\))`", docstring).group(1)
-    dropout = re.search(r"value,\s+(\S+)\.\n", docstring).group(1)
     paper = docstring.split("References:\n    - ")[1]
     signature = inspect.signature(builder)
     arguments = ",\n    ".join(_parameters(signature))
     return (
         f"### keras_snn.models.{name} {{ #keras_snn.models.{name} }}\n\n"
         f"```python\n{name}(\n    {arguments},\n)\n```\n\n{summary}\n\n"
-        f"`input_shape` defaults to `{size}`, `dropout` to {dropout}. From "
-        f"{' '.join(paper.split())}."
+        f"From {' '.join(paper.split())}."
     )
 
 

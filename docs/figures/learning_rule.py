@@ -134,6 +134,7 @@ def network(rule, time_steps):
         time_steps=time_steps,
         encoder=None,
         learning_rule=rule,
+        norm="none",
         dropout=0.0,
         width=1 / 4,
     )

@@ -33,6 +33,7 @@ class BlockOptions:
     gain: float = 2.0
     norm: str = "none"
     normalized_top: bool = True
+    spiking: bool = True
     _drawn: int = 0
 
     def __post_init__(self):
@@ -59,6 +60,19 @@ class BlockOptions:
         """How neurons are reset."""
         return "zero" if self.norm == "none" else "subtract"
 
+    @property
+    def readout_beta(self):
+        """How the readout decays: not at all behind normalized layers."""
+        return self.beta if self.norm == "none" else 1.0
+
+    def at_each_step(self, layer):
+        """Return a layer for one frame as one for what flows here."""
+        return layers.TimeFold(layer) if self.spiking else layer
+
+    def spatial(self, x):
+        """Return `(height, width)` of what flows here."""
+        return x.shape[2:4] if self.spiking else x.shape[1:3]
+
     def synapses(self, plain, standardized):
         """Return the type of a layer with weights, and its arguments."""
         if self.norm == "weight":
@@ -82,17 +96,23 @@ class BlockOptions:
         )
 
 
-def encoded_input(
+def network_input(
     input_tensor,
     input_shape,
     default_shape,
     time_steps,
     encoder,
-    seed,
+    settings,
     max_rate=1.0,
 ):
-    """Return `(inputs, sequence)`: the model's input and its spike train."""
+    """Return `(inputs, x)`: the model's input, and what the layers take.
+
+    That is a spike train, or without spikes the input itself.
+    """
     shape = _image_shape(input_tensor, input_shape, default_shape)
+    if not settings.spiking:
+        inputs = _input(input_tensor, shape)
+        return inputs, inputs
     if time_steps is not None:
         time_steps = checks.time_steps(time_steps)
     if encoder is None:
@@ -118,7 +138,7 @@ def encoded_input(
     if encoder in ("poisson", "rate"):
         options["max_rate"] = max_rate
     if encoder == "poisson":
-        options["seed"] = seed
+        options["seed"] = settings.seed
     inputs = _input(input_tensor, shape)
     return inputs, ENCODERS[encoder](time_steps, name="encoder", **options)(
         inputs
@@ -175,9 +195,9 @@ def _check_image_shape(name, shape):
     return tuple(int(n) for n in image)
 
 
-def check_size(sequence, factor, name):
+def check_size(x, settings, factor, name):
     """Raise a `ValueError` if an image is too small for the poolings."""
-    height, width = sequence.shape[2:4]
+    height, width = settings.spatial(x)
     if height < factor or width < factor:
         raise ValueError(
             f"{name} halves the image {factor.bit_length() - 1} times and "
@@ -187,7 +207,16 @@ def check_size(sequence, factor, name):
 
 
 def spiking(x, settings, name):
-    """LIF neurons, then dropout if there is any."""
+    """LIF neurons, then dropout if there is any; or ReLUs."""
+    if not settings.spiking:
+        x = keras.layers.ReLU(name=name)(x)
+        if settings.dropout:
+            x = keras.layers.Dropout(
+                settings.dropout,
+                seed=settings.next_seed(),
+                name=f"{name}_dropout",
+            )(x)
+        return x
     x = layers.LIF(
         beta=settings.beta,
         reset=settings.reset,
@@ -220,14 +249,14 @@ def convolution(
         padding = keras.layers.ZeroPadding2D(
             kernel_size // 2, name=f"{name}_pad"
         )
-        x = layers.TimeFold(padding)(x)
+        x = settings.at_each_step(padding)(x)
         mode = "valid"
     else:
         mode = "same"
     kind, options = settings.synapses(
         keras.layers.Conv2D, layers.StandardizedConv2D
     )
-    x = layers.TimeFold(
+    x = settings.at_each_step(
         kind(
             settings.channels(filters),
             kernel_size,
@@ -240,7 +269,7 @@ def convolution(
     )(x)
     if pooled is not None:
         pool = keras.layers.AveragePooling2D(2, name=pooled)
-        x = layers.TimeFold(pool)(x)
+        x = settings.at_each_step(pool)(x)
     return normalized(x, settings, name)
 
 
@@ -251,7 +280,7 @@ def normalized(x, settings, name):
     norm = keras.layers.BatchNormalization(
         momentum=0.9, epsilon=1e-5, name=f"{name}_bn"
     )
-    return layers.TimeFold(norm)(x)
+    return settings.at_each_step(norm)(x)
 
 
 def spiking_convolution(x, filters, kernel_size, settings, names, pooled=None):
@@ -279,7 +308,10 @@ def spiking_convolution(x, filters, kernel_size, settings, names, pooled=None):
 
 def pooling(x, settings, name):
     """2x2 average pooling into integrate-and-fire neurons."""
-    x = layers.TimeFold(keras.layers.AveragePooling2D(2, name=name))(x)
+    pool = keras.layers.AveragePooling2D(2, name=name)
+    x = settings.at_each_step(pool)(x)
+    if not settings.spiking:
+        return x
     return layers.IF(
         threshold=0.75,
         learning_rule=settings.learning_rule,
@@ -294,7 +326,7 @@ def dense(x, units, settings, name, plain=False):
     )
     if plain:
         kind, options = keras.layers.Dense, {"use_bias": False}
-    x = layers.TimeFold(
+    x = settings.at_each_step(
         kind(
             units,
             kernel_initializer=settings.initializer(),
@@ -307,15 +339,22 @@ def dense(x, units, settings, name, plain=False):
 
 def top(x, hidden, classes, settings):
     """Flatten, hidden spiking layers, and the leaky readout."""
-    x = layers.TimeFold(keras.layers.Flatten(name="flatten"))(x)
+    x = settings.at_each_step(keras.layers.Flatten(name="flatten"))(x)
     for number, units in enumerate(hidden, 1):
         plain = not settings.normalized_top
         units = settings.channels(units)
         x = dense(x, units, settings, f"fc{number}", plain=plain)
         x = spiking(x, settings, f"fc{number}_lif")
+    return readout(x, classes, settings)
+
+
+def readout(x, classes, settings):
+    """Class scores: a dense layer, whose currents a readout sums up."""
     x = dense(x, classes, settings, "predictions", plain=True)
+    if not settings.spiking:
+        return x
     return layers.MembraneReadout(
-        beta=settings.beta,
+        beta=settings.readout_beta,
         learning_rule=settings.learning_rule,
         name="readout",
     )(x)
@@ -326,9 +365,10 @@ def check_classes(classes):
     return checks.integer("classes", classes, 1, "the number of outputs")
 
 
-def finish(inputs, outputs, name, weights):
+def finish(inputs, outputs, name, weights, settings):
     """Return the functional model, with weights loaded from a file."""
-    model = Model(inputs, outputs, name=name)
+    kind = Model if settings.spiking else keras.Model
+    model = kind(inputs, outputs, name=name)
     if weights is None:
         return model
     is_path = isinstance(weights, (str, os.PathLike))

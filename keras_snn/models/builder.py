@@ -11,7 +11,7 @@ _DOC = """{summary}
     `(batch, classes)`; `get_weights()` lists the kernels in forward order,
     a block's convolutions before its shortcut. Without normalization no
     synapse has a bias.
-
+{note}
     Args:
         include_top: Whether to end in the dense layers and the readout.
             False returns the last block's spikes, axes
@@ -22,37 +22,55 @@ _DOC = """{summary}
         input_shape: `(height, width, channels)`, without batch and time.
             Defaults to `{input_shape}`.
         classes: Number of classes.
-        time_steps: Number of steps T. None, any T, goes with `encoder=None`.
+        time_steps: Number of steps T. `"auto"` (default) is
+            {time_steps}.
+            None, any T, goes with `encoder=None`.
         encoder: `"poisson"`, `"rate"`, `"latency"`, `"repeat"`, an encoder
             layer, or None if the input is a spike train already,
-            `(batch, time, height, width, channels)`.
+            `(batch, time, height, width, channels)`. `"auto"` (default) is
+            {encoder}.
         learning_rule: `"rate"`, `"collapsed"`, `"exact"`, or a surrogate; see
-            `keras_snn.layers.LIF`.
-        norm: `"none"`, the paper's network: no normalization, and pooling of
+            `keras_snn.layers.LIF`. Defaults to
+            {learning_rule}.
+        norm: `"none"`, as in the paper: no normalization, and pooling of
             spikes into neurons; `"batch"`: batch normalization of all
             currents over batch and time, and pooling of currents before it;
             `"weight"`: the same with standardized weights
             (`keras_snn.layers.StandardizedConv2D`) instead of statistics of
             the batch. Deep networks learn at few steps with one of the two.
-            Their neurons are reset by subtraction. None is this network's
-            default, {norm}.
-        beta: Decay per step of neurons and readout, in (0, 1].
+            Their neurons are reset by subtraction, and their readout does
+            not leak. Defaults to
+            {norm}.
+        beta: Decay per step of the neurons, in (0, 1], and of the readout
+            without normalization. Defaults to
+            {beta}.
         dropout: Fraction of each spiking layer that is dropped in training,
-            the same neurons at all steps. None is this network's published
-            value, {dropout}.
+            the same neurons at all steps. Defaults to
+            {dropout}.
         width: Multiplies every channel count.
         seed: Integer for reproducible weights, noise and dropout.
+        spiking: False builds the same network with ReLUs instead of neurons,
+            a `keras.Model` without encoder, time and readout. The spiking
+            network takes its weights one to one:
+            `spiking.set_weights(ann.get_weights())`.
 
     Returns:
-        A functional `keras_snn.Model`.
+        A functional `keras_snn.Model`; with `spiking=False` a `keras.Model`.
 
     Raises:
-        ValueError: For arguments out of range, or an image too small for the
-            network's poolings.
+        ValueError: For arguments out of range, an image too small for the
+            network's poolings, or arguments of spikes with `spiking=False`.
 
     References:
         - {reference}
     """
+
+_PAPER_NOTE = """
+    As called without arguments it is made to learn at few time steps: train
+    it with `keras_snn.losses.CrossEntropy` and `keras_snn.training.sgd`. With
+    `norm="none"`, or one of the paper's rules (`"exact"`, `"collapsed"`) and
+    no `norm`, it is the paper's network, with the paper's settings.
+"""
 
 LEE = (
     "[Lee et al., 2020](https://doi.org/10.3389/fnins.2020.00119), Frontiers\n"
@@ -61,19 +79,70 @@ LEE = (
 
 
 @dataclasses.dataclass(frozen=True)
+class Setup:
+    """Arguments of a network that suit each other."""
+
+    time_steps: int
+    encoder: str
+    learning_rule: str
+    beta: float
+    norm: str
+    dropout: float = 0.0
+
+
+PAPER = Setup(25, "poisson", "collapsed", 0.99, "none")
+FEW_STEPS = Setup(4, "repeat", "rate", 0.5, "batch")
+
+
+@dataclasses.dataclass(frozen=True)
 class Defaults:
-    """What a network is built with unless told otherwise."""
+    """What a network is built with unless told otherwise.
+
+    Attributes:
+        setup: What is used.
+        paper: What is used for the paper's network instead, by name: without
+            normalization. None if no paper has it so.
+    """
 
     input_shape: tuple = (32, 32, 3)
-    time_steps: int = 25
-    encoder: str = "poisson"
-    learning_rule: str = "collapsed"
-    beta: float = 0.99
-    dropout: float = 0.0
+    setup: Setup = FEW_STEPS
+    paper: Setup | None = PAPER
     gain: float = 2.0
-    norm: str = "none"
     normalized_top: bool = True
     max_rate: float = 1.0
+
+    @property
+    def has_paper(self):
+        """Whether the paper's network is another than the one of defaults."""
+        return self.paper not in (None, self.setup)
+
+    def of(self, learning_rule, norm):
+        """Return the setup for a rule and a normalization, None if not given.
+
+        The paper's rules without a normalization are the paper's network.
+        """
+        by_rule = norm is None and learning_rule in ("exact", "collapsed")
+        if self.paper is not None and (norm == "none" or by_rule):
+            return self.paper
+        return self.setup
+
+    def described(self):
+        """Return the text on each argument's default by its name."""
+        texts = {}
+        for field in dataclasses.fields(Setup):
+            value = _written(field.name, getattr(self.setup, field.name))
+            if self.has_paper:
+                other = _written(field.name, getattr(self.paper, field.name))
+                if other != value:
+                    value += f" ({other} in the paper's network)"
+            texts[field.name] = value
+        return texts
+
+
+def _written(name, value):
+    if name == "dropout" and not value:
+        return "none"
+    return f'`"{value}"`' if isinstance(value, str) else f"{value}"
 
 
 def make_builder(name, network, summary, defaults=Defaults(), reference=LEE):
@@ -95,14 +164,15 @@ def make_builder(name, network, summary, defaults=Defaults(), reference=LEE):
         input_shape=None,
         classes=10,
         *,
-        time_steps=defaults.time_steps,
-        encoder=defaults.encoder,
-        learning_rule=defaults.learning_rule,
+        time_steps="auto",
+        encoder="auto",
+        learning_rule=None,
         norm=None,
-        beta=defaults.beta,
+        beta=None,
         dropout=None,
         width=1.0,
         seed=None,
+        spiking=True,
     ):
         if not isinstance(include_top, bool):
             raise ValueError(
@@ -111,36 +181,63 @@ def make_builder(name, network, summary, defaults=Defaults(), reference=LEE):
                 f"keras.applications; write e.g. {name}(input_shape="
                 f"{defaults.input_shape}, classes=10)."
             )
+        if not spiking:
+            _check_no_spikes(name, time_steps, encoder, learning_rule, beta)
+        setup = defaults.of(learning_rule, norm)
+
+        def given(value, field):
+            return getattr(setup, field) if value is None else value
+
         settings = blocks.BlockOptions(
-            learning_rule=learning_rule,
-            beta=beta,
-            dropout=defaults.dropout if dropout is None else dropout,
+            learning_rule=given(learning_rule, "learning_rule"),
+            beta=given(beta, "beta"),
+            dropout=given(dropout, "dropout"),
             width=width,
             seed=seed,
             gain=defaults.gain,
-            norm=defaults.norm if norm is None else norm,
+            norm=given(norm, "norm"),
             normalized_top=defaults.normalized_top,
+            spiking=bool(spiking),
         )
         classes = blocks.check_classes(classes)
-        inputs, spikes = blocks.encoded_input(
+        inputs, x = blocks.network_input(
             input_tensor,
             input_shape,
             defaults.input_shape,
-            time_steps,
-            encoder,
-            settings.seed,
+            setup.time_steps if time_steps == "auto" else time_steps,
+            setup.encoder if encoder == "auto" else encoder,
+            settings,
             defaults.max_rate,
         )
-        outputs = network(spikes, settings, include_top, classes)
-        return blocks.finish(inputs, outputs, name.lower(), weights)
+        outputs = network(x, settings, include_top, classes)
+        return blocks.finish(inputs, outputs, name.lower(), weights, settings)
 
     build.__name__ = build.__qualname__ = name
     build.__module__ = "keras_snn.models"
+    build.defaults = defaults
     build.__doc__ = _DOC.format(
         summary=summary,
         input_shape=defaults.input_shape,
-        dropout=defaults.dropout or "none",
-        norm=f'`"{defaults.norm}"`',
         reference=reference,
+        note=_PAPER_NOTE
+        if defaults.paper not in (None, defaults.setup)
+        else "",
+        **defaults.described(),
     )
     return build
+
+
+def _check_no_spikes(name, time_steps, encoder, learning_rule, beta):
+    given = {
+        "time_steps": time_steps != "auto",
+        "encoder": not (isinstance(encoder, str) and encoder == "auto"),
+        "learning_rule": learning_rule is not None,
+        "beta": beta is not None,
+    }
+    named = [argument for argument, is_given in given.items() if is_given]
+    if named:
+        raise ValueError(
+            f"{name}(spiking=False) is a network of ReLUs on images, which has "
+            f"no {', no '.join(f'`{x}`' for x in named)}. Leave "
+            f"{'it' if len(named) == 1 else 'them'} out."
+        )

@@ -1,11 +1,11 @@
 """LeNet, the paper's network for MNIST."""
 
 from keras_snn.models import blocks
-from keras_snn.models.builder import Defaults, make_builder
+from keras_snn.models.builder import PAPER, Defaults, make_builder
 
 
 def _lenet(x, settings, include_top, classes):
-    blocks.check_size(x, 4, "LeNet")
+    blocks.check_size(x, settings, 4, "LeNet")
     for block, filters in enumerate((20, 50), 1):
         name = f"block{block}"
         names = f"{name}_conv1", f"{name}_lif1"
@@ -21,5 +21,5 @@ LeNet = make_builder(
     "LeNet",
     _lenet,
     "Spiking LeNet: 20C5-P-50C5-P-200-10.",
-    Defaults(input_shape=(28, 28, 1)),
+    Defaults(input_shape=(28, 28, 1), setup=PAPER),
 )

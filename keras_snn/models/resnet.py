@@ -1,10 +1,11 @@
 """Spiking residual networks, from 7 to 19 layers with weights."""
 
+import dataclasses
+
 import keras
 
-from keras_snn import layers
 from keras_snn.models import blocks
-from keras_snn.models.builder import Defaults, make_builder
+from keras_snn.models.builder import PAPER, Defaults, make_builder
 
 # Width and stride of each residual block; the stride is its last
 # convolution's, as in the authors' program.
@@ -22,7 +23,7 @@ def _shortcut(x, filters, strides, settings, name):
     if strides == 1:
         return x
     subsample = keras.layers.AveragePooling2D(1, strides, name=name)
-    return layers.TimeFold(subsample)(x)
+    return settings.at_each_step(subsample)(x)
 
 
 def _block(x, filters, settings, name, strides, strided=2):
@@ -56,7 +57,7 @@ def _block(x, filters, settings, name, strides, strided=2):
 def _network(name):
     def resnet(x, settings, include_top, classes):
         halvings = 1 + sum(strides == 2 for _, strides in BLOCKS[name])
-        blocks.check_size(x, 2**halvings, name)
+        blocks.check_size(x, settings, 2**halvings, name)
         names = "block1_conv1", "block1_lif1"
         x = blocks.spiking_convolution(x, 64, 3, settings, names, "block1_pool")
         for number, (filters, strides) in enumerate(BLOCKS[name], 2):
@@ -67,7 +68,7 @@ def _network(name):
 
 
 def _resnet19(x, settings, include_top, classes):
-    blocks.check_size(x, 4, "ResNet19")
+    blocks.check_size(x, settings, 4, "ResNet19")
     x = blocks.convolution(x, 128, 3, settings, "block1_conv1")
     x = blocks.spiking(x, settings, "block1_lif1")
     stages = (
@@ -82,7 +83,7 @@ def _resnet19(x, settings, include_top, classes):
         x = _block(x, filters, settings, f"block{number}", strides, strided=1)
     if not include_top:
         return x
-    x = layers.TimeFold(
+    x = settings.at_each_step(
         keras.layers.GlobalAveragePooling2D(keepdims=True, name="pool")
     )(x)
     return blocks.top(x, (256,), classes, settings)
@@ -93,7 +94,7 @@ def _builder(name, layout):
         name,
         _network(name),
         f"Spiking {name}: {layout}.",
-        Defaults(dropout=0.25, gain=1.0),
+        Defaults(paper=dataclasses.replace(PAPER, dropout=0.25), gain=1.0),
     )
 
 
@@ -110,14 +111,7 @@ ResNet19 = make_builder(
     _resnet19,
     "Spiking ResNet19 with batch normalisation over batch and time.\n\n"
     "    128C3, three blocks of 128, three of 256, two of 512, 256-10;\n"
-    "    surrogate gradients and direct encoding, as in today's literature.",
-    Defaults(
-        time_steps=4,
-        encoder="repeat",
-        learning_rule="arctan",
-        beta=0.5,
-        norm="batch",
-        normalized_top=False,
-    ),
+    "    direct encoding, as in today's literature.",
+    Defaults(paper=None, normalized_top=False),
     "[Zheng et al., 2021](https://arxiv.org/abs/2011.05280)",
 )

@@ -1,7 +1,9 @@
 """Spiking VGG networks, from 5 to 16 layers with weights."""
 
+import dataclasses
+
 from keras_snn.models import blocks
-from keras_snn.models.builder import LEE, Defaults, make_builder
+from keras_snn.models.builder import PAPER, Defaults, make_builder
 
 # Widths of the 3x3 convolutions of each block; a pooling follows each block.
 BLOCKS = {
@@ -17,7 +19,7 @@ def _network(name, hidden):
     widths = BLOCKS[name]
 
     def vgg(x, settings, include_top, classes):
-        blocks.check_size(x, 2 ** len(widths), name)
+        blocks.check_size(x, settings, 2 ** len(widths), name)
         for block, filters in enumerate(widths, 1):
             for number, count in enumerate(filters, 1):
                 names = [f"block{block}_{x}{number}" for x in ("conv", "lif")]
@@ -31,13 +33,12 @@ def _network(name, hidden):
     return vgg
 
 
-def _builder(name, layout, hidden=(1024,), reference=LEE, **defaults):
+def _builder(name, layout, hidden=(1024,)):
     return make_builder(
         name,
         _network(name, hidden),
         f"Spiking {name}: {layout}.",
-        Defaults(**{"dropout": 0.2, **defaults}),
-        reference,
+        Defaults(paper=dataclasses.replace(PAPER, dropout=0.2)),
     )
 
 
@@ -49,16 +50,11 @@ VGG11 = _builder(
     "64C3-P-128C3-P-[256C3]x2-P-[512C3]x2-P-[512C3]x2-P\n    -1024-1024-10",
     hidden=(1024, 1024),
 )
-VGG16 = _builder(
+VGG16 = make_builder(
     "VGG16",
-    "13 convolutions, batch normalisation over batch and time,\n"
-    "    surrogate gradients and direct encoding, as in today's literature",
-    hidden=(512, 512),
-    reference="[Zheng et al., 2021](https://arxiv.org/abs/2011.05280)",
-    time_steps=4,
-    encoder="repeat",
-    learning_rule="arctan",
-    beta=0.5,
-    norm="batch",
-    normalized_top=False,
+    _network("VGG16", hidden=(512, 512)),
+    "Spiking VGG16: 13 convolutions, batch normalisation over batch and\n"
+    "    time and direct encoding, as in today's literature.",
+    Defaults(paper=None, normalized_top=False),
+    "[Zheng et al., 2021](https://arxiv.org/abs/2011.05280)",
 )

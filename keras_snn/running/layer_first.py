@@ -24,6 +24,7 @@ from keras_snn.running import (
     states,
     time_first,
 )
+from keras_snn.running.by_products import ByProducts
 
 
 class Train(NamedTuple):
@@ -57,6 +58,7 @@ def run(network, inputs, training):
     with compilation.with_weights(network.model, weights):
         layers = _Layers(network, values, training)
         results = layers.run()
+    layers.found.hand_on(network)
     return time_first.outputs_after_loop(network, values, results, training)
 
 
@@ -101,7 +103,7 @@ class _Layers:
         }
         first = next(iter(self.trains.values()))
         self.batch = ops.shape(first.mean)[0]
-        self.results = {}
+        self.results, self.found = {}, ByProducts()
 
     def _source(self, value, x):
         if value.key in self.held:
@@ -198,6 +200,7 @@ class _Layers:
         outcome = states.outcome(layer, state, self.time_steps)
         outcome = means.Outcome(*map(ops.stop_gradient, outcome))
         mean = layer.collapsed(train.mean, outcome, state.own, self.training)
+        self.found.take(node, outcome, mean)
         frames = ops.stop_gradient(ops.concatenate(spikes, axis=0))
         return Train(frames, mean, False)
 

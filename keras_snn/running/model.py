@@ -1,12 +1,19 @@
 """A functional model that runs with the loop over time outside its layers."""
 
+import inspect
 import warnings
 
 import keras
 
 from keras_snn import checks, event_driven
 from keras_snn.network import Network, readable
-from keras_snn.running import layer_first, obstacles, time_first, windows
+from keras_snn.running import (
+    by_products,
+    layer_first,
+    obstacles,
+    time_first,
+    windows,
+)
 from keras_snn.running.scopes import inference_only, own_process, portable
 
 
@@ -69,6 +76,7 @@ class Model(keras.Model):
             )
         super().__init__(*args, **kwargs)
         self.network = Network(self)
+        self.spike_rates = by_products.Rates()
         self.remat_steps = remat_steps
 
     @property
@@ -194,6 +202,27 @@ class Model(keras.Model):
         if self.remat_steps is not None:
             config["remat_steps"] = self.remat_steps
         return config
+
+    def fit(self, *args, **kwargs):
+        given = inspect.signature(super().fit).bind(*args, **kwargs).arguments
+        callbacks = given.get("callbacks")
+        names = self._rates_known()
+        self.spike_rates.start(names)
+        # A list of Keras' own is made up already.
+        if names and not isinstance(callbacks, keras.callbacks.CallbackList):
+            notice = by_products.SilenceNotice(self.network, self.spike_rates)
+            more = keras.tree.flatten(callbacks) if callbacks else []
+            given["callbacks"] = [*more, notice]
+        return super().fit(**given)
+
+    def _rates_known(self):
+        """Return names of the nodes whose spikes `fit` counts for its rule."""
+        if self.runs_layer_by_layer or obstacles.rule_of(self.network) not in (
+            "collapsed",
+            "rate",
+        ):
+            return []
+        return [x.name for x in self.network.looped_neurons]
 
     def train_step(self, *args, **kwargs):
         with own_process(not self.jit_compile):

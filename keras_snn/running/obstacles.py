@@ -5,6 +5,7 @@ from keras_snn.layers.time_layer import TimeLayer, counts_or_draws
 from keras_snn.network import kinds
 from keras_snn.network.parts import SEES_SEQUENCES
 from keras_snn.running import normalization
+from keras_snn.running.by_products import regularizes_rates
 
 
 def rule_of(network):
@@ -26,10 +27,13 @@ def obstacle_to_training(network, remat_steps=None):
         remat_steps: Steps in a window of backpropagation through time; None
             to run it layer by layer.
     """
-    layer = network.regularized
-    if layer is not None:
-        return SEES_SEQUENCES.format(layer.name)
     rule = rule_of(network)
+    for node in network.loop:
+        layer = node.layer
+        by_rate = rule in ("collapsed", "rate") and regularizes_rates(layer)
+        regularizer = getattr(layer, "activity_regularizer", None)
+        if regularizer is not None and not by_rate:
+            return SEES_SEQUENCES.format(layer.name)
     if rule == "mixed":
         return "its spiking layers learn by different rules"
     if rule == "surrogate" and remat_steps is None:

@@ -15,9 +15,15 @@ from keras import ops
 
 from keras_snn import event_driven
 from keras_snn.layers.readouts import Readout
+from keras_snn.layers.spiking_layer import SpikingLayer
 from keras_snn.layers.time_layer import TimeLayer
 from keras_snn.neurons.means import Outcome, Sums
-from keras_snn.running import compilation, spike_history, states
+from keras_snn.running import (
+    compilation,
+    spike_history,
+    states,
+)
+from keras_snn.running.by_products import ByProducts
 from keras_snn.running.scopes import own_process
 from keras_snn.running.states import CountingState, NodeState
 
@@ -44,7 +50,9 @@ def run(network, inputs, training=False, differentiable=True):
     results = loop.results(final)
     if differentiable:
         with compilation.with_weights(network.model, weights):
-            results = _connect(loop, values, results, final)
+            products = ByProducts()
+            results = _connect(loop, values, results, final, products)
+        products.hand_on(network)
     return outputs_after_loop(network, values, results, training)
 
 
@@ -328,7 +336,7 @@ def _common_steps(network, sources):
     return time_steps, dict(zip(sources, checked))
 
 
-def _connect(loop, values, results, final):
+def _connect(loop, values, results, final, products):
     """Return `results` made differentiable by the collapsed rule.
 
     Runs the layers once on means over time. The currents' values are not
@@ -350,7 +358,10 @@ def _connect(loop, values, results, final):
         if isinstance(layer, Readout):
             outcome = result_outcome(layer, results[node.key], loop.time_steps)
         (mean, *_), _ = node.arguments(means)
-        return [layer.collapsed(mean, outcome, state.own, loop.training)]
+        mean = layer.collapsed(mean, outcome, state.own, loop.training)
+        if isinstance(layer, SpikingLayer):
+            products.take(node, outcome, mean)
+        return [mean]
 
     network.run(means, visit, network.loop)
     return {key: means[key] for key in results}

@@ -5,6 +5,7 @@ import math
 import keras
 
 from keras_snn import datasets, losses, models
+from keras_snn.training.optimizers import sgd
 
 LR_DROP_FACTOR = 0.2
 LOSSES = {
@@ -15,36 +16,58 @@ LOSSES = {
 
 def build_model(settings):
     """Return the untrained, uncompiled model that the settings describe."""
-    info = datasets.info(settings.dataset)
-    options = {}
-    if settings.norm is not None:
-        options["norm"] = settings.norm
-    if settings.dropout is not None:
-        options["dropout"] = settings.dropout
-    return getattr(models, settings.model)(
-        input_shape=info.input_shape,
-        classes=info.classes,
+    return _build(
+        settings,
         time_steps=settings.time_steps,
         encoder=settings.encoder,
         learning_rule=settings.learning_rule,
         beta=settings.beta,
+    )
+
+
+def build_ann(settings):
+    """Return the same network with ReLUs, untrained and uncompiled."""
+    return _build(settings, spiking=False)
+
+
+def _build(settings, **options):
+    info = datasets.info(settings.dataset)
+    for name in ("norm", "dropout"):
+        value = getattr(settings, name)
+        if value is not None:
+            options[name] = value
+    return getattr(models, settings.model)(
+        input_shape=info.input_shape,
+        classes=info.classes,
         width=settings.width,
         seed=settings.seed,
         **options,
     )
 
 
-def compile_model(model, settings):
-    """Compile the model with the optimizer and the loss of the settings."""
-    make = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}
+def compile_model(model, settings, updates):
+    """Compile the model with the optimizer and the loss of the settings.
+
+    Args:
+        updates: Their number in the whole run.
+    """
+    smoothing = {}
+    if settings.label_smoothing:
+        smoothing["label_smoothing"] = settings.label_smoothing
     model.compile(
-        optimizer=make[settings.optimizer](
-            settings.learning_rate,
-            weight_decay=settings.weight_decay or None,
-        ),
-        loss=LOSSES[settings.loss](),
+        optimizer=_optimizer(settings, updates),
+        loss=LOSSES[settings.loss](**smoothing),
         metrics=["accuracy"],
     )
+
+
+def _optimizer(settings, updates):
+    rate, decay = settings.learning_rate, settings.weight_decay
+    if settings.optimizer == "nesterov":
+        schedule = "cosine" if settings.cosine else "triangular"
+        return sgd(rate, updates, schedule=schedule, weight_decay=decay)
+    make = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}
+    return make[settings.optimizer](rate, weight_decay=decay or None)
 
 
 def learning_rate_at(epoch, settings):

@@ -1,40 +1,51 @@
 """The images of a run, as arguments of `fit` and `evaluate`."""
 
-from dataclasses import dataclass
+import copy
+import dataclasses
 from typing import Any
 
-import keras
 import numpy as np
 
 from keras_snn import datasets
+from keras_snn.training.augmentation import AugmentedBatches
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class RunData:
     """The images of a run.
 
     Attributes:
-        train: arrays `(images, labels)`, or a `tf.data.Dataset` of batches.
+        train: arrays `(images, labels)`, or `AugmentedBatches` of them.
         watched: arrays `(images, labels)` evaluated after every epoch.
         test: arrays `(images, labels)` of the test set.
-        notes: what the user should know about them, one string each.
     """
 
     train: Any
     watched: tuple
     test: tuple
-    notes: tuple = ()
 
     @property
     def watches_test_set(self):
         return self.watched is self.test
 
+    def updates(self, settings):
+        """Return the number of updates in an epoch."""
+        if isinstance(self.train, tuple):
+            return -(-len(self.train[0]) // settings.batch_size)
+        return len(self.train)
+
+    def copy(self):
+        """Return the same data from the first epoch on."""
+        if isinstance(self.train, tuple):
+            return self
+        return dataclasses.replace(self, train=copy.copy(self.train))
+
 
 def load_run_data(settings, data_dir=None, first_epoch=0):
     """Return the `RunData` that the settings ask for.
 
-    CIFAR and SVHN training images are augmented on the fly by a `tf.data`
-    pipeline where TensorFlow is the backend; everything else is arrays.
+    CIFAR and SVHN training images are augmented batch by batch; everything
+    else is arrays.
 
     Args:
         settings: the `Settings` of the run.
@@ -51,12 +62,22 @@ def load_run_data(settings, data_dir=None, first_epoch=0):
         )
     train, test = datasets.load(settings.dataset, data_dir=data_dir)
     train, test = first(train, settings.limit), first(test, settings.limit)
-    notes = []
-    has_augmentation = info.crop_padding > 0 or info.flip
-    if settings.augment and has_augmentation and _can_augment(settings, notes):
-        seed = settings.seed + first_epoch
-        return RunData(_augmented(settings, data_dir, seed), test, test)
-    return _array_data(settings, train, test, notes)
+    data = _array_data(settings, train, test)
+    augmented = settings.augment and (info.crop_padding > 0 or info.flip)
+    if not augmented:
+        return data
+    published = settings.shift is None
+    batches = AugmentedBatches(
+        *data.train,
+        settings.batch_size,
+        flip=info.flip,
+        shift=info.crop_padding if published else settings.shift,
+        padding="zeros" if published else "reflect",
+        cutout=settings.cutout,
+        seed=settings.seed,
+        epoch=first_epoch,
+    )
+    return dataclasses.replace(data, train=batches)
 
 
 def first(images_and_labels, limit):
@@ -65,32 +86,9 @@ def first(images_and_labels, limit):
     return images[:limit], labels[:limit]
 
 
-def _can_augment(settings, notes):
-    if keras.config.backend() != "tensorflow":
-        notes.append("no augmentation: it needs the TensorFlow backend")
-        return False
-    if settings.validation_split:
-        notes.append("no augmentation: it needs `--validation-split 0`")
-        return False
-    return True
-
-
-def _augmented(settings, data_dir, seed):
-    batches = datasets.load_tf(
-        settings.dataset,
-        split="train",
-        batch_size=settings.batch_size,
-        data_dir=data_dir,
-        seed=seed,
-    )
-    if settings.limit is None:
-        return batches
-    return batches.take(-(-settings.limit // settings.batch_size))
-
-
-def _array_data(settings, train, test, notes):
+def _array_data(settings, train, test):
     if not settings.validation_split:
-        return RunData(train, test, test, tuple(notes))
+        return RunData(train, test, test)
     images, labels = train
     held_out = round(settings.validation_split * len(images))
     if not 0 < held_out < len(images):
@@ -105,5 +103,4 @@ def _array_data(settings, train, test, notes):
         (images[kept], labels[kept]),
         (images[watched], labels[watched]),
         test,
-        tuple(notes),
     )

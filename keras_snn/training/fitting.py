@@ -1,13 +1,12 @@
 """Train a model, with everything a long run needs around `model.fit`."""
 
-import sys
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from keras_snn import models
-from keras_snn.training import records
+from keras_snn.training import beginning, records
 from keras_snn.training.building import (
     build_model,
     compile_model,
@@ -15,10 +14,9 @@ from keras_snn.training.building import (
 )
 from keras_snn.training.callbacks import BestModel, HistoryFile
 from keras_snn.training.data import load_run_data
+from keras_snn.training.epochs import EVALUATION_BATCH_SIZE, backup, fit
 
 SPIKE_RATE_IMAGES = 256
-# Independent of the training batch: it changes the speed, not the result.
-EVALUATION_BATCH_SIZE = 128
 
 
 def train(
@@ -36,8 +34,9 @@ def train(
     The folder holds `history.json` (settings, versions, metrics of every
     epoch, result), `best.keras` (the model of the epoch with the highest
     validation accuracy), `saved_model/` (a SavedModel of the model after the
-    last epoch) and `backup/` (the state a resumed run continues from). A
-    kill at any moment leaves a folder that `resume=True` continues.
+    last epoch) and `backup/` (the state a resumed run continues from), with
+    `ann_epochs` also `ann.keras`, the network with ReLUs. A kill at any
+    moment leaves a folder that `resume=True` continues.
 
     Args:
         settings: a `Settings`, for instance `recipe("lenet", "digits")`.
@@ -73,11 +72,15 @@ def train(
     # A resumed run must not repeat the shuffling of its first epochs.
     keras.utils.set_random_seed(settings.seed + done)
     model = build_model(settings)
-    compile_model(model, settings)
+    if settings.from_ann and not done:
+        beginning.take_over(model, settings.from_ann)
     records.make_folder(output, overwrite)
     records.write_record(output, record)
     more = callbacks(data.watched[0]) if callbacks else []
     try:
+        if not done:
+            beginning.set_weights(model, data, settings, output, record)
+        compile_model(model, settings, settings.epochs * data.updates(settings))
         _fit(model, data, settings, output, record, more)
     except KeyboardInterrupt:
         record["status"] = "interrupted"
@@ -101,43 +104,30 @@ def _start(record, settings, command):
             f"Received: epochs={settings.epochs}. Ask for more, or start a "
             "new run in another `--output`."
         )
+    kept = {"ann": record["ann"]} if "ann" in record else {}
     return {
         **fresh,
+        **kept,
         "commands": record["commands"] + fresh["commands"],
         "history": record["history"],
     }
 
 
 def _fit(model, data, settings, output, record, more):
-    callbacks = [
-        *more,
-        keras.callbacks.LearningRateScheduler(
-            lambda epoch: learning_rate_at(epoch, settings)
-        ),
+    callbacks = [*more]
+    if settings.optimizer != "nesterov":  # whose schedule is the optimizer's
+        callbacks.append(
+            keras.callbacks.LearningRateScheduler(
+                lambda epoch: learning_rate_at(epoch, settings)
+            )
+        )
+    callbacks += [
         BestModel(output / records.BEST, record),
         HistoryFile(output, record),
         # Last, so that no epoch is backed up but missing in the history.
-        # Two checkpoints, in case of a kill while one is being written; kept
-        # at the end, so that more epochs can be added later.
-        keras.callbacks.BackupAndRestore(
-            str(output / records.BACKUP),
-            double_checkpoint=True,
-            delete_checkpoint=False,
-        ),
+        backup(output / records.BACKUP),
     ]
-    is_arrays = isinstance(data.train, tuple)
-    images, labels = data.train if is_arrays else (data.train, None)
-    model.fit(
-        images,
-        labels,
-        batch_size=settings.batch_size if is_arrays else None,
-        epochs=settings.epochs,
-        shuffle=is_arrays,  # a pipeline shuffles itself
-        validation_data=data.watched,
-        validation_batch_size=EVALUATION_BATCH_SIZE,
-        callbacks=callbacks,
-        verbose=1 if sys.stdout.isatty() else 2,
-    )
+    fit(model, data, settings, settings.epochs, callbacks)
 
 
 def _result(model, data, settings, output, record):
@@ -155,7 +145,7 @@ def _result(model, data, settings, output, record):
         data.test[0][:SPIKE_RATE_IMAGES],
         batch_size=EVALUATION_BATCH_SIZE,
     )
-    notes = list(data.notes) + _export(model, output / records.SAVED_MODEL)
+    notes = _export(model, output / records.SAVED_MODEL)
     return {
         "last_epoch": records.epochs_done(record),
         "last_epoch_test_accuracy": float(last_accuracy),

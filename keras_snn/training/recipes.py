@@ -1,6 +1,7 @@
 """Default settings for each family of models and each dataset.
 
-The rates, batch sizes and schedules of LeNet, VGG and ResNet are those of
+The rates, batch sizes and schedules of LeNet, and of VGG and ResNet by one of
+the paper's rules or without normalization, are those of
 Lee et al., "Enabling Spike-Based Backpropagation for Training Deep Neural
 Network Architectures", Frontiers in Neuroscience 14:119, 2020, with T = 25
 instead of 100 time steps and, for LeNet, 5 epochs instead of 125.
@@ -15,23 +16,41 @@ DEFAULT_MODEL, DEFAULT_DATASET = "lenet", "digits"
 
 _DEEP = {"batch_size": 16, "epochs": 150, "lr_drop": (70, 100, 125)}
 
-FAMILIES = {
+PUBLISHED = {
     "LeNet": {"batch_size": 64, "epochs": 5, "learning_rate": 0.0085},
     "VGG": {**_DEEP, "learning_rate": 0.0033},
     "ResNet": {**_DEEP, "learning_rate": 0.0025},
 }
+# Networks that no paper trains without normalization.
+NORMALIZED = ("VGG16", "ResNet19", "SEWResNet18", "SpikingCNN")
+PAPER_RULES = ("collapsed", "exact")
+
+FEW_STEPS = {
+    "time_steps": 4,
+    "encoder": "repeat",
+    "learning_rule": "rate",
+    "beta": 0.5,
+    "loss": "cross_entropy",
+    "label_smoothing": 0.1,
+    "optimizer": "nesterov",
+    "learning_rate": 0.1,
+    "batch_size": 125,
+    "epochs": 10,
+    "shift": 2,
+}
+# The weights of a network with ReLUs are near their goal already.
+FROM_ANN_LEARNING_RATE = 0.05
 
 # Few and small images: with plain SGD 16 epochs would not be enough.
-DATASETS = {
-    "digits": {
-        "optimizer": "adam",
-        "learning_rate": 1e-2,
-        "batch_size": 32,
-        "epochs": 16,
-        "cosine": True,
-        "lr_drop": (),
-    },
+DIGITS = {
+    "optimizer": "adam",
+    "learning_rate": 1e-2,
+    "batch_size": 32,
+    "epochs": 16,
+    "cosine": True,
+    "lr_drop": (),
 }
+FEW_STEPS_DIGITS = {"batch_size": 32, "epochs": 16}
 
 ADAM_LEARNING_RATE = 1e-3
 
@@ -55,21 +74,40 @@ def recipe(model=DEFAULT_MODEL, dataset=DEFAULT_DATASET, **given):
     """
     model = model_name(model)
     given = {key: value for key, value in given.items() if value is not None}
-    values = {**FAMILIES[model.rstrip("0123456789")]}
-    values.update(DATASETS.get(dataset, {}))
+    values = _family(model, dataset, given)
     if "cosine" in given or "lr_drop" in given:
         values.update(cosine=False, lr_drop=())
     optimizer = values.get("optimizer", "sgd")
     if given.get("optimizer", optimizer) != optimizer:
         values["learning_rate"] = _usual_rate(given["optimizer"], model)
+    if given.get("loss", "cross_entropy") != "cross_entropy":
+        values.pop("label_smoothing", None)
     values.update(given, model=model, dataset=dataset)
     return Settings.from_dict(values)
+
+
+def _family(model, dataset, given):
+    """Return the defaults of a model, as its paper or few steps have them."""
+    by_rule = "norm" not in given and given.get("learning_rule") in PAPER_RULES
+    is_paper = given.get("norm") == "none" or by_rule
+    if model == "LeNet" or (is_paper and model not in NORMALIZED):
+        digits = DIGITS if dataset == "digits" else {}
+        return {**PUBLISHED[model.rstrip("0123456789")], **digits}
+    values = {**FEW_STEPS}
+    if dataset == "digits":
+        values.update(FEW_STEPS_DIGITS)
+    if given.get("ann_epochs") or given.get("from_ann"):
+        values["learning_rate"] = FROM_ANN_LEARNING_RATE
+    return values
 
 
 def _usual_rate(optimizer, model):
     if optimizer == "adam":
         return ADAM_LEARNING_RATE
-    return FAMILIES[model.rstrip("0123456789")]["learning_rate"]
+    family = PUBLISHED.get(model.rstrip("0123456789"), FEW_STEPS)
+    if optimizer == "nesterov":
+        family = FEW_STEPS
+    return family["learning_rate"]
 
 
 def settings_for_run(model, dataset, output, resume, given):

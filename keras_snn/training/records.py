@@ -10,6 +10,8 @@ from keras_snn import atomic
 HISTORY = "history.json"
 BEST = "best.keras"
 BACKUP = "backup"
+ANN = "ann.keras"
+ANN_BACKUP = "backup_ann"
 SAVED_MODEL = "saved_model"
 LOGS = "logs"
 
@@ -155,7 +157,7 @@ def make_folder(directory, overwrite=False):
     directory.mkdir(parents=True, exist_ok=True)
     if not overwrite:
         return
-    for name in (HISTORY, BEST):
+    for name in (HISTORY, BEST, ANN):
         (directory / name).unlink(missing_ok=True)
-    for name in (BACKUP, SAVED_MODEL, LOGS):
+    for name in (BACKUP, ANN_BACKUP, SAVED_MODEL, LOGS):
         shutil.rmtree(directory / name, ignore_errors=True)

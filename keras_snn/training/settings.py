@@ -13,8 +13,10 @@ MODELS = (
     "ResNet9",
     "ResNet11",
     "ResNet19",
+    "SEWResNet18",
+    "SpikingCNN",
 )
-OPTIMIZERS = ("sgd", "adam")
+OPTIMIZERS = ("sgd", "adam", "nesterov")
 LOSSES = ("squared_error", "cross_entropy")
 
 
@@ -55,11 +57,15 @@ class Settings:
         time_steps: number of simulation steps per image.
         epochs: number of passes over the training set.
         batch_size: images per update.
-        optimizer: `"sgd"` (without momentum) or `"adam"`.
+        optimizer: `"sgd"` (without momentum), `"nesterov"`
+            (`keras_snn.training.sgd`: with momentum, and a rate that rises and
+            falls with every update) or `"adam"`.
         learning_rate: step size. The loss is a sum over the batch and so is
             its gradient: the same SGD rate at twice the batch size moves the
             weights equally far per epoch.
         weight_decay: decoupled weight decay (times the learning rate).
+        label_smoothing: part of the labels that `"cross_entropy"` spreads over
+            all classes, in [0, 1).
         lr_drop: epochs after which the rate is multiplied by 0.2.
         cosine: whether the rate falls to zero along a half cosine instead.
         loss: `"squared_error"`, summed over classes and batch as in the
@@ -76,6 +82,16 @@ class Settings:
         validation_split: share of the training set that is held out and
             watched during training. 0 watches the test set.
         augment: whether CIFAR and SVHN images are augmented in training.
+        shift: most pixels that an augmented image is shifted by, mirrored at
+            its border; `None` for the published crop of the dataset.
+        cutout: side of the square that is hidden of an augmented image.
+        scale: whether the weights of layers that are silent before the first
+            update are scaled until they fire, see
+            `keras_snn.models.scale_to_rate`.
+        ann_epochs: epochs in which the same network with ReLUs is trained
+            first, whose weights the spiking network starts from.
+        from_ann: `.keras` file of such a network, from the same builder with
+            `spiking=False`, or `None`.
         limit: use only the first `limit` training and test images.
         seed: seed of the weights, the shuffling and the spikes.
     """
@@ -83,7 +99,8 @@ class Settings:
     model: str = _setting(
         "LeNet",
         "Network",
-        "LeNet, VGG5/7/9/11/16 or ResNet7/9/11/19, in any case.",
+        "LeNet, VGG5/7/9/11/16, ResNet7/9/11/19, SEWResNet18 or SpikingCNN, "
+        "in any case.",
     )
     dataset: str = _setting(
         "mnist",
@@ -94,7 +111,10 @@ class Settings:
     epochs: int = _setting(5, "Training", "Passes over the training set.")
     batch_size: int = _setting(64, "Training", "Images per update.")
     optimizer: str = _setting(
-        "sgd", "Training", "sgd (without momentum) or adam."
+        "sgd",
+        "Training",
+        "sgd (without momentum), nesterov (with a triangular schedule) or "
+        "adam.",
     )
     learning_rate: float = _setting(
         0.0085, "Training", "Step size; the gradient is summed over the batch."
@@ -114,6 +134,9 @@ class Settings:
         "squared_error",
         "Training",
         "squared_error, summed over the batch, or cross_entropy, its mean.",
+    )
+    label_smoothing: float = _setting(
+        0.0, "Training", "Part of the labels spread over all classes."
     )
     learning_rule: str = _setting(
         "collapsed",
@@ -147,6 +170,24 @@ class Settings:
     augment: bool = _setting(
         True, "Data", "Train on CIFAR and SVHN images as they are."
     )
+    shift: int | None = _setting(
+        None, "Data", "Most pixels that an augmented image is shifted by."
+    )
+    cutout: int = _setting(
+        0, "Data", "Side of the square hidden of an augmented image."
+    )
+    scale: bool = _setting(
+        True, "Network", "Leave the weights of silent layers as they are."
+    )
+    ann_epochs: int = _setting(
+        0, "Training", "First train the network with ReLUs, so many epochs."
+    )
+    from_ann: str | None = _setting(
+        None,
+        "Training",
+        "Start from the weights of a .keras file of the network with ReLUs.",
+        metavar="FILE",
+    )
     limit: int | None = _setting(
         None, "Data", "Use only the first LIMIT training and test images."
     )
@@ -159,7 +200,10 @@ class Settings:
             _check(self, name, "be at least 1", lambda n: n >= 1)
         for name in ("learning_rate", "width"):
             _check(self, name, "be positive", lambda x: x > 0)
-        _check(self, "weight_decay", "not be negative", lambda x: x >= 0)
+        for name in ("weight_decay", "cutout", "ann_epochs"):
+            _check(self, name, "not be negative", lambda x: x >= 0)
+        _check(self, "shift", "not be negative", lambda n: n is None or n >= 0)
+        _check(self, "label_smoothing", "lie in [0, 1)", lambda x: 0 <= x < 1)
         _check(self, "beta", "lie in (0, 1]", lambda x: 0 < x <= 1)
         _check(
             self,
@@ -190,10 +234,32 @@ class Settings:
                 and all(epoch >= 1 for epoch in drops)
             ),
         )
+        self._check_combinations()
+
+    def _check_combinations(self):
         if self.cosine and self.lr_drop:
             raise ValueError(
                 "`cosine` and `lr_drop` are two schedules for one learning "
                 f"rate. Received: cosine=True, lr_drop={self.lr_drop}. "
+                "Choose one of them."
+            )
+        if self.optimizer == "nesterov" and self.lr_drop:
+            raise ValueError(
+                '`optimizer="nesterov"` has a schedule of its own, triangular '
+                f"or `cosine`. Received: lr_drop={self.lr_drop}. Leave it out, "
+                'or take `optimizer="sgd"`.'
+            )
+        if self.loss != "cross_entropy" and self.label_smoothing:
+            raise ValueError(
+                '`label_smoothing` belongs to `loss="cross_entropy"`. '
+                f"Received: loss={self.loss!r}, "
+                f"label_smoothing={self.label_smoothing}."
+            )
+        if self.ann_epochs and self.from_ann:
+            raise ValueError(
+                "`ann_epochs` trains a network with ReLUs first, `from_ann` "
+                "reads one from a file. Received both: "
+                f"ann_epochs={self.ann_epochs}, from_ann={self.from_ann!r}. "
                 "Choose one of them."
             )
 

@@ -142,7 +142,9 @@ def test_networks_of_the_paper_run_event_by_event(name, rule):
     assert model.dense_reason(training=True) is None
 
 
-@pytest.mark.parametrize("name", ["VGG16", "ResNet19"])
+@pytest.mark.parametrize(
+    "name", ["VGG9", "VGG16", "ResNet11", "ResNet19", "SpikingCNN"]
+)
 def test_later_networks_predict_event_by_event(name):
     model = getattr(keras_snn.models, name)()
     assert model.dense_reason() is None

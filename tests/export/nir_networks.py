@@ -22,7 +22,11 @@ def lenet():
 def resnet():
     """Return a network of residual blocks with 1x1 shortcuts, stride 2."""
     return snn.models.ResNet7(
-        input_shape=(8, 8, 2), width=0.08, beta=BETA, **spike_trains()
+        input_shape=(8, 8, 2),
+        width=0.08,
+        beta=BETA,
+        norm="none",
+        **spike_trains(),
     )
 
 

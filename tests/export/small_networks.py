@@ -43,6 +43,7 @@ def vgg():
             encoder=None,
             time_steps=T,
             learning_rule=snn.surrogates.FastSigmoid(slope=10.0),
+            norm="none",
         )
     )
 
@@ -55,6 +56,7 @@ def resnet():
             seed=0,
             encoder=None,
             time_steps=None,
+            norm="none",
         )
     )
 

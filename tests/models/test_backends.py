@@ -80,6 +80,7 @@ def case(name, rule):
         time_steps=6,
         encoder=None,
         learning_rule=rule,
+        norm="none",
         dropout=0.0,
         width=1 / 16,
     )

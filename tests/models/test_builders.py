@@ -7,9 +7,12 @@ import keras
 import numpy as np
 import pytest
 
-from keras_snn import layers, models
+from keras_snn import layers, models, rules
 
-BUILDERS = [name for name in models.__all__ if re.search(r"\d|LeNet", name)]
+BUILDERS = [name for name in models.__all__ if re.search(r"\d|LeNet|CNN", name)]
+# The paper's networks, and those that no paper has without normalization.
+TODAYS = ["VGG16", "ResNet19", "SEWResNet18", "SpikingCNN"]
+PAPERS = [name for name in BUILDERS if name not in TODAYS]
 
 # Kernels in forward order, from the strings 20C5-P-50C5-P-200-10,
 # 64C3 64C3 P 128C3 128C3 P 256C3 256C3 256C3 P 1024-10 and
@@ -55,9 +58,8 @@ KERNELS = {
 }
 PUBLISHED_DROPOUT = {
     "LeNet": [],
-    **{name: [0.2] for name in BUILDERS if "VGG" in name},
+    **{name: [0.2] for name in PAPERS if "VGG" in name},
     **{name: [0.25] for name in ("ResNet7", "ResNet9", "ResNet11")},
-    "ResNet19": [],
 }
 
 
@@ -94,6 +96,8 @@ structure = pytest.mark.usefixtures("zero_weights")
 @pytest.mark.parametrize("name", KERNELS)
 def test_kernels_are_those_of_the_architecture(name):
     model = builder(name, width=1.0)
+    assert [tuple(w.shape) for w in kernels(model)] == KERNELS[name]
+    model = builder(name, width=1.0, norm="none")
     assert [tuple(w.shape) for w in model.weights] == KERNELS[name]
     assert model.output_shape == (None, 10)
 
@@ -102,7 +106,9 @@ def test_kernels_are_those_of_the_architecture(name):
 @pytest.mark.parametrize("name", BUILDERS)
 def test_the_number_in_the_name_counts_layers_with_weights(name):
     weighted = [w for w in kernels(builder(name)) if "shortcut" not in w.path]
-    assert len(weighted) == int(re.sub(r"\D", "", name) or 4)
+    assert len(weighted) == int(
+        re.sub(r"\D", "", name) or {"LeNet": 4, "SpikingCNN": 8}[name]
+    )
 
 
 @structure
@@ -110,7 +116,7 @@ def test_the_number_in_the_name_counts_layers_with_weights(name):
     "name, side, channels",
     [("LeNet", 7, 50), ("VGG5", 8, 128), ("VGG9", 4, 256), ("VGG11", 1, 512)]
     + [("VGG16", 1, 512), ("ResNet7", 4, 256), ("ResNet11", 4, 512)]
-    + [("ResNet19", 8, 512)],
+    + [("ResNet19", 8, 512), ("SpikingCNN", 4, 256)],
 )
 def test_without_top_the_last_blocks_spikes_are_returned(name, side, channels):
     model = builder(name, include_top=False, width=1 / 2, time_steps=3)
@@ -136,7 +142,9 @@ def test_classes_and_input_shape():
 
 @structure
 def test_pooling_neurons_have_the_published_threshold_and_derivative():
-    pools = [x for x in builder("VGG9").layers if type(x) is layers.IF]
+    pools = [
+        x for x in builder("VGG9", norm="none").layers if type(x) is layers.IF
+    ]
     assert len(pools) == 3
     assert {(x.threshold, x.factor, x.beta) for x in pools} == {(0.75, None, 1)}
 
@@ -235,9 +243,9 @@ def test_initial_kernels_are_normal_with_the_published_deviation(name, gain):
 
 
 @structure
-@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("name", PAPERS)
 def test_published_dropout_follows_every_lif_layer(name):
-    model = builder(name)
+    model = builder(name, norm="none")
     lifs = [x for x in model.layers if type(x) is layers.LIF]
     rates = dropout_rates(model)
     assert len(rates) in (0, len(lifs))
@@ -261,7 +269,7 @@ def test_learning_rule_and_beta_reach_every_neuron():
 
 @structure
 def test_names_are_stable_paths():
-    names = [x.name for x in builder("ResNet7").layers]
+    names = [x.name for x in builder("ResNet7", norm="none").layers]
     assert names == [
         *["input", "encoder", "block1_conv1", "block1_lif1"],
         *["block1_lif1_dropout", "block1_pool", "block1_pool_if"],
@@ -274,7 +282,8 @@ def test_names_are_stable_paths():
         *["flatten", "fc1", "fc1_lif", "fc1_lif_dropout", "predictions"],
         "readout",
     ]
-    assert names == [x.name for x in builder("ResNet7").layers]
+    again = builder("ResNet7", learning_rule="exact")
+    assert names == [x.name for x in again.layers]
 
 
 @structure
@@ -297,19 +306,97 @@ def test_a_stride_pads_the_image_on_every_side():
 
 
 @structure
-@pytest.mark.parametrize("name", ["VGG16", "ResNet19"])
-def test_networks_of_todays_literature(name):
+@pytest.mark.parametrize("name", sorted({*BUILDERS} - {"LeNet"}))
+def test_without_arguments_a_network_is_made_for_few_steps(name):
     model = builder(name)
+    assert model.training_order == "layer first"
+    neurons = [x for x in model.layers if isinstance(x, layers.LIF)]
+    assert all(isinstance(x.learning_rule, rules.Rate) for x in neurons)
+    assert {(x.beta, x.reset) for x in neurons} == {(0.5, "subtract")}
+    assert model.get_layer("readout").beta == 1.0
     assert model.get_layer("encoder").time_steps == 4
     assert isinstance(model.get_layer("encoder"), layers.RepeatEncoder)
     normalised = [x for x in model.layers if x.name.endswith("_bn")]
-    convolutions = [w for w in kernels(model) if len(w.shape) == 4]
-    assert len(normalised) == len(convolutions)
+    weighted = [w for w in kernels(model) if "predictions" not in w.path]
+    if name in ("VGG16", "ResNet19"):  # whose dense layers stand as published
+        weighted = [w for w in weighted if len(w.shape) == 4]
+    assert len(normalised) == len(weighted)
+
+
+@structure
+@pytest.mark.parametrize("name", sorted({*PAPERS} - {"LeNet"}))
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"learning_rule": "exact"},
+        {"learning_rule": "collapsed"},
+        {"norm": "none"},
+    ],
+)
+def test_the_papers_rules_are_asked_for_with_the_papers_network(name, asked):
+    model = builder(name, **asked)
+    rule = asked.get("learning_rule", "collapsed")
+    neurons = [x for x in model.layers if type(x) is layers.LIF]
+    assert {(x.learning_rule, x.beta, x.reset) for x in neurons} == {
+        (rule, 0.99, "zero")
+    }
+    assert model.get_layer("readout").beta == 0.99
+    encoder = model.get_layer("encoder")
+    assert isinstance(encoder, layers.PoissonEncoder)
+    assert encoder.time_steps == 25
+    assert all(w.path.endswith("kernel") for w in model.weights)
+
+
+@structure
+@pytest.mark.parametrize("name", TODAYS)
+def test_todays_networks_stay_as_they_are_by_any_rule(name):
+    model = builder(name, learning_rule="collapsed")
+    assert model.get_layer("encoder").time_steps == 4
+    assert any(x.name.endswith("_bn") for x in model.layers)
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("norm", ["none", "batch", "weight"])
+def test_weights_of_the_network_with_relus_fit_one_to_one(name, norm):
+    ann = builder(name, norm=norm, width=1 / 32, seed=1, spiking=False)
+    spiking = builder(name, norm=norm, width=1 / 32, seed=2)
+    assert not isinstance(ann, models.Model)
+    spiking.set_weights(ann.get_weights())
+    ours = [w.path.rsplit("/", 2)[-2:] for w in spiking.weights]
+    assert ours == [w.path.rsplit("/", 2)[-2:] for w in ann.weights]
+
+
+def test_the_network_with_relus_computes_what_its_layers_say():
+    ann = builder("VGG5", spiking=False, seed=1, width=1 / 32, dropout=0.5)
+    images = np.random.default_rng(0).random((2, 32, 32, 3), "float32")
+    x = images
+    for layer in ann.layers[1:]:
+        if layer.name.endswith("_lif") or "_lif" in layer.name:
+            is_relu = isinstance(layer, keras.layers.ReLU)
+            x = np.maximum(x, 0) if is_relu else x
+        else:
+            x = np.asarray(layer(x))
+    np.testing.assert_allclose(ann.predict(images, verbose=0), x, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"time_steps": 8},
+        {"encoder": "poisson"},
+        {"encoder": None},
+        {"learning_rule": "rate"},
+        {"beta": 0.5},
+    ],
+)
+def test_a_network_without_spikes_refuses_what_is_about_them(given):
+    with pytest.raises(ValueError, match=f"no `{next(iter(given))}`"):
+        builder("VGG5", spiking=False, **given)
 
 
 @pytest.mark.parametrize("name", BUILDERS)
 def test_help_describes_the_network(name):
     function = getattr(models, name)
     assert function.__name__ == name
-    assert function.__doc__.startswith(f"Spiking {name}")
+    assert function.__doc__.startswith((f"Spiking {name}", f"{name}: "))
     assert "Returns:" in function.__doc__

@@ -59,6 +59,7 @@ def test_residual_networks_stream():
         seed=1,
         encoder=None,
         time_steps=5,
+        norm="none",
     )
     x = spikes(5, (8, 8, 3))
     step = snn.streaming(model)

@@ -1,0 +1,116 @@
+"""The weights that a run begins with: scaled, or of a network with ReLUs."""
+
+import dataclasses
+import pathlib
+import shutil
+import time
+
+import keras
+
+from keras_snn import atomic, models
+from keras_snn.network import kinds
+from keras_snn.training import epochs, records
+from keras_snn.training.building import build_ann, compile_model
+from keras_snn.training.recipes import FEW_STEPS
+
+# Neurons that fire less seldom learn anything, spikes a neuron and step.
+SILENT = 0.005
+IMAGES = 64
+
+
+def set_weights(model, data, settings, output, record):
+    """Give an untrained model the weights that its settings ask for.
+
+    Args:
+        model: The spiking model, changed in place.
+        data: The `RunData`.
+        settings: The `Settings`. With `ann_epochs` the network with ReLUs is
+            trained first, in the folder, and goes on there after a kill. What
+            `from_ann` names has been taken over.
+        output: The run's folder.
+        record: The run's record; gets the network's history as `"ann"`.
+    """
+    if settings.ann_epochs:
+        path = output / records.ANN
+        if not path.exists():
+            _train_ann(data, settings, output, record)
+        take_over(model, path)
+    if settings.scale and not _is_normalized(model):
+        _scale_if_silent(model, data.watched[0][:IMAGES])
+
+
+def take_over(model, path):
+    """Give a spiking model the weights of its network with ReLUs.
+
+    Raises:
+        ValueError: If there is no such file, or its weights do not fit one to
+            one.
+    """
+    if not pathlib.Path(path).is_file():
+        raise ValueError(
+            "A network with ReLUs is read from a `.keras` file, e.g. the "
+            f"ann.keras of a run with `ann_epochs`. Not found: {path}."
+        )
+    ann = keras.saving.load_model(path, compile=False)
+    theirs = [w.shape for w in ann.weights]
+    ours = [w.shape for w in model.weights]
+    if theirs != ours:
+        raise ValueError(
+            f"The weights in {path} do not fit '{model.name}' one to one: "
+            f"{len(theirs)} weights against {len(ours)}, "
+            f"{ann.count_params():,} numbers against "
+            f"{model.count_params():,}. Build it by the same builder, with "
+            "`spiking=False` and the same width, norm, classes and input."
+        )
+    model.set_weights(ann.get_weights())
+
+
+def _train_ann(data, settings, output, record):
+    ann = build_ann(settings)
+    rate = settings.learning_rate
+    if settings.optimizer == "nesterov":
+        rate = FEW_STEPS["learning_rate"]
+    ours = dataclasses.replace(settings, learning_rate=rate)
+    compile_model(ann, ours, settings.ann_epochs * data.updates(settings))
+    print(f"The network with ReLUs, {settings.ann_epochs} epochs", flush=True)
+    folder = output / records.ANN_BACKUP
+    began = time.perf_counter()
+    callbacks = [_History(output, record), epochs.backup(folder)]
+    epochs.fit(ann, data.copy(), settings, settings.ann_epochs, callbacks)
+    record["ann"]["seconds"] += time.perf_counter() - began
+    with atomic.written(output / records.ANN) as draft:
+        ann.save(draft)
+    shutil.rmtree(folder, ignore_errors=True)
+    print("The spiking network", flush=True)
+
+
+class _History(keras.callbacks.Callback):
+    """Keeps the metrics of the network with ReLUs in the run's record."""
+
+    def __init__(self, output, record):
+        super().__init__()
+        self.output, self.record = output, record
+        record.setdefault("ann", {"history": {}, "seconds": 0.0})
+
+    def on_epoch_end(self, epoch, logs=None):
+        records.add_epoch(self.record["ann"], epoch, logs)
+        records.write_record(self.output, self.record)
+
+
+def _is_normalized(model):
+    """Return whether a normalization would take away what weights scale."""
+    stages = [x for node in model.network.nodes for x in node.stages]
+    return any(kinds.of(x).role == "normalization" for x in stages)
+
+
+def _scale_if_silent(model, images):
+    rates = models.spike_rates(model, images)
+    silent = [name for name, rate in rates.items() if rate < SILENT]
+    if not silent:
+        return
+    print(
+        f"Silent before training: {', '.join(silent)}. Their weights are "
+        "scaled until they fire; `--no-scale` leaves them.",
+        flush=True,
+    )
+    models.scale_to_rate(model, images)
