@@ -36,7 +36,8 @@ def fold(graph):
 
         W <- W * a (output channels),   b <- a * b + c,
 
-    or else into the one after it,
+    also past an average pooling between them, whose means scale and shift
+    as what they are of; or else into the one after it,
 
         W <- W * a (input channels),   b <- b + sum(W * c),
 
@@ -77,17 +78,29 @@ def _fold_one(graph, op):
     if op.layer.axis not in (-1, len(op.shape)):
         return f"axis={op.layer.axis}; only the last axis is known"
     a, c = affine(op.layer)
-    (before,) = op.inputs
-    if _is_synapses(before) and graph.consumers(before) == [op]:
+    before = _synapses_before(graph, op)
+    if before is not None:
         _into_outputs(before, a, c)
         return None
     after = graph.consumers(op)
     if graph.output is not op and list(map(_is_synapses, after)) == [True]:
         return _into_inputs(after[0], a, c)
     return (
-        "no convolution or dense layer stands directly before it (or after "
-        "it) whose output goes nowhere else, so it cannot be folded"
+        "no convolution or dense layer stands directly before it, or before "
+        "an average pooling (or after it), whose output goes nowhere else, so "
+        "it cannot be folded"
     )
+
+
+def _synapses_before(graph, op):
+    """Return the weights whose output only a normalization takes, or None."""
+    while graph.consumers(op.inputs[0]) == [op]:
+        (op,) = op.inputs
+        if _is_synapses(op):
+            return op
+        if op.role != "average":
+            return None
+    return None
 
 
 def _is_synapses(op):

@@ -10,7 +10,14 @@ import pytest
 import keras_snn as snn
 from keras_snn.conversion import plain
 from keras_snn.conversion.folding import folded
-from tests.conversion.networks import L, data, everything, functional, network
+from tests.conversion.networks import (
+    L,
+    data,
+    everything,
+    functional,
+    network,
+    randomised,
+)
 
 NORM = L.BatchNormalization
 TDBN = snn.layers.ThresholdBatchNormalization
@@ -40,6 +47,23 @@ FOLDED = {
         NORM(),
     ],
     "after a dense layer": lambda: [L.Flatten(), L.Dense(5), NORM()],
+    "behind an average pooling": lambda: [
+        L.Conv2D(3, 3, use_bias=False),
+        L.AveragePooling2D(2),
+        NORM(),
+    ],
+    "behind a padded pooling and dropout": lambda: [
+        L.Conv2D(3, 3),
+        L.AveragePooling2D(3, 2, padding="same"),
+        L.Dropout(0.5),
+        TDBN(0.4),
+    ],
+    "behind a mean over all places": lambda: [
+        L.Conv2D(3, 3),
+        L.GlobalAveragePooling2D(),
+        NORM(),
+        L.Dense(2),
+    ],
     "after dropout": lambda: [L.Conv2D(3, 3), L.Dropout(0.5), NORM()],
     "before a convolution": lambda: [NORM(), L.Conv2D(3, 3)],
     "before one with strides": lambda: [NORM(), L.Conv2D(3, 3, strides=2)],
@@ -110,3 +134,23 @@ def test_the_folded_network_equals_the_network():
 def test_what_cannot_be_folded_is_refused(body, reason):
     with pytest.raises(ValueError, match=f"(?s)BatchNormalization.*{reason}"):
         snn.conversion.convert(functional(body), data())
+
+
+@pytest.mark.parametrize(
+    "name", ["VGG9", "ResNet11", "SpikingCNN", "SEWResNet18"]
+)
+@pytest.mark.parametrize("norm", ["batch", "weight"])
+def test_networks_with_relus_of_every_builder_fold(name, norm):
+    ann = getattr(snn.models, name)(
+        width=1 / 32, norm=norm, seed=0, spiking=False
+    )
+    ann = randomised(ann)
+    graph = folded(ann)
+    assert "normalization" not in {op.role for op in graph.ops}
+    x = data(4, (32, 32, 3))
+    again = plain.reference(graph, [graph.output])
+    expected = ann.predict(x, verbose=0)
+    assert np.ptp(expected) > 0
+    np.testing.assert_allclose(
+        again.predict(x, verbose=0), expected, rtol=1e-3, atol=1e-4
+    )

@@ -168,16 +168,22 @@ def _dense(primitives, layer, signal):
 
 @NODES.register("normalization")
 def _fold(primitives, layer, signal):
-    """Take a normalization into the weights before it."""
+    """Take a normalization into the weights before it.
+
+    Means over a pooling's windows scale and shift as what is in there does.
+    """
     signal = primitives.unpadded(layer, signal)
     (source, *others) = signal.sources
+    while source.kind == "pool" and not others:
+        (source, *others) = source.inputs
     # The axes of its own input, which has time outside of a TimeFold.
     last = len(source.shape) + (layer is primitives.node.layer)
     if others or signal.shared or source.kind not in ("convolution", "dense"):
         primitives.refuse(
             layer,
-            "no convolution or dense layer stands directly before it whose "
-            "output goes nowhere else, so it cannot be folded",
+            "no convolution or dense layer stands directly before it, or "
+            "before an average pooling, whose output goes nowhere else, so it "
+            "cannot be folded",
         )
     elif layer.axis not in (-1, last):
         primitives.refuse(

@@ -143,7 +143,8 @@ class Primitives:
             kind, name, layer, signal.sources, tuple(shape), **attributes
         )
         self.operations.append(operation)
-        return Signal((operation,))
+        # A normalization behind a pooling goes into the weights before it.
+        return Signal((operation,), shared=kind == "pool" and signal.shared)
 
     def refuse(self, layer, reason):
         """Note why NIR cannot express a layer; the first reason stays."""
