@@ -43,6 +43,10 @@ LeNet on MNIST, and once more as published (100 time steps, 125 epochs)
   keras-snn train --dataset mnist --time-steps 25 --epochs 5
   keras-snn train --dataset mnist --time-steps 100 --epochs 125 --lr-drop 75
 
+A compact network at four time steps, with ReLUs first
+\b
+  keras-snn train --model SpikingCNN --dataset cifar10 --ann-epochs 8 --epochs 6
+
 Go on after a kill or Ctrl-C, or add epochs to a finished run
 \b
   keras-snn train --resume --output runs/lenet-mnist
