@@ -80,7 +80,7 @@ def _fold_one(graph, op):
     a, c = affine(op.layer)
     before = _synapses_before(graph, op)
     if before is not None:
-        _into_outputs(before, a, c)
+        into_outputs(before, a, c)
         return None
     after = graph.consumers(op)
     if graph.output is not op and list(map(_is_synapses, after)) == [True]:
@@ -108,7 +108,8 @@ def _is_synapses(op):
     return op.role == "synapses" and not isinstance(op.layer, L.EinsumDense)
 
 
-def _into_outputs(op, a, c):
+def into_outputs(op, a, c):
+    """Have an operation's weights give `a * y + c` instead of `y`."""
     weights = op.weights
     if isinstance(op.layer, DEPTHWISE):
         factor = a.reshape(weights["kernel"].shape[-2:])

@@ -25,7 +25,8 @@ class ThresholdBatchNormalization(
     `keras_snn.Model.training_order`.
 
     `gamma` reads as the whole factor `alpha * threshold * g`, so that folding
-    it into the kernels before works as for `BatchNormalization`.
+    it into the kernels before works as for `BatchNormalization`:
+    `keras_snn.conversion.fold` does it after training.
 
     Args:
         threshold: Threshold of the neurons behind it, positive. Defaults

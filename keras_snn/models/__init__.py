@@ -1,5 +1,6 @@
 """Spiking networks as functional Keras models."""
 
+from keras_snn.models.calibration import calibrate
 from keras_snn.models.compact import SpikingCNN
 from keras_snn.models.files import load_model
 from keras_snn.models.lenet import LeNet
@@ -25,6 +26,7 @@ __all__ = [
     "VGG7",
     "VGG9",
     "StepModel",
+    "calibrate",
     "load_model",
     "scale_to_rate",
     "spike_rates",

@@ -35,7 +35,10 @@ def set_weights(model, data, settings, output, record):
         if not path.exists():
             _train_ann(data, settings, output, record)
         take_over(model, path)
-    if settings.scale and not _is_normalized(model):
+    fresh = not (settings.ann_epochs or settings.from_ann)
+    if settings.norm == "weight" and fresh:
+        models.calibrate(model, data.watched[0][:IMAGES])
+    elif settings.scale and not _is_normalized(model):
         _scale_if_silent(model, data.watched[0][:IMAGES])
 
 
@@ -71,6 +74,8 @@ def _train_ann(data, settings, output, record):
     if settings.optimizer == "nesterov":
         rate = FEW_STEPS["learning_rate"]
     ours = dataclasses.replace(settings, learning_rate=rate)
+    if settings.norm == "weight":
+        models.calibrate(ann, data.watched[0][:IMAGES])
     compile_model(ann, ours, settings.ann_epochs * data.updates(settings))
     print(f"The network with ReLUs, {settings.ann_epochs} epochs", flush=True)
     folder = output / records.ANN_BACKUP

@@ -1,0 +1,187 @@
+"""A spiking network without normalizations, equal to it in inference."""
+
+import keras
+
+from keras_snn.conversion import folding
+from keras_snn.conversion.plan import Op, fresh_layer
+from keras_snn.layers import TimeFold
+from keras_snn.layers.standardized import Standardized
+from keras_snn.models import Model
+from keras_snn.network import kinds, read, weights
+
+ALONE = "it shares a TimeFold with others. Give each layer one of its own"
+SHARED = "it is called more than once, or the layer before it is"
+NOTHING = (
+    "no convolution or dense layer stands before it, directly or before an "
+    "average pooling, whose output goes nowhere else"
+)
+
+
+def fold(model):
+    """Return a spiking network's equal without normalizations, for inference.
+
+    Batch normalizations go into the weights before them, with their moving
+    averages, also past an average pooling:
+
+        W <- W * a,   b <- a * b + c
+        a = gamma / sqrt(variance + epsilon),   c = beta - a * mean
+
+    and standardized layers become plain ones with their effective weights.
+    What is left is what neuromorphic chips, other programs and streams take:
+    convolutions and dense layers with a bias. Outputs are those of the model
+    but for rounding, which may move a spike.
+
+    Args:
+        model: A functional, Sequential or nested spiking model. It stays as
+            it is.
+
+    Returns:
+        A `keras_snn.Model` with weights of its own.
+
+    Raises:
+        ValueError: Naming all normalizations that cannot be folded, or if the
+            model cannot be read.
+
+    Example:
+
+    >>> plain = keras_snn.conversion.fold(model)
+    >>> step = keras_snn.streaming(plain)
+    """
+    network = read(model, "fold")
+    folded = _Folded(network)
+    values = {x.key: _input(x.node, x) for x in network.inputs}
+    network.run(dict(values), folded.visit, network.nodes)
+    inputs = [values[x.key] for x in network.inputs]
+    outputs = [folded.values[x.key] for x in network.outputs]
+    if len(inputs) == 1 and not isinstance(model.input, (list, tuple, dict)):
+        (inputs,) = inputs
+    if len(outputs) == 1:
+        (outputs,) = outputs
+    folded.copy_weights()
+    return Model(inputs, outputs, name=model.name)
+
+
+def _input(node, value):
+    symbol = value.symbol
+    return keras.Input(
+        batch_shape=symbol.shape, dtype=symbol.dtype, name=node.layer.name
+    )
+
+
+class _Folded:
+    """The layers that take the place of a network's, and what flows there."""
+
+    def __init__(self, network):
+        self.network = network
+        self.values = {}
+        self._calls = {}
+        for node in network.nodes:
+            self._calls[id(node.layer)] = self._calls.get(id(node.layer), 0) + 1
+        self._gone, self._ops = set(), {}
+        self._plan()
+        self._layers, self._weighted = {}, []
+
+    def _plan(self):
+        """Decide what goes, and into which weights."""
+        problems = []
+        for node in self.network.nodes:
+            stages = [] if node.is_input else node.stages
+            if any(isinstance(x, Standardized) for x in stages):
+                self._op(node)
+            if not any(_normalizes(x) for x in stages):
+                continue
+            problem = self._fold_one(node, stages)
+            if problem:
+                problems.append(f"- '{node.name}': {problem}")
+        if problems:
+            raise ValueError(
+                f"'{self.network.name}' has normalizations that cannot be "
+                "folded:\n" + "\n".join(problems)
+            )
+
+    def _fold_one(self, node, stages):
+        """Fold a normalization; return why it cannot be, or None."""
+        if len(stages) > 1:
+            return ALONE
+        (norm,) = stages
+        rank = len(node.output.frame) + (norm is node.layer) + 1
+        if norm.axis not in (-1, rank - 1):
+            return f"axis={norm.axis}; only the last axis is known"
+        before = self._synapses_before(node)
+        if before is None:
+            return NOTHING
+        if self._calls[id(node.layer)] + self._calls[id(before.layer)] > 2:
+            return SHARED
+        folding.into_outputs(self._op(before), *folding.affine(norm))
+        self._gone.add(node)
+        return None
+
+    def _synapses_before(self, node):
+        """Return the node of weights that only `node` takes from, or None."""
+        results = {x.key for x in self.network.outputs}
+        while len(node.inputs) == 1:
+            (current,) = node.inputs
+            if len(current.takers) > 1 or current.key in results:
+                return None
+            node = current.node
+            stages = [] if node.is_input else node.stages
+            roles = [kinds.of(x).role for x in stages]
+            if roles == ["synapses"]:
+                einsum = isinstance(stages[0], keras.layers.EinsumDense)
+                return None if einsum else node
+            if roles != ["average"]:
+                return None
+        return None
+
+    def _op(self, node):
+        """Return the weights of a node as an operation of conversion."""
+        key = id(node.layer)
+        if key not in self._ops:
+            (layer,) = node.stages
+            source = Op("input", "input", None, [], node.inputs[0].frame)
+            self._ops[key] = Op(
+                "synapses",
+                layer.name,
+                layer,
+                [source],
+                node.output.frame,
+                weights.effective(layer),
+            )
+        return self._ops[key]
+
+    def visit(self, node, values):
+        """Append what stands for a node; return its outputs."""
+        if node in self._gone:
+            outputs = [values[node.inputs[0].key]]
+        else:
+            args, kwargs = node.arguments(values)
+            outputs = keras.tree.flatten(self._layer(node)(*args, **kwargs))
+        self.values.update(zip((x.key for x in node.outputs), outputs))
+        return outputs
+
+    def _layer(self, node):
+        layer = node.layer
+        if not isinstance(layer, keras.Layer):  # a function of keras.ops
+            return layer
+        if id(layer) not in self._layers:
+            self._layers[id(layer)] = self._fresh(node)
+        return self._layers[id(layer)]
+
+    def _fresh(self, node):
+        layer = node.layer
+        if id(layer) in self._ops:
+            plain = fresh_layer(self._ops[id(layer)])
+            is_fold = isinstance(layer, TimeFold)
+            return TimeFold(plain, name=layer.name) if is_fold else plain
+        fresh = type(layer).from_config(layer.get_config())
+        self._weighted.append((layer, fresh))
+        return fresh
+
+    def copy_weights(self):
+        """Give the layers that stay as they are their weights."""
+        for layer, fresh in self._weighted:
+            fresh.set_weights(layer.get_weights())
+
+
+def _normalizes(layer):
+    return kinds.of(layer).role == "normalization"
