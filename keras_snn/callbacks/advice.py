@@ -10,6 +10,19 @@ ADVICE = {
         "learn. Call keras_snn.models.scale_to_rate(model, x) before "
         "training, lower the layer's threshold, or use more time steps."
     ),
+    "silent_normalized": (
+        "Silent neurons never fired on `x`; they pass on nothing. Their "
+        "currents are normalized, so scaling the kernels would change nothing: "
+        "lower the layer's threshold, start the normalization's offset higher "
+        "(beta_initializer), use more time steps, or learn by "
+        'learning_rule="rate", which credits silent neurons, too.'
+    ),
+    "saturated_normalized": (
+        "Saturated neurons fire at nearly every step, whatever the input. "
+        "Their currents are normalized: raise the layer's threshold, start "
+        "the normalization's scale lower (gamma_initializer), or lower the "
+        "learning rate."
+    ),
     "saturated": (
         "Saturated neurons fire at nearly every step, whatever the input. "
         "Make the weights smaller (keras_snn.models.scale_to_rate(model, x) "

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_snn.models.spike_rates import spiking_activity
+from keras_snn.network.parts import is_normalized
 from keras_snn.network.reading import check_shapes
 from keras_snn.running.activity import Sequences, seeds_kept
 
@@ -21,6 +22,7 @@ class Probe:
 
     Attributes:
         names: Names of the spiking layers' calls, in forward order.
+        normalized: Set of the names of those whose currents are normalized.
     """
 
     def __init__(self, model):
@@ -30,6 +32,7 @@ class Probe:
             self._network = self._activity.network_read
             neurons = self._network.neurons
             self.names = [node.name for node in neurons]
+            self.normalized = {x.name for x in neurons if is_normalized(x)}
             self._trains = Sequences(
                 self._network, [node.output for node in neurons]
             )

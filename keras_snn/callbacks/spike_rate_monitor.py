@@ -225,11 +225,19 @@ class SpikeRateMonitor(keras.callbacks.Callback):
             if not (found and self.warn):
                 continue
             self._warned |= {(name, kind) for name in found}
-            layers = ", ".join(f"'{n}' ({x:.0%})" for n, x in found.items())
-            warnings.warn(
-                f"Most neurons are {kind} in {layers}. {advice.ADVICE[kind]}",
-                stacklevel=2,
-            )
+            by_advice = {}
+            for name, share in found.items():
+                is_normalized = name in self._probe_of_model().normalized
+                advised = f"{kind}_normalized" if is_normalized else kind
+                by_advice.setdefault(advised, []).append(
+                    f"'{name}' ({share:.0%})"
+                )
+            for advised, layers in by_advice.items():
+                warnings.warn(
+                    f"Most neurons are {kind} in {', '.join(layers)}. "
+                    f"{advice.ADVICE[advised]}",
+                    stacklevel=2,
+                )
 
     def _open(self, log_dir):
         self._close()

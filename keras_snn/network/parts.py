@@ -3,6 +3,8 @@
 import keras
 
 from keras_snn.layers.readouts import Readout
+from keras_snn.layers.spiking_layer import SpikingLayer
+from keras_snn.layers.standardized import Standardized
 from keras_snn.layers.time_layer import TimeLayer
 from keras_snn.network import kinds
 
@@ -120,3 +122,31 @@ def ancestors(values):
             found.add(node)
             waiting += [x.node for x in node.inputs]
     return found
+
+
+def is_normalized(neurons):
+    """Return whether a normalization gives the currents of neurons.
+
+    Of a batch, or of the weights; what multiplies the kernels before it is
+    taken away.
+
+    Args:
+        neurons: The node of a spiking layer.
+    """
+    seen, waiting = set(), [x.node for x in neurons.inputs]
+    while waiting:
+        node = waiting.pop()
+        if (
+            node in seen
+            or node.is_input
+            or isinstance(node.layer, SpikingLayer)
+        ):
+            continue
+        seen.add(node)
+        if any(
+            isinstance(x, Standardized) or kinds.of(x).role == "normalization"
+            for x in node.stages
+        ):
+            return True
+        waiting += [x.node for x in node.inputs]
+    return False

@@ -499,3 +499,24 @@ def test_writes_on_jax_where_tensorflow_is_missing(tmp_path):
         JAX_DISABLE_MOST_OPTIMIZATIONS="1",
     )
     assert tags() < Events(tmp_path / "spikes").tags
+
+
+def test_advice_for_normalized_currents_is_another():
+    x = inputs = keras.Input((4, 6))
+    for name, norm in (("plain", False), ("normalized", True)):
+        x = snn.layers.TimeFold(keras.layers.Dense(5))(x)
+        if norm:
+            x = snn.layers.TimeFold(keras.layers.BatchNormalization())(x)
+        x = snn.layers.LIF(threshold=1e6, name=name)(x)
+    model = snn.Model(inputs, snn.layers.SpikeCountReadout()(x))
+    model.compile("sgd", "mse")
+    data = np.ones((4, 4, 6), "float32")
+    monitor = snn.callbacks.SpikeRateMonitor(data)
+    with pytest.warns(UserWarning) as found:
+        model.fit(data, np.ones((4, 5)), verbose=0, callbacks=[monitor])
+    texts = [str(x.message) for x in found]
+    (plain,) = [x for x in texts if "'plain'" in x]
+    (normalized,) = [x for x in texts if "'normalized'" in x]
+    assert "scale_to_rate" in plain and "beta_initializer" not in plain
+    assert "beta_initializer" in normalized
+    assert "scale_to_rate" not in normalized

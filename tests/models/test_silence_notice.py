@@ -41,7 +41,8 @@ def test_a_silent_layer_is_named_once(rule, norm):
     with pytest.warns(UserWarning, match=f"50 updates {named} of") as found:
         fit(model, 60)
     assert len(found) == 1
-    assert "scale_to_rate" in str(found[0].message)
+    advice = "beta_initializer" if norm else "scale_to_rate"
+    assert advice in str(found[0].message)
     rates = model.spike_rates.latest()
     assert rates["second"] == 0 and list(rates) == ["first", "second"]
 
