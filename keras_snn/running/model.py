@@ -14,6 +14,7 @@ from keras_snn.running import (
     time_first,
     windows,
 )
+from keras_snn.running.losses_check import warn_of_probabilities
 from keras_snn.running.scopes import inference_only, own_process, portable
 
 
@@ -205,6 +206,10 @@ class Model(keras.Model):
 
     def fit(self, *args, **kwargs):
         given = inspect.signature(super().fit).bind(*args, **kwargs).arguments
+        # Not in `compile`: Keras does not compile loaded models that have
+        # one of their own.
+        if self.compiled:
+            warn_of_probabilities(self.network, self.loss)
         callbacks = given.get("callbacks")
         names = self._rates_known()
         self.spike_rates.start(names)

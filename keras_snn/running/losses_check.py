@@ -1,0 +1,52 @@
+"""What a loss expects of the outputs, beside what a network gives."""
+
+import warnings
+
+import keras
+
+from keras_snn.layers.readouts import Readout
+
+PROBABILITIES = {
+    "categorical_crossentropy",
+    "sparse_categorical_crossentropy",
+    "binary_crossentropy",
+    "kl_divergence",
+    "kld",
+}
+
+
+def warn_of_probabilities(network, loss):
+    """Warn if a loss of probabilities gets a readout's potentials or counts.
+
+    Their logarithm is taken as it stands, negative ones cut off: such a model
+    does not learn, or stops at NaN.
+
+    Args:
+        network: The `Network`.
+        loss: As in `compile`.
+    """
+    raw = [x for x in network.outputs if isinstance(x.node.layer, Readout)]
+    wrong = [x for x in keras.tree.flatten(loss) if _takes_probabilities(x)]
+    if raw and wrong:
+        kind = (
+            wrong[0] if isinstance(wrong[0], str) else type(wrong[0]).__name__
+        )
+        warnings.warn(
+            f"The loss {kind} expects probabilities, and '{network.name}' ends "
+            f"in '{raw[0].node.name}', whose outputs are none. Use "
+            "keras_snn.losses.CrossEntropy(), which takes them as logits, or "
+            "put keras.layers.Softmax() behind it.",
+            stacklevel=3,
+        )
+
+
+def _takes_probabilities(loss):
+    name = loss if isinstance(loss, str) else getattr(loss, "name", None)
+    if isinstance(loss, str):
+        return name.lower() in PROBABILITIES or name.endswith("Crossentropy")
+    is_keras = type(loss).__module__.startswith("keras.")
+    return (
+        is_keras
+        and name in PROBABILITIES
+        and not loss.get_config().get("from_logits", False)
+    )
