@@ -58,6 +58,7 @@ setup(
     author="The keras_snn authors",
     license="MIT",
     packages=find_packages(include=["keras_snn", "keras_snn.*"]),
+    package_data={"keras_snn.models": ["weights/*"]},
     python_requires=">=3.11",
     install_requires=[
         "tensorflow>=2.21,<2.22",

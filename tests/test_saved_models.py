@@ -26,7 +26,8 @@ def test_lenet_loads_as_model_and_as_weights():
         np.testing.assert_array_equal(a, b)
 
 
-def test_lenet_classifies_mnist():
+@pytest.mark.parametrize("weights", [LENET, "mnist"])
+def test_lenet_classifies_mnist(weights):
     folder = SHARED / "data" / "mnist"
     if not folder.exists():
         pytest.skip(f"MNIST is not at {folder}")
@@ -39,7 +40,7 @@ def test_lenet_classifies_mnist():
     x = np.frombuffer(images, np.uint8, offset=16).reshape(-1, 28, 28, 1)
     y = np.frombuffer(labels, np.uint8, offset=8)
     x, y = x[:1000].astype("float32") / 255, y[:1000]
-    model = snn.models.LeNet(weights=LENET, seed=0)
+    model = snn.models.LeNet(weights=weights, seed=0)
     scores = model.predict(x, batch_size=250, verbose=0)
     # 99.4 % on all; three standard errors of 1,000 images are 0.7 points.
     assert np.mean(scores.argmax(-1) == y) >= 0.985

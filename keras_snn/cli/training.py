@@ -60,6 +60,10 @@ The best model of a run, as trained and with 10 time steps
   keras-snn evaluate runs/lenet-digits/best.keras
   keras-snn evaluate runs/lenet-digits/best.keras --time-steps 10
 
+The network that comes with the package
+\b
+  keras-snn evaluate mnist
+
 A file that does not lie in the folder of a run
 \b
   keras-snn evaluate net.keras --dataset mnist
@@ -170,7 +174,9 @@ def evaluate(
     path: Annotated[
         Path,
         typer.Argument(
-            metavar="MODEL", help="A .keras file, or a .weights.h5 file."
+            metavar="MODEL",
+            help="A .keras or .weights.h5 file, or mnist or another dataset "
+            "that a network comes trained on.",
         ),
     ],
     dataset: Dataset = None,

@@ -51,12 +51,8 @@ def fold(model):
     folded = _Folded(network)
     values = {x.key: _input(x.node, x) for x in network.inputs}
     network.run(dict(values), folded.visit, network.nodes)
-    inputs = [values[x.key] for x in network.inputs]
-    outputs = [folded.values[x.key] for x in network.outputs]
-    if len(inputs) == 1 and not isinstance(model.input, (list, tuple, dict)):
-        (inputs,) = inputs
-    if len(outputs) == 1:
-        (outputs,) = outputs
+    inputs = network.pack_inputs([values[x.key] for x in network.inputs])
+    outputs = network.pack([folded.values[x.key] for x in network.outputs])
     folded.copy_weights()
     return Model(inputs, outputs, name=model.name)
 

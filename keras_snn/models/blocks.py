@@ -1,13 +1,11 @@
 """What the builders share: arguments, inputs, and blocks of layers."""
 
 import dataclasses
-import os
 
 import keras
 
 from keras_snn import checks, layers
 from keras_snn.layers.encoders import Encoder
-from keras_snn.models import files
 from keras_snn.neurons import learning_rules
 from keras_snn.running import Model
 
@@ -365,17 +363,7 @@ def check_classes(classes):
     return checks.integer("classes", classes, 1, "the number of outputs")
 
 
-def finish(inputs, outputs, name, weights, settings):
-    """Return the functional model, with weights loaded from a file."""
+def finish(inputs, outputs, name, settings):
+    """Return the functional model."""
     kind = Model if settings.spiking else keras.Model
-    model = kind(inputs, outputs, name=name)
-    if weights is None:
-        return model
-    is_path = isinstance(weights, (str, os.PathLike))
-    if not is_path or not os.path.exists(weights):
-        raise ValueError(
-            "`weights` must be None or the path of a `.weights.h5` or `.keras` "
-            f"file of this architecture. Not found: {weights}."
-        )
-    files.load_weights(model, weights)
-    return model
+    return kind(inputs, outputs, name=name)

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from keras_snn.models import blocks
+from keras_snn.models import blocks, files, pretrained
 
 _DOC = """{summary}
 
@@ -16,8 +16,8 @@ _DOC = """{summary}
         include_top: Whether to end in the dense layers and the readout.
             False returns the last block's spikes, axes
             `(batch, time, height, width, channels)`.
-        weights: None for random weights, or the path of a `.weights.h5` or
-            `.keras` file.
+        weights: None for random weights,{weights} or the path of a
+            `.weights.h5` or `.keras` file.
         input_tensor: Symbolic Keras tensor to build on.
         input_shape: `(height, width, channels)`, without batch and time.
             Defaults to `{input_shape}`.
@@ -47,7 +47,8 @@ _DOC = """{summary}
         dropout: Fraction of each spiking layer that is dropped in training,
             the same neurons at all steps. Defaults to
             {dropout}.
-        width: Multiplies every channel count.
+        width: Multiplies every channel count. Defaults to 1, or to what
+            trained weights were trained with.
         seed: Integer for reproducible weights, noise and dropout.
         spiking: False builds the same network with ReLUs instead of neurons,
             a `keras.Model` without encoder, time and readout. The spiking
@@ -170,7 +171,7 @@ def make_builder(name, network, summary, defaults=Defaults(), reference=LEE):
         norm=None,
         beta=None,
         dropout=None,
-        width=1.0,
+        width=None,
         seed=None,
         spiking=True,
     ):
@@ -183,6 +184,13 @@ def make_builder(name, network, summary, defaults=Defaults(), reference=LEE):
             )
         if not spiking:
             _check_no_spikes(name, time_steps, encoder, learning_rule, beta)
+        if pretrained.find(name, weights):
+            needed = {"width": width, "norm": norm}
+            if include_top:
+                needed["classes"] = classes
+            needed = pretrained.check_arguments(name, weights, needed)
+            width = needed.get("width", width)
+            norm = needed.get("norm", norm)
         setup = defaults.of(learning_rule, norm)
 
         def given(value, field):
@@ -192,7 +200,7 @@ def make_builder(name, network, summary, defaults=Defaults(), reference=LEE):
             learning_rule=given(learning_rule, "learning_rule"),
             beta=given(beta, "beta"),
             dropout=given(dropout, "dropout"),
-            width=width,
+            width=1.0 if width is None else width,
             seed=seed,
             gain=defaults.gain,
             norm=given(norm, "norm"),
@@ -210,7 +218,14 @@ def make_builder(name, network, summary, defaults=Defaults(), reference=LEE):
             defaults.max_rate,
         )
         outputs = network(x, settings, include_top, classes)
-        return blocks.finish(inputs, outputs, name.lower(), weights, settings)
+        model = blocks.finish(inputs, outputs, name.lower(), settings)
+        if pretrained.find(name, weights):
+            pretrained.load(model, name, weights, include_top)
+        elif weights is not None:
+            files.load_weights_of_argument(
+                model, weights, pretrained.names(name)
+            )
+        return model
 
     build.__name__ = build.__qualname__ = name
     build.__module__ = "keras_snn.models"
@@ -219,6 +234,9 @@ def make_builder(name, network, summary, defaults=Defaults(), reference=LEE):
         summary=summary,
         input_shape=defaults.input_shape,
         reference=reference,
+        weights="".join(
+            f' `"{x}"` for those trained on it,' for x in pretrained.names(name)
+        ),
         note=_PAPER_NOTE
         if defaults.paper not in (None, defaults.setup)
         else "",

@@ -1,6 +1,7 @@
 """Reading `.keras` and `.weights.h5` files, whole or not at all."""
 
 import json
+import os
 import pathlib
 import zipfile
 
@@ -65,6 +66,24 @@ def load_weights(model, path):
             "saved one was built with (e.g. `width`, `classes`, "
             "`input_shape`)."
         ) from error
+
+
+def load_weights_of_argument(model, weights, names):
+    """Load what the argument `weights` of a builder says.
+
+    Args:
+        model: The model.
+        weights: Path of a file.
+        names: Names of weights that would have been known.
+    """
+    is_path = isinstance(weights, (str, os.PathLike))
+    if not is_path or not os.path.exists(weights):
+        known = "".join(f', or "{name}"' for name in names)
+        raise ValueError(
+            "`weights` must be None or the path of a `.weights.h5` or `.keras` "
+            f"file of this architecture{known}. Not found: {weights}."
+        )
+    load_weights(model, weights)
 
 
 def check_file(path):

@@ -5,7 +5,7 @@ from pathlib import Path
 import keras
 
 from keras_snn import datasets, layers, models
-from keras_snn.models import files
+from keras_snn.models import files, pretrained
 from keras_snn.network import read
 from keras_snn.training import (
     optimizers,  # noqa: F401 a file may hold one
@@ -42,8 +42,9 @@ def evaluate(
     """Return the test accuracy, loss and spike rates of a saved model.
 
     Args:
-        path: a `.keras` file, or a `.weights.h5` file of a model that
-            `model` and `builder_settings` describe.
+        path: a `.keras` file, a `.weights.h5` file of a model that `model`
+            and `builder_settings` describe, or the name of a dataset that a
+            network comes trained on, e.g. `"mnist"`.
         dataset: name of the dataset; by default the one in the
             `history.json` beside the file.
         model: name of the model, for a weights file without `history.json`.
@@ -87,8 +88,14 @@ def open_model(
 
     Arguments are those of `evaluate`.
     """
-    settings = _settings_of(Path(path), dataset, model, builder_settings)
-    network = _load(Path(path), settings)
+    trained_on = str(path)
+    builder = pretrained.builder_of(trained_on)
+    if builder is not None and not Path(path).exists():
+        settings = recipe(builder, dataset or trained_on)
+        network = getattr(models, builder)(weights=trained_on)
+    else:
+        settings = _settings_of(Path(path), dataset, model, builder_settings)
+        network = _load(Path(path), settings)
     if time_steps is not None:
         network = with_time_steps(network, time_steps)
     return network, settings
