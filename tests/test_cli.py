@@ -379,6 +379,8 @@ def test_recipes_follow_what_is_asked_for():
     assert squared.label_smoothing == 0.0
     rule = recipe("vgg9", "cifar10", learning_rule="exact", norm="batch")
     assert rule.time_steps == 4
+    lenet = recipe("lenet", "mnist", norm="batch")
+    assert (lenet.time_steps, lenet.loss) == (4, "cross_entropy")
 
 
 @pytest.mark.parametrize(

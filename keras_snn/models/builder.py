@@ -120,8 +120,11 @@ class Defaults:
     def of(self, learning_rule, norm):
         """Return the setup for a rule and a normalization, None if not given.
 
-        The paper's rules without a normalization are the paper's network.
+        The paper's rules without a normalization are the paper's network;
+        with one, any network is for few steps.
         """
+        if norm in ("batch", "weight"):
+            return FEW_STEPS
         by_rule = norm is None and learning_rule in ("exact", "collapsed")
         if self.paper is not None and (norm == "none" or by_rule):
             return self.paper

@@ -44,8 +44,8 @@ class RunData:
 def load_run_data(settings, data_dir=None, first_epoch=0):
     """Return the `RunData` that the settings ask for.
 
-    CIFAR and SVHN training images are augmented batch by batch; everything
-    else is arrays.
+    CIFAR and SVHN training images, and others where `shift` or `cutout` ask
+    for it, are augmented batch by batch; everything else is arrays.
 
     Args:
         settings: the `Settings` of the run.
@@ -63,16 +63,16 @@ def load_run_data(settings, data_dir=None, first_epoch=0):
     train, test = datasets.load(settings.dataset, data_dir=data_dir)
     train, test = first(train, settings.limit), first(test, settings.limit)
     data = _array_data(settings, train, test)
-    augmented = settings.augment and (info.crop_padding > 0 or info.flip)
-    if not augmented:
+    published = info.crop_padding > 0 or info.flip
+    asked_for = settings.shift or settings.cutout
+    if not settings.augment or not (published or asked_for):
         return data
-    published = settings.shift is None
     batches = AugmentedBatches(
         *data.train,
         settings.batch_size,
         flip=info.flip,
-        shift=info.crop_padding if published else settings.shift,
-        padding="zeros" if published else "reflect",
+        shift=info.crop_padding if settings.shift is None else settings.shift,
+        padding="zeros" if settings.shift is None else "reflect",
         cutout=settings.cutout,
         seed=settings.seed,
         epoch=first_epoch,

@@ -90,7 +90,9 @@ def _family(model, dataset, given):
     """Return the defaults of a model, as its paper or few steps have them."""
     by_rule = "norm" not in given and given.get("learning_rule") in PAPER_RULES
     is_paper = given.get("norm") == "none" or by_rule
-    if model == "LeNet" or (is_paper and model not in NORMALIZED):
+    if model == "LeNet" and given.get("norm") not in ("batch", "weight"):
+        is_paper = True
+    if is_paper and model not in NORMALIZED:
         digits = DIGITS if dataset == "digits" else {}
         return {**PUBLISHED[model.rstrip("0123456789")], **digits}
     values = {**FEW_STEPS}

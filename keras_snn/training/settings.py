@@ -81,7 +81,8 @@ class Settings:
         width: factor on the number of channels of every layer.
         validation_split: share of the training set that is held out and
             watched during training. 0 watches the test set.
-        augment: whether CIFAR and SVHN images are augmented in training.
+        augment: whether images are augmented in training: those of CIFAR and
+            SVHN as published, others where `shift` or `cutout` is given.
         shift: most pixels that an augmented image is shifted by, mirrored at
             its border; `None` for the published crop of the dataset.
         cutout: side of the square that is hidden of an augmented image.
