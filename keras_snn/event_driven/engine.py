@@ -7,7 +7,7 @@ import itertools
 import os
 
 import numpy as np
-from keras import ops
+from keras import Variable, ops
 from keras.src.backend import AutocastScope
 
 from keras_snn.event_driven.operations import (
@@ -57,8 +57,7 @@ def run(program, values, statistics=None, history=False):
     # Keras has no public name for this scope.
     with AutocastScope(None):
         weights = {
-            name: ops.convert_to_tensor(v.value)
-            for name, v in program.weights.items()
+            name: _tensor(read()) for name, read in program.weights.items()
         }
     inputs = {**inputs, **masks, **weights}
     names = list(inputs)
@@ -80,6 +79,10 @@ def run(program, values, statistics=None, history=False):
         x.set_shape([*[None] * spec.leading, *spec.shape])
         results[name] = x
     return results
+
+
+def _tensor(x):
+    return ops.convert_to_tensor(x.value if isinstance(x, Variable) else x)
 
 
 @dataclasses.dataclass(frozen=True)

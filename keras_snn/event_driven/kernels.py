@@ -12,6 +12,8 @@ vector registers:
     I[y, x, :] = sum_{dy, dx, c: s != 0} s[y+dy, x+dx, c] * w[dy, dx, c, :]
 """
 
+import math
+
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
@@ -573,3 +575,81 @@ def credit(
                 t_last[j] = factor * t_last[j] / time_steps
         for j in range(size):
             total[j] /= time_steps
+
+
+@inlined
+def _surrogate_derivative(kind, parameter, x):
+    """Return the derivative of a surrogate, numbered as in `SURROGATES`."""
+    one, half = np.float32(1), np.float32(0.5)
+    if kind == 0:
+        scaled = np.float32(math.pi / 2) * parameter * x
+        return half * parameter / (one + scaled * scaled)
+    if kind == 1:
+        scaled = one + parameter * abs(x)
+        return one / (scaled * scaled)
+    if kind == 2:
+        y = one / (one + np.exp(-parameter * x))
+        return parameter * y * (one - y)
+    if kind == 3:
+        return max(one - abs(x) / parameter, np.float32(0)) / parameter
+    return np.float32(abs(x) <= parameter) * half / parameter
+
+
+@compiled(
+    _read(4),
+    _read(4),
+    *[_write(4)] * 3,
+    *[_NUMBER] * 2,
+    types.boolean,
+    _INTEGER,
+    _NUMBER,
+    _INTEGER,
+)
+def credit_by_rate(
+    currents,
+    potentials,
+    eligibilities,
+    derivatives,
+    totals,
+    beta,
+    threshold,
+    subtract,
+    kind,
+    parameter,
+    samples,
+):
+    """Take a step of the rate rule, before `fire` takes that of the neurons.
+
+        e(t) = 1 + beta k(t-1) e(t-1);   derivative += surrogate'(x(t)) e(t)
+
+    See `neurons.rate.rate_step`.
+
+    Args:
+        currents: Input currents.
+        potentials: Before them.
+        eligibilities, derivatives, totals: Updated.
+        beta: Decay per step.
+        threshold: Firing threshold.
+        subtract: How neurons are reset, as in `fire`.
+        kind, parameter: Of the surrogate, see `SURROGATES`.
+        samples: Number of samples.
+    """
+    one = np.float32(1)
+    for i in range(samples):
+        size = currents[i].size
+        current = currents[i].reshape(size)
+        v = potentials[i].reshape(size)
+        eligibility = eligibilities[i].reshape(size)
+        derivative = derivatives[i].reshape(size)
+        total = totals[i].reshape(size)
+        for k in range(size):
+            u = v[k] + current[k]
+            spike = np.float32(u > threshold)
+            slope = _surrogate_derivative(kind, parameter, u - threshold)
+            e = one + eligibility[k]
+            kept = one - threshold * slope
+            if not subtract:
+                kept = one - spike - u * slope
+            eligibility[k] = beta * kept * e
+            derivative[k] += slope * e
+            total[k] += spike

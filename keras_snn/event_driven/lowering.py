@@ -1,5 +1,7 @@
 """From the layers of a network to the operations of the engine."""
 
+import functools
+
 import keras
 import numpy as np
 
@@ -10,12 +12,25 @@ from keras_snn.layers import (
     LIF,
     MembraneReadout,
     SpikeCountReadout,
+    StandardizedConv2D,
+    StandardizedDense,
+    ThresholdBatchNormalization,
     TimeConstantDropout,
     TimeFold,
 )
 from keras_snn.network import Handlers, kinds
+from keras_snn.neurons import surrogates
 
 L = keras.layers
+
+# As `kernels.credit_by_rate` numbers them.
+SURROGATES = (
+    surrogates.Arctan,
+    surrogates.FastSigmoid,
+    surrogates.Sigmoid,
+    surrogates.Triangle,
+    surrogates.Boxcar,
+)
 
 # What the engine does with a layer of the loop, and with a layer that sees
 # one frame.
@@ -36,7 +51,7 @@ class Program:
 
     Attributes:
         operations: List of `operations`, in forward order.
-        weights: Dict from names to Keras variables that they read.
+        weights: Dict from names to functions that return what they read.
         neurons: Dict from keys to the layers of spiking neurons.
         readouts: Dict from keys to the readouts.
         masks: Dict from keys to dropout layers that draw a mask.
@@ -92,10 +107,11 @@ class Program:
         if layer.quantization_mode is not None or layer.lora_enabled:
             raise _unknown(layer, "is quantized or adapted")
         kernel, bias = f"{id(layer)} kernel", NO_BIAS
-        self.weights[kernel] = layer.kernel
+        # Read at every run: a standardized kernel is made of others.
+        self.weights[kernel] = lambda: layer.kernel
         if layer.bias is not None:
             bias = f"{id(layer)} bias"
-            self.weights[bias] = layer.bias
+            self.weights[bias] = lambda: layer.bias
         return kernel, bias
 
 
@@ -121,8 +137,20 @@ def _neurons(program, node):
             layer.reset == "subtract",
             layer.initial_potential,
             layer.factor,
+            _surrogate(layer),
         )
     )
+
+
+def _surrogate(layer):
+    """Return number and parameter of a rate rule's surrogate, or None."""
+    if layer.rule != "rate":
+        return None
+    surrogate = layer.learning_rule.surrogate
+    if type(surrogate) not in SURROGATES:
+        raise _unknown(layer, f"learns by rate with {surrogate!r}")
+    value = getattr(surrogate, surrogate.parameter)
+    return SURROGATES.index(type(surrogate)), value
 
 
 @NODES.register(MembraneReadout, SpikeCountReadout)
@@ -170,7 +198,7 @@ def _reshape(program, layer, node):
     )
 
 
-@FRAMES.register(L.Dense)
+@FRAMES.register(L.Dense, StandardizedDense)
 def _dense(program, layer, node):
     source, after = program.source(node), node.output.frame
     weights = program.kernel_and_bias(layer)
@@ -184,7 +212,7 @@ def _dense(program, layer, node):
     )
 
 
-@FRAMES.register(L.Conv1D, L.Conv2D)
+@FRAMES.register(L.Conv1D, L.Conv2D, StandardizedConv2D)
 def _convolution(program, layer, node):
     if layer.groups != 1 or any(x != 1 for x in layer.dilation_rate):
         raise _unknown(layer, "has groups or dilation")
@@ -240,7 +268,7 @@ def _pool(program, layer, node, sizes, strides):
     )
 
 
-@FRAMES.register(L.BatchNormalization)
+@FRAMES.register(L.BatchNormalization, ThresholdBatchNormalization)
 def _normalization(program, layer, node):
     """Add a batch normalization by its moving averages."""
     shape = node.output.frame
@@ -250,10 +278,10 @@ def _normalization(program, layer, node):
         raise _unknown(layer, "does not normalize the last axis")
     names = {}
     for name in ("gamma", "beta", "moving_mean", "moving_variance"):
-        variable = getattr(layer, name)
-        if variable is not None:
+        if getattr(layer, name) is not None:
             names[name] = f"{id(layer)} {name}"
-            program.weights[names[name]] = variable
+            read = functools.partial(getattr, layer, name)
+            program.weights[names[name]] = read
     program.add(
         operations.Normalization(
             program.source(node),

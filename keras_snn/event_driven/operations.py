@@ -315,6 +315,8 @@ class Neurons:
     subtract: bool
     initial_potential: float
     factor: float | str | None
+    # Number and parameter of the surrogate of the rate rule; None for others.
+    surrogate: tuple | None = None
 
     def build(self, space):
         v = space.array(self.shape)
@@ -327,6 +329,9 @@ class Neurons:
             space.lost[:samples] |= np.isnan(sums)
 
         space.end.append(end)
+        by_rate = space.statistics == "credit" and self.surrogate is not None
+        if by_rate:
+            self._credit_by_rate(space, v)
         space.call(
             kernels.fire,
             space.frame(self.source),
@@ -339,8 +344,38 @@ class Neurons:
             np.float32(self.threshold),
             self.subtract,
         )
-        if space.statistics:
+        if space.statistics and not by_rate:
             self._keep_statistics(space, byte)
+
+    def _credit_by_rate(self, space, potentials):
+        names = STATISTICS["credit"]
+        rate, derivative = (self._output(space, name) for name in names)
+        eligibility, slopes, total = (space.array(self.shape) for _ in range(3))
+
+        def begin(first, samples):
+            for x in (eligibility, slopes, total):
+                x[:samples] = 0
+
+        def end(first, samples):
+            rows = slice(first, first + samples)
+            for kept, x in ((rate, total), (derivative, slopes)):
+                np.divide(x[:samples], space.time_steps, kept[rows])
+
+        space.begin.append(begin)
+        space.end.append(end)
+        space.call(
+            kernels.credit_by_rate,
+            space.frame(self.source),
+            potentials,
+            eligibility,
+            slopes,
+            total,
+            np.float32(self.beta),
+            np.float32(self.threshold),
+            self.subtract,
+            self.surrogate[0],
+            np.float32(self.surrogate[1]),
+        )
 
     def _keep_statistics(self, space, byte):
         names = STATISTICS[space.statistics]

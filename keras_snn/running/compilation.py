@@ -19,8 +19,6 @@ def event_driven_program(network, training):
     """
     if not _may_call_python(network.model) or event_driven.why_not():
         return None
-    if training and any(x.layer.rule == "rate" for x in network.looped_neurons):
-        return None
     try:
         return event_driven.Program(network, training)
     except event_driven.Unknown:

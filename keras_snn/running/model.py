@@ -145,9 +145,8 @@ class Model(keras.Model):
         if reason is None and training:
             rule = obstacles.rule_of(self.network)
             reason = self._no_training_loop
-            if reason is None and rule in ("surrogate", "rate"):
-                learned = "through time" if rule == "surrogate" else rule
-                reason = f"its spiking layers learn {learned}"
+            if reason is None and rule == "surrogate":
+                reason = "its spiking layers learn through time"
         if reason is None and self.jit_compile:
             reason = "it is compiled with jit_compile=True"
         if reason is not None:

@@ -9,6 +9,7 @@ from keras_snn import event_driven, layers
 from keras_snn.event_driven import engine
 from keras_snn.neurons import learning_rules
 from keras_snn.running import time_first
+from tests.helpers import gradients
 
 pytestmark = pytest.mark.skipif(
     keras.config.backend() != "tensorflow", reason="runs on TensorFlow only"
@@ -98,6 +99,9 @@ def test_convolutions(name, channels):
         ((4, 3, 5), keras.layers.BatchNormalization()),
         ((4, 5), keras.layers.BatchNormalization(scale=False, center=False)),
         ((4, 6), keras.layers.Reshape((3, 8))),
+        ((7, 5, 3), layers.StandardizedConv2D(6, 3, padding="same")),
+        ((37,), layers.StandardizedDense(21)),
+        ((4, 3, 5), layers.ThresholdBatchNormalization(0.5)),
     ],
     ids=lambda x: x if isinstance(x, tuple) else type(x).__name__,
 )
@@ -347,6 +351,55 @@ def test_dropout_masks_are_those_of_the_layers(rule):
         event_driven.switch._choice = None
     for a, b in zip(*pair, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+RATE_SURROGATES = [
+    keras_snn.surrogates.Arctan(1.5),
+    keras_snn.surrogates.FastSigmoid(3.0),
+    keras_snn.surrogates.Sigmoid(2.0),
+    keras_snn.surrogates.Triangle(1.5),
+    keras_snn.surrogates.Boxcar(0.7),
+]
+
+
+@pytest.mark.parametrize("surrogate", RATE_SURROGATES, ids=repr)
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+def test_the_rate_rule_is_that_of_the_layers(surrogate, reset):
+    x = sequences(6, 6, 2, samples=5, time_steps=9, rate=0.5)
+    y = inputs = keras.Input((9, 6, 6, 2))
+    rule = keras_snn.rules.Rate(surrogate)
+    for number in range(2):
+        conv = keras.layers.Conv2D(35, 3, kernel_initializer="he_normal")
+        y = layers.TimeFold(conv)(y)
+        y = layers.LIF(0.7, 0.8, reset=reset, learning_rule=rule)(y)
+    outputs = layers.MembraneReadout(learning_rule=rule)(y)
+    model = keras_snn.Model(inputs, outputs)
+    assert model.dense_reason(training=True) is None
+
+    def loss(x):
+        return keras.ops.sum(model(x, training=True) ** 2)
+
+    _, found = gradients(loss, [x], model.trainable_variables)
+    event_driven.disable()
+    try:
+        _, expected = gradients(loss, [x], model.trainable_variables)
+    finally:
+        event_driven.enable()
+    for a, b in zip(found[1:], expected[1:], strict=True):
+        assert np.any(b)
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * np.abs(b).max())
+
+
+def test_a_surrogate_of_ones_own_learns_by_rate_densely():
+    class Mine(keras_snn.surrogates.Sigmoid):
+        pass
+
+    rule = keras_snn.rules.Rate(Mine())
+    inputs = keras.Input((3, 4))
+    y = layers.TimeFold(keras.layers.Dense(2))(inputs)
+    y = layers.LIF(learning_rule=rule)(y)
+    model = keras_snn.Model(inputs, layers.MembraneReadout(1.0, rule)(y))
+    assert "learns by rate with Mine" in model.dense_reason(training=True)
 
 
 def test_runs_where_it_says_it_does(monkeypatch):

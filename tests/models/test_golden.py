@@ -107,13 +107,23 @@ def test_collapsed_rule_points_along_the_exact_gradient(
     assert min(cosines.values()) >= LEAST_COSINE[case]
 
 
-@pytest.mark.parametrize("way", [*WAYS, "layer first"])
 @pytest.mark.parametrize("case", GOLDEN_CASES)
-def test_rate_rule_equals_the_golden_case(case, way, monkeypatch):
+def test_rate_rule_equals_the_golden_case(case, engine, monkeypatch):
     golden = Golden(case)
     model = masked_model(golden, "rate", monkeypatch)
     assert model.runs_layer_by_layer is None
-    run = {**WAYS, "layer first": layer_first_of}[way](model)
+    assert_rate_gradients(model, model, golden)
+
+
+@pytest.mark.parametrize("way", [layered, layer_first_of])
+@pytest.mark.parametrize("case", GOLDEN_CASES)
+def test_rate_rule_in_other_orders_equals_it(case, way, monkeypatch):
+    golden = Golden(case)
+    model = masked_model(golden, "rate", monkeypatch)
+    assert_rate_gradients(model, way(model), golden)
+
+
+def assert_rate_gradients(model, run, golden):
     loss, found = loss_and_gradients(run, golden, model.trainable_variables)
     assert loss == pytest.approx(float(golden.arrays["loss"]), rel=1e-5)
     for actual, expected in zip(found, golden.rate_gradients, strict=True):
