@@ -92,7 +92,8 @@ class Settings:
         ann_epochs: epochs in which the same network with ReLUs is trained
             first, whose weights the spiking network starts from.
         from_ann: `.keras` file of such a network, from the same builder with
-            `spiking=False`, or `None`.
+            `spiking=False`, or of the spiking network with another number of
+            steps; or `None`.
         limit: use only the first `limit` training and test images.
         seed: seed of the weights, the shuffling and the spikes.
     """
@@ -186,7 +187,8 @@ class Settings:
     from_ann: str | None = _setting(
         None,
         "Training",
-        "Start from the weights of a .keras file of the network with ReLUs.",
+        "Start from the weights of a .keras file of the network with ReLUs, "
+        "or of the spiking one at other time steps.",
         metavar="FILE",
     )
     limit: int | None = _setting(

@@ -320,7 +320,7 @@ def test_streams_and_files(tmp_path):
     np.testing.assert_allclose(scores, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("rule", ["collapsed", "exact", "arctan"])
+@pytest.mark.parametrize("rule", ["collapsed", "rate", "exact", "arctan"])
 def test_a_converted_network_goes_on_training(rule):
     ann = network(
         L.Conv2D(4, 3, activation="relu"),

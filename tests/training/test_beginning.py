@@ -74,6 +74,17 @@ def test_weights_of_a_file_are_taken_over(tmp_path):
     train(settings, tmp_path / "run")
 
 
+def test_weights_go_from_more_steps_to_fewer(tmp_path):
+    path = tmp_path / "four.keras"
+    model = build_model(small(seed=4))
+    model.save(path)
+    fewer = build_model(small(time_steps=2, seed=5))
+    beginning.take_over(fewer, path)
+    assert fewer.get_layer("encoder").time_steps == 2
+    for ours, theirs in zip(fewer.get_weights(), model.get_weights()):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.parametrize(
     "make, message",
     [
