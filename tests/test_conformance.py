@@ -89,16 +89,19 @@ NETWORKS = {
     "ResNet19": (4, 4, 3),
     "ResNet7": (8, 8, 3),
     "ResNet9": (8, 8, 3),
+    "SEWResNet18": (8, 8, 3),
+    "SpikingCNN": (8, 8, 3),
     "VGG11": (32, 32, 3),
     "VGG16": (32, 32, 3),
     "VGG5": (4, 4, 3),
     "VGG7": (8, 8, 3),
     "VGG9": (8, 8, 3),
 }
-NORMALISED = {"ResNet19", "VGG16"}
+NORMALISED = {"ResNet19", "SEWResNet18", "SpikingCNN", "VGG16"}
 NOT_NETWORKS = {
     "Model",
     "StepModel",
+    "calibrate",
     "load_model",
     "scale_to_rate",
     "spike_rates",
