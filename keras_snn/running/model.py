@@ -1,5 +1,6 @@
 """A functional model that runs with the loop over time outside its layers."""
 
+import functools
 import inspect
 import warnings
 
@@ -203,6 +204,7 @@ class Model(keras.Model):
             config["remat_steps"] = self.remat_steps
         return config
 
+    @functools.wraps(keras.Model.fit)
     def fit(self, *args, **kwargs):
         given = inspect.signature(super().fit).bind(*args, **kwargs).arguments
         # Not in `compile`: Keras does not compile loaded models that have

@@ -50,7 +50,8 @@ DIGITS = {
     "cosine": True,
     "lr_drop": (),
 }
-FEW_STEPS_DIGITS = {"batch_size": 32, "epochs": 16}
+# Two of eight pixels would be much.
+FEW_STEPS_DIGITS = {"batch_size": 32, "epochs": 16, "shift": None}
 
 ADAM_LEARNING_RATE = 1e-3
 

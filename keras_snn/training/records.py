@@ -102,7 +102,8 @@ def check_same_settings(record, settings):
     changed = [
         f"`{name}` was {before.get(name)!r}, received {now[name]!r}"
         for name in now
-        if name != "epochs" and before.get(name) != now[name]
+        # Settings that are newer than the run had no effect on it.
+        if name != "epochs" and before.get(name, now[name]) != now[name]
     ]
     if changed:
         raise ValueError(
