@@ -30,7 +30,8 @@ float16 in the package ({size:.1f} MB). It takes images in [0, 1].
 
 | | |
 |---|---|
-| test accuracy, {count:,} images, T = {time_steps} | {accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}) |
+| test accuracy, {count:,} images, T = {time_steps} | {accuracy:.2%} |
+| its 95 % interval | {low:.2%} to {high:.2%} |
 | the same before rounding to float16 | {exact:.2%} |
 | epochs | {epochs} |
 | seconds of training | {seconds:,.0f} on {cores} CPU cores, beside other work |
