@@ -206,7 +206,8 @@ class Model(keras.Model):
 
     @functools.wraps(keras.Model.fit)
     def fit(self, *args, **kwargs):
-        given = inspect.signature(super().fit).bind(*args, **kwargs).arguments
+        bound = inspect.signature(super().fit).bind(*args, **kwargs)
+        given = bound.arguments
         # Not in `compile`: Keras does not compile loaded models that have
         # one of their own.
         if self.compiled:
@@ -219,7 +220,7 @@ class Model(keras.Model):
             notice = by_products.SilenceNotice(self.network, self.spike_rates)
             more = keras.tree.flatten(callbacks) if callbacks else []
             given["callbacks"] = [*more, notice]
-        return super().fit(**given)
+        return super().fit(*bound.args, **bound.kwargs)
 
     def _rates_known(self):
         """Return names of the nodes whose spikes `fit` counts for its rule."""
