@@ -21,8 +21,9 @@ SILENT = 1e-4
 
 def regularizes_rates(layer):
     """Return whether a layer has a regularizer that means over time suffice."""
-    by_rate = getattr(layer.activity_regularizer, "counts_all_steps", False)
-    return isinstance(layer, SpikingLayer) and by_rate
+    if not isinstance(layer, SpikingLayer):
+        return False
+    return getattr(layer.activity_regularizer, "counts_all_steps", False)
 
 
 class ByProducts:
@@ -54,7 +55,7 @@ class ByProducts:
         """
         for layer, penalty in self._penalties:
             layer.add_loss(penalty)
-        network.model.spike_rates.keep(self.rates)
+        network.model.rates_of_fit.keep(self.rates)
 
 
 class Rates:

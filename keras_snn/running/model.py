@@ -78,7 +78,7 @@ class Model(keras.Model):
             )
         super().__init__(*args, **kwargs)
         self.network = Network(self)
-        self.spike_rates = by_products.Rates()
+        self.rates_of_fit = by_products.Rates()
         self.remat_steps = remat_steps
 
     @property
@@ -214,10 +214,10 @@ class Model(keras.Model):
             warn_of_probabilities(self.network, self.loss)
         callbacks = given.get("callbacks")
         names = self._rates_known()
-        self.spike_rates.start(names)
+        self.rates_of_fit.start(names)
         # A list of Keras' own is made up already.
         if names and not isinstance(callbacks, keras.callbacks.CallbackList):
-            notice = by_products.SilenceNotice(self.network, self.spike_rates)
+            notice = by_products.SilenceNotice(self.network, self.rates_of_fit)
             more = keras.tree.flatten(callbacks) if callbacks else []
             given["callbacks"] = [*more, notice]
         return super().fit(*bound.args, **bound.kwargs)

@@ -43,7 +43,7 @@ def test_a_silent_layer_is_named_once(rule, norm):
     assert len(found) == 1
     advice = "beta_initializer" if norm else "scale_to_rate"
     assert advice in str(found[0].message)
-    rates = model.spike_rates.latest()
+    rates = model.rates_of_fit.latest()
     assert rates["second"] == 0 and list(rates) == ["first", "second"]
 
 
@@ -53,7 +53,7 @@ def test_rates_are_those_of_the_last_update():
     fit(model, 3)
     x = np.ones((2, 3, 5), "float32")
     expected = snn.models.spike_rates(model, x)
-    assert model.spike_rates.latest() == pytest.approx(expected)
+    assert model.rates_of_fit.latest() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
