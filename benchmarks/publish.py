@@ -21,7 +21,7 @@ from keras_snn.training import Settings, building
 
 ROOT = pathlib.Path(__file__).parents[1]
 ACCURACY = ROOT / "benchmarks" / "results" / "accuracy"
-STEPS = (1, 2, 3, 4, 6, 8)
+STEPS = (1, 2, 4, 8)
 
 CARD = """# {network} on {dataset}
 
