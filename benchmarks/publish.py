@@ -12,6 +12,7 @@ import json
 import math
 import os
 import pathlib
+import shlex
 
 import numpy as np
 
@@ -78,6 +79,15 @@ def wilson(hits, count, z=1.959964):
     return centre - spread, centre + spread
 
 
+def public(command):
+    """Return a command without the paths of the machine that it ran on."""
+    words = shlex.split(command)
+    for option, name in (("--data-dir", "DIR"), ("--output", "OUTPUT")):
+        if option in words:
+            words[words.index(option) + 1] = name
+    return shlex.join(words)
+
+
 def accuracy_of(model, x, y):
     scores = model.predict(x, batch_size=250, verbose=0)
     return float(np.mean(scores.argmax(-1) == y.argmax(-1)))
@@ -101,6 +111,7 @@ def main():
     args = parser.parse_args()
     record = json.loads((args.run / "history.json").read_text("utf-8"))
     settings = Settings.from_dict(record["settings"])
+    record["commands"] = [public(x) for x in record["commands"]]
     network, dataset = settings.model, settings.dataset
     _, (x, y) = snn.datasets.load(dataset, args.data_dir)
     model = last_epoch(args.run, settings)
@@ -174,7 +185,7 @@ def card_of(record, settings, model, result, name):
         cores=result["cores"],
         seed=settings.seed,
         held_out=f"{settings.validation_split:.0%} of the",
-        command=record["commands"][0],
+        command="\n".join(record["commands"]),
         curve="\n".join(
             f"| {t} | {a:.2%} |" for t, a in result["accuracy_at"].items()
         ),

@@ -4,7 +4,7 @@
     python examples/cifar10_spiking.py --smoke            # seconds
 
 DIR holds CIFAR-10 prepared by tensorflow-datasets; without it the data set
-is downloaded. The network is trained with ReLUs first, which takes 0.6 of the
+is downloaded. The network is trained with ReLUs first, which takes half the
 time an epoch; the spiking network takes over its weights one to one, and
 learns on by the rate rule, one backward pass for all steps. The same in one
 command, that goes on after a kill:

@@ -83,6 +83,7 @@ def _train_ann(data, settings, output, record):
     callbacks = [_History(output, record), epochs.backup(folder)]
     epochs.fit(ann, data.copy(), settings, settings.ann_epochs, callbacks)
     record["ann"]["seconds"] += time.perf_counter() - began
+    records.write_record(output, record)
     with atomic.written(output / records.ANN) as draft:
         ann.save(draft)
     shutil.rmtree(folder, ignore_errors=True)
