@@ -27,7 +27,9 @@ STEPS = (1, 2, 4, 8)
 CARD = """# {network} on {dataset}
 
 `keras_snn.models.{network}(weights="{dataset}")`: {parameters:,} numbers, in
-float16 in the package ({size:.1f} MB). It takes images in [0, 1].
+float16 in the package ({size:.1f} MB). It takes images as
+`keras_snn.datasets.load` scales them: pixels in [0, 1], minus {mean},
+over {std}, channel by channel.
 
 | | |
 |---|---|
@@ -174,6 +176,8 @@ def card_of(record, settings, model, result, name):
         dataset=settings.dataset,
         parameters=model.count_params(),
         size=size,
+        mean=snn.datasets.info(settings.dataset).mean,
+        std=snn.datasets.info(settings.dataset).std,
         count=result["images"],
         time_steps=result["time_steps"],
         accuracy=result["test_accuracy"],

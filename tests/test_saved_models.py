@@ -1,6 +1,7 @@
 """The committed networks do what their cards say."""
 
 import gzip
+import json
 import pathlib
 
 import keras
@@ -44,3 +45,32 @@ def test_lenet_classifies_mnist(weights):
     scores = model.predict(x, batch_size=250, verbose=0)
     # 99.4 % on all; three standard errors of 1,000 images are 0.7 points.
     assert np.mean(scores.argmax(-1) == y) >= 0.985
+
+
+def test_spiking_cnn_classifies_cifar10():
+    image = pytest.importorskip("PIL.Image")
+    folder = SHARED / "data" / "cifar10"
+    if not folder.exists():
+        pytest.skip(f"CIFAR-10 is not at {folder}")
+    # 100 rows of 100 images each.
+    grid = np.asarray(image.open(folder / "test_batch.webp").convert("RGB"))
+    x = grid.reshape(100, 32, 100, 32, 3).swapaxes(1, 2).reshape(-1, 32, 32, 3)
+    y = np.load(folder / "test_labels.npy")
+    info = snn.datasets.info("cifar10")
+    x = (x[:1000] / 255 - np.array(info.mean)) / np.array(info.std)
+    x, y = x.astype("float32"), y[:1000]
+    model = snn.models.SpikingCNN(weights="cifar10")
+    scores = model.predict(x, batch_size=250, verbose=0)
+    # 83.0 % on all; three standard errors of 1,000 images are 3.6 points.
+    assert np.mean(scores.argmax(-1) == y) >= 0.79
+
+
+def test_what_is_told_of_spiking_cnn_is_what_was_measured():
+    root = pathlib.Path(__file__).parents[1]
+    path = root / "benchmarks/results/accuracy/spikingcnn_cifar10.json"
+    measured = json.loads(path.read_text("utf-8"))["published"]
+    percent = f"{100 * measured['test_accuracy']:.1f} %"
+    for page in ("README.md", "benchmarks/README.md", "docs/few_steps.md"):
+        assert percent in (root / page).read_text("utf-8")
+    entry = snn.models.pretrained.find("SpikingCNN", "cifar10")
+    assert entry["result"] == measured
