@@ -10,11 +10,11 @@ up, then takes the median of some.
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
-import time
+
+from benchmarks.measure import WARM_UPS, memory, seconds
 
 RULES = ("relu", "rate", "collapsed", "arctan")
 
@@ -26,7 +26,7 @@ def measure(args, rule):
 
     import keras_snn as snn
 
-    imported = _peak()
+    _, imported = memory()
     rng = np.random.default_rng(0)
     x = rng.random((args.batch, 32, 32, 3)).astype("float32")
     y = np.eye(10)[rng.integers(0, 10, args.batch)]
@@ -37,22 +37,17 @@ def measure(args, rule):
         options.update(learning_rule=rule, time_steps=args.time_steps)
     model = getattr(snn.models, args.network)(**options)
     model.compile(snn.training.sgd(0.01, 100), snn.losses.CrossEntropy())
-    seconds = []
-    for _ in range(args.repeats + 2):
-        start = time.perf_counter()
-        model.train_on_batch(x, y)
-        seconds.append(time.perf_counter() - start)
+    times = [
+        seconds(lambda: model.train_on_batch(x, y))
+        for _ in range(WARM_UPS + args.repeats)
+    ]
     return {
         "rule": rule,
-        "seconds": seconds[2:],
-        "peak_mb": _peak(),
-        "imported_mb": imported,
+        "seconds": times[WARM_UPS:],
+        "peak_mb": memory()[1] / 2**20,
+        "imported_mb": imported / 2**20,
         "backend": keras.config.backend(),
     }
-
-
-def _peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def report(rows):

@@ -1,5 +1,7 @@
 """A spiking network without normalizations, equal to it in inference."""
 
+import collections
+
 import keras
 
 from keras_snn.conversion import folding
@@ -7,7 +9,7 @@ from keras_snn.conversion.plan import Op, fresh_layer
 from keras_snn.layers import TimeFold
 from keras_snn.layers.standardized import Standardized
 from keras_snn.models import Model
-from keras_snn.network import kinds, read, weights
+from keras_snn.network import copied, kinds, read, weights
 
 ALONE = "it shares a TimeFold with others. Give each layer one of its own"
 SHARED = "it is called more than once, or the layer before it is"
@@ -49,33 +51,25 @@ def fold(model):
     """
     network = read(model, "fold")
     folded = _Folded(network)
-    values = {x.key: _input(x.node, x) for x in network.inputs}
-    network.run(dict(values), folded.visit, network.nodes)
-    inputs = network.pack_inputs([values[x.key] for x in network.inputs])
-    outputs = network.pack([folded.values[x.key] for x in network.outputs])
+    inputs = [
+        keras.Input(
+            batch_shape=x.shape, dtype=x.symbol.dtype, name=x.node.layer.name
+        )
+        for x in network.inputs
+    ]
+    inputs, outputs, _ = copied(network, inputs, folded.layer_for)
     folded.copy_weights()
     return Model(inputs, outputs, name=model.name)
 
 
-def _input(node, value):
-    symbol = value.symbol
-    return keras.Input(
-        batch_shape=symbol.shape, dtype=symbol.dtype, name=node.layer.name
-    )
-
-
 class _Folded:
-    """The layers that take the place of a network's, and what flows there."""
+    """The layers that take the place of a network's."""
 
     def __init__(self, network):
         self.network = network
-        self.values = {}
-        self._calls = {}
-        for node in network.nodes:
-            self._calls[id(node.layer)] = self._calls.get(id(node.layer), 0) + 1
-        self._gone, self._ops = set(), {}
+        self._calls = collections.Counter(x.layer for x in network.nodes)
+        self._gone, self._ops, self._weighted = set(), {}, []
         self._plan()
-        self._layers, self._weighted = {}, []
 
     def _plan(self):
         """Decide what goes, and into which weights."""
@@ -84,7 +78,7 @@ class _Folded:
             stages = [] if node.is_input else node.stages
             if any(isinstance(x, Standardized) for x in stages):
                 self._op(node)
-            if not any(_normalizes(x) for x in stages):
+            if not any(map(kinds.is_normalization, stages)):
                 continue
             problem = self._fold_one(node, stages)
             if problem:
@@ -106,7 +100,7 @@ class _Folded:
         before = self._synapses_before(node)
         if before is None:
             return NOTHING
-        if self._calls[id(node.layer)] + self._calls[id(before.layer)] > 2:
+        if self._calls[node.layer] + self._calls[before.layer] > 2:
             return SHARED
         folding.into_outputs(self._op(before), *folding.affine(norm))
         self._gone.add(node)
@@ -131,11 +125,10 @@ class _Folded:
 
     def _op(self, node):
         """Return the weights of a node as an operation of conversion."""
-        key = id(node.layer)
-        if key not in self._ops:
+        if node.layer not in self._ops:
             (layer,) = node.stages
             source = Op("input", "input", None, [], node.inputs[0].frame)
-            self._ops[key] = Op(
+            self._ops[node.layer] = Op(
                 "synapses",
                 layer.name,
                 layer,
@@ -143,32 +136,19 @@ class _Folded:
                 node.output.frame,
                 weights.effective(layer),
             )
-        return self._ops[key]
+        return self._ops[node.layer]
 
-    def visit(self, node, values):
-        """Append what stands for a node; return its outputs."""
+    def layer_for(self, node):
+        """Return what takes the place of a node's layer; None for nothing."""
+        layer = node.layer
         if node in self._gone:
-            outputs = [values[node.inputs[0].key]]
-        else:
-            args, kwargs = node.arguments(values)
-            outputs = keras.tree.flatten(self._layer(node)(*args, **kwargs))
-        self.values.update(zip((x.key for x in node.outputs), outputs))
-        return outputs
-
-    def _layer(self, node):
-        layer = node.layer
-        if not isinstance(layer, keras.Layer):  # a function of keras.ops
-            return layer
-        if id(layer) not in self._layers:
-            self._layers[id(layer)] = self._fresh(node)
-        return self._layers[id(layer)]
-
-    def _fresh(self, node):
-        layer = node.layer
-        if id(layer) in self._ops:
-            plain = fresh_layer(self._ops[id(layer)])
+            return None
+        if layer in self._ops:
+            plain = fresh_layer(self._ops[layer])
             is_fold = isinstance(layer, TimeFold)
             return TimeFold(plain, name=layer.name) if is_fold else plain
+        if not isinstance(layer, keras.Layer):  # a function of keras.ops
+            return layer
         fresh = type(layer).from_config(layer.get_config())
         self._weighted.append((layer, fresh))
         return fresh
@@ -177,7 +157,3 @@ class _Folded:
         """Give the layers that stay as they are their weights."""
         for layer, fresh in self._weighted:
             fresh.set_weights(layer.get_weights())
-
-
-def _normalizes(layer):
-    return kinds.of(layer).role == "normalization"

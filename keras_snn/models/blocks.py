@@ -346,6 +346,12 @@ def top(x, hidden, classes, settings):
     return readout(x, classes, settings)
 
 
+def mean_top(x, classes, settings):
+    """The mean over all places, and class scores."""
+    pool = keras.layers.GlobalAveragePooling2D(name="pool")
+    return readout(settings.at_each_step(pool)(x), classes, settings)
+
+
 def readout(x, classes, settings):
     """Class scores: a dense layer, whose currents a readout sums up."""
     x = dense(x, classes, settings, "predictions", plain=True)

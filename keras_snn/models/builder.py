@@ -240,9 +240,7 @@ def make_builder(name, network, summary, defaults=Defaults(), reference=LEE):
         weights="".join(
             f' `"{x}"` for those trained on it,' for x in pretrained.names(name)
         ),
-        note=_PAPER_NOTE
-        if defaults.paper not in (None, defaults.setup)
-        else "",
+        note=_PAPER_NOTE if defaults.has_paper else "",
         **defaults.described(),
     )
     return build

@@ -1,7 +1,5 @@
 """A compact network of today's design, for CPUs."""
 
-import keras
-
 from keras_snn.models import blocks
 from keras_snn.models.builder import Defaults, make_builder
 
@@ -19,10 +17,7 @@ def _network(x, settings, include_top, classes):
             names = [f"group{group}_{x}{number}" for x in ("conv", "lif")]
             pooled = f"group{group}_pool" if number == 1 else None
             x = blocks.spiking_convolution(x, count, 3, settings, names, pooled)
-    if not include_top:
-        return x
-    pool = keras.layers.GlobalAveragePooling2D(name="pool")
-    return blocks.readout(settings.at_each_step(pool)(x), classes, settings)
+    return blocks.mean_top(x, classes, settings) if include_top else x
 
 
 SpikingCNN = make_builder(

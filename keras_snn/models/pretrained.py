@@ -12,6 +12,8 @@ import pathlib
 
 import numpy as np
 
+from keras_snn import atomic
+
 FOLDER = pathlib.Path(__file__).parent / "weights"
 INDEX = FOLDER / "index.json"
 
@@ -125,7 +127,8 @@ def save(builder, weights, model, arguments, result, folder=FOLDER):
         dtype = "float16" if value.ndim > 1 else "float32"
         arrays[f"{i:03d}"] = value.astype(dtype)
     path = pathlib.Path(folder) / f"{builder.lower()}_{weights}.npz"
-    np.savez(path, **arrays)
+    with atomic.written(path) as draft:
+        np.savez(draft, **arrays)
     listed = pathlib.Path(folder) / INDEX.name
     entries = json.loads(listed.read_text("utf-8")) if listed.exists() else {}
     entries.setdefault(builder, {})[weights] = {
@@ -134,5 +137,5 @@ def save(builder, weights, model, arguments, result, folder=FOLDER):
         "arguments": arguments,
         "result": result,
     }
-    listed.write_text(json.dumps(entries, indent=2) + "\n", "utf-8")
+    atomic.write_text(listed, json.dumps(entries, indent=2) + "\n")
     index.cache_clear()

@@ -6,9 +6,8 @@ import keras
 import numpy as np
 
 from keras_snn import checks
-from keras_snn.layers.spiking_layer import SpikingLayer
 from keras_snn.models.spike_rates import spiking_activity
-from keras_snn.network import kinds, weights
+from keras_snn.network import kinds, parts, weights
 
 TOLERANCE = 1.25
 MOST_TRIES = 16
@@ -83,26 +82,15 @@ def _variables_before(neuron):
         `(variables, reasons)`: variables between it and the spiking layers
         before it, and why others there cannot be scaled.
     """
-    found, reasons, seen = {}, [], set()
-    waiting = [x.node for x in neuron.inputs]
-    while waiting:
-        node = waiting.pop()
-        if (
-            node.is_input
-            or node in seen
-            or isinstance(node.layer, SpikingLayer)
-        ):
-            continue
-        seen.add(node)
-        stages = node.stages
-        if any(kinds.of(x).role == "normalization" for x in stages):
+    found, reasons = {}, []
+    for node in parts.between(neuron, end=parts.normalizes):
+        if parts.normalizes(node):
             reasons.append(
                 f"'{node.name}' normalizes, and takes away what kernels before "
                 "it are scaled by"
             )
             continue
-        waiting += [x.node for x in node.inputs]
-        for layer in stages:
+        for layer in node.stages:
             variables, reason = _variables_of(layer)
             found.update((id(v), v) for v in variables)
             if reason:

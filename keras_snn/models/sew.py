@@ -13,12 +13,9 @@ LARGE = 128
 
 def _stem(x, settings):
     """A 3x3 convolution; for large images 7x7 and two halvings."""
-    if min(settings.spatial(x)) < LARGE:
-        x = blocks.convolution(x, 64, 3, settings, "stem_conv")
-        return blocks.spiking(x, settings, "stem_lif")
-    x = blocks.convolution(
-        x, 64, 7, settings, "stem_conv", strides=2, pooled="stem_pool"
-    )
+    is_large = min(settings.spatial(x)) >= LARGE
+    size, strides, pooled = (7, 2, "stem_pool") if is_large else (3, 1, None)
+    x = blocks.convolution(x, 64, size, settings, "stem_conv", strides, pooled)
     return blocks.spiking(x, settings, "stem_lif")
 
 
@@ -46,10 +43,7 @@ def _network(x, settings, include_top, classes):
             name = f"stage{stage}_block{number}"
             stride = strides if number == 1 else 1
             x = _block(x, filters, settings, name, stride)
-    if not include_top:
-        return x
-    pool = keras.layers.GlobalAveragePooling2D(name="pool")
-    return blocks.readout(settings.at_each_step(pool)(x), classes, settings)
+    return blocks.mean_top(x, classes, settings) if include_top else x
 
 
 SEWResNet18 = make_builder(

@@ -103,6 +103,11 @@ def is_linear(layer):
     )
 
 
+def is_normalization(layer):
+    """Return whether a layer takes statistics over batch and time to train."""
+    return of(layer).role == "normalization"
+
+
 def activation(layer):
     """Return the name of a layer's activation, `"linear"` if it has none."""
     function = getattr(layer, "activation", None)

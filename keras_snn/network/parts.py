@@ -124,6 +124,34 @@ def ancestors(values):
     return found
 
 
+def between(neurons, end=None):
+    """Yield the nodes between neurons and those before them, going backward.
+
+    Args:
+        neurons: The node of a spiking layer.
+        end: Function of a node; nothing before one it holds for is yielded by
+            way of that one. None goes on to the neurons and inputs.
+    """
+    seen, waiting = set(), [x.node for x in neurons.inputs]
+    while waiting:
+        node = waiting.pop()
+        if (
+            node.is_input
+            or node in seen
+            or isinstance(node.layer, SpikingLayer)
+        ):
+            continue
+        seen.add(node)
+        if end is None or not end(node):
+            waiting += [x.node for x in node.inputs]
+        yield node
+
+
+def normalizes(node):
+    """Return whether a layer of a node normalizes."""
+    return any(map(kinds.is_normalization, node.stages))
+
+
 def is_normalized(neurons):
     """Return whether a normalization gives the currents of neurons.
 
@@ -133,20 +161,8 @@ def is_normalized(neurons):
     Args:
         neurons: The node of a spiking layer.
     """
-    seen, waiting = set(), [x.node for x in neurons.inputs]
-    while waiting:
-        node = waiting.pop()
-        if (
-            node in seen
-            or node.is_input
-            or isinstance(node.layer, SpikingLayer)
-        ):
-            continue
-        seen.add(node)
-        if any(
-            isinstance(x, Standardized) or kinds.of(x).role == "normalization"
-            for x in node.stages
-        ):
-            return True
-        waiting += [x.node for x in node.inputs]
-    return False
+    return any(
+        normalizes(node)
+        or any(isinstance(x, Standardized) for x in node.stages)
+        for node in between(neurons)
+    )

@@ -16,6 +16,7 @@ from keras_snn.layers import RepeatEncoder, TimeFold
 from keras_snn.layers.readouts import Readout
 from keras_snn.layers.spiking_layer import SpikingLayer
 from keras_snn.layers.time_layer import TimeLayer
+from keras_snn.network import kinds
 from keras_snn.neurons import means
 from keras_snn.running import (
     compilation,
@@ -153,7 +154,7 @@ class _Layers:
 
     def _frames(self, layer, train):
         """Run a layer that sees one frame on all steps, and on the mean."""
-        if normalization.is_normalization(layer):
+        if kinds.is_normalization(layer):
             if self.training and layer.trainable:
                 frames, mean = normalization.normalize(
                     layer, train.frames, train.mean

@@ -28,9 +28,8 @@ def warn_of_probabilities(network, loss):
     raw = [x for x in network.outputs if isinstance(x.node.layer, Readout)]
     wrong = [x for x in keras.tree.flatten(loss) if _takes_probabilities(x)]
     if raw and wrong:
-        kind = (
-            wrong[0] if isinstance(wrong[0], str) else type(wrong[0]).__name__
-        )
+        (loss, *_) = wrong
+        kind = loss if isinstance(loss, str) else type(loss).__name__
         warnings.warn(
             f"The loss {kind} expects probabilities, and '{network.name}' ends "
             f"in '{raw[0].node.name}', whose outputs are none. Use "
@@ -41,12 +40,10 @@ def warn_of_probabilities(network, loss):
 
 
 def _takes_probabilities(loss):
-    name = loss if isinstance(loss, str) else getattr(loss, "name", None)
     if isinstance(loss, str):
-        return name.lower() in PROBABILITIES or name.endswith("Crossentropy")
-    is_keras = type(loss).__module__.startswith("keras.")
+        return loss.lower() in PROBABILITIES or loss.endswith("Crossentropy")
     return (
-        is_keras
-        and name in PROBABILITIES
+        type(loss).__module__.startswith("keras.")
+        and getattr(loss, "name", None) in PROBABILITIES
         and not loss.get_config().get("from_logits", False)
     )

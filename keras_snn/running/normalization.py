@@ -3,13 +3,6 @@
 import keras
 from keras import ops
 
-from keras_snn.network import kinds
-
-
-def is_normalization(layer):
-    """Return whether a layer takes statistics over batch and time to train."""
-    return kinds.of(layer).role == "normalization"
-
 
 def obstacle(layer):
     """Return why a normalization cannot train on means over time, or None."""

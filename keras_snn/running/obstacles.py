@@ -64,7 +64,7 @@ def order_to_train(network):
     if rule_of(network) in ("collapsed", "rate"):
         for node in network.loop:
             for layer in node.stages:
-                if normalization.is_normalization(layer) and layer.trainable:
+                if kinds.is_normalization(layer) and layer.trainable:
                     return "layer first", f"'{layer.name}' sees all steps"
     return "time first", "no layer needs to see all steps"
 
@@ -85,7 +85,7 @@ def _obstacle_of_frames(layer, rule):
             kind = type(layer).__name__
             return f"'{layer.name}' ({kind}) is not known to be linear"
         for stage in kinds.stages(layer):
-            if normalization.is_normalization(stage):
+            if kinds.is_normalization(stage):
                 reason = normalization.obstacle(stage)
                 if reason:
                     return f"'{layer.name}' ({kind}) {reason}"

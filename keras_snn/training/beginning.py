@@ -8,7 +8,7 @@ import time
 import keras
 
 from keras_snn import atomic, models
-from keras_snn.network import kinds
+from keras_snn.network import parts
 from keras_snn.training import epochs, records
 from keras_snn.training.building import build_ann, compile_model
 from keras_snn.training.recipes import FEW_STEPS
@@ -105,8 +105,7 @@ class _History(keras.callbacks.Callback):
 
 def _is_normalized(model):
     """Return whether a normalization would take away what weights scale."""
-    stages = [x for node in model.network.nodes for x in node.stages]
-    return any(kinds.of(x).role == "normalization" for x in stages)
+    return any(map(parts.normalizes, model.network.nodes))
 
 
 def _scale_if_silent(model, images):

@@ -6,7 +6,7 @@ import keras
 
 from keras_snn import datasets, layers, models
 from keras_snn.models import files, pretrained
-from keras_snn.network import read
+from keras_snn.network import copied, read
 from keras_snn.training import (
     optimizers,  # noqa: F401 a file may hold one
     records,
@@ -132,24 +132,13 @@ def with_time_steps(model, time_steps):
         keras.Input(batch_shape=x.shape, dtype=x.symbol.dtype, name=x.name)
         for x in network.inputs
     ]
-    copies = {}
-
     # Models within the model have the old number in their inputs' shapes, so
     # that the copy has none.
-    def visit(node, values):
-        if node.layer not in copies:
-            copies[node.layer] = _copy(node, time_steps)
-        args, kwargs = node.arguments(values)
-        return keras.tree.flatten(copies[node.layer](*args, **kwargs))
-
-    keys = [x.key for x in network.inputs]
-    values = network.run(dict(zip(keys, inputs)), visit)
-    kind = models.Model if isinstance(model, models.Model) else keras.Model
-    changed = kind(
-        network.pack_inputs(inputs),
-        network.pack([values[x.key] for x in network.outputs]),
-        name=model.name,
+    inputs, outputs, copies = copied(
+        network, inputs, lambda node: _copy(node, time_steps)
     )
+    kind = models.Model if isinstance(model, models.Model) else keras.Model
+    changed = kind(inputs, outputs, name=model.name)
     for layer, copy in copies.items():
         if isinstance(layer, keras.Layer):
             copy.set_weights(layer.get_weights())
