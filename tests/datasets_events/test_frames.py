@@ -177,7 +177,7 @@ def test_events_outside_of_the_sensor_are_refused(recording):
         (([1], [1], [1, 2], [1]), r"one shape \(N,\).*'t': \(2,\)"),
         (([-1], [1], [1], [1]), r"`x` must hold integers in 0\.\.65535"),
         (([1], [1], [0.5], [1]), "`t` must hold integers.*microseconds"),
-        (([1], [1], [1], [-1]), "`p` must .* 1 for ON and 0 for OFF"),
+        (([1], [1], [1], [2]), "`p` must .* 1 for ON and 0 for OFF"),
         (([1, 1], [1, 1], [5, 4], [1, 1]), "t=4 after t=5 in event 1"),
     ],
 )

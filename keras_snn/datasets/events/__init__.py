@@ -15,6 +15,7 @@ from keras_snn.datasets.events.batches import Frames
 from keras_snn.datasets.events.finding import Recordings, recordings
 from keras_snn.datasets.events.frames import split_windows, to_frames
 from keras_snn.datasets.events.nmnist import read_nmnist
+from keras_snn.datasets.events.simulation import saccades, simulate
 
 __all__ = [
     "EVENT_DTYPE",
@@ -31,7 +32,9 @@ __all__ = [
     "read_aedat3",
     "read_nmnist",
     "recordings",
+    "saccades",
     "shift",
+    "simulate",
     "split_windows",
     "to_frames",
 ]

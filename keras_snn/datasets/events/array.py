@@ -13,7 +13,7 @@ def as_events(x, y, t, p):
         y: Integers `(N,)`, rows, 0 at the top.
         t: Integers `(N,)`, times in microseconds that do not decrease.
         p: Integers or booleans `(N,)`, polarity: 1 (ON) where it became
-            brighter, 0 (OFF) where it became darker.
+            brighter, 0 or -1 (OFF) where it became darker.
 
     Returns:
         Array `(N,)` of dtype `keras_snn.datasets.events.EVENT_DTYPE`.
@@ -36,27 +36,48 @@ def as_events(x, y, t, p):
             "Expected x, y, t and p of one shape (N,), one value an event. "
             f"Received: {found}."
         )
-    events = np.empty(columns["t"].shape, EVENT_DTYPE)
-    for name, values in columns.items():
-        events[name] = _check_range(name, values)
+    events = _filled(columns, "")
     _check_times(events["t"], "`t`")
     return events
 
 
-def _check_range(name, values):
-    largest = 1 if name == "p" else np.iinfo(EVENT_DTYPE[name]).max
-    is_integer = values.dtype.kind in "iub" or values.size == 0
-    if not is_integer or np.any(values < 0) or np.any(values > largest):
+def _filled(columns, source):
+    """Return columns of whatever numbers as an array of `EVENT_DTYPE`."""
+    events = np.empty(columns["t"].shape, EVENT_DTYPE)
+    for name in EVENT_DTYPE.names:
+        events[name] = _whole(name, columns[name], source)
+    return events
+
+
+def _whole(name, values, source):
+    """Return a column as integers in the range of its field."""
+    if values.size == 0:
+        return values.astype("int64")
+    whole, wrong = values, np.zeros(values.shape, bool)
+    if values.dtype.kind == "f":
+        whole = np.where(np.isfinite(values), values, 0).astype("int64")
+        wrong = values != whole
+    if values.dtype.kind in "iubf":
+        if name == "p" and np.any(whole == -1) and not np.any(whole == 0):
+            whole = np.where(whole == -1, 0, whole)
+        largest = 1 if name == "p" else np.iinfo(EVENT_DTYPE[name]).max
+        wrong |= (whole < 0) | (whole > largest)
+    if wrong.any() or values.dtype.kind not in "iubf":
+        first = int(wrong.argmax())
         raise ValueError(
-            f"`{name}` must hold integers in 0..{largest}. Received: "
-            f"{values.dtype} values {_range(values)}. Polarity is 1 for ON "
-            "and 0 for OFF; times are in microseconds."
+            f"{source and source + ': '}`{name}` must hold "
+            f"{_ALLOWED[name]}. Received: {values.dtype}, {values[first]} in "
+            f"event {first}, all in {values.min()}..{values.max()}."
         )
-    return values
+    return whole
 
 
-def _range(values):
-    return f"{values.min()}..{values.max()}"
+_ALLOWED = {
+    "x": "integers in 0..65535",
+    "y": "integers in 0..65535",
+    "t": "integers: whole microseconds, not negative (seconds times 1e6)",
+    "p": "1 for ON and 0 for OFF, or 1 and -1",
+}
 
 
 def check_sensor_size(sensor_size):
@@ -74,7 +95,10 @@ def check_sensor_size(sensor_size):
 
 
 def check_events(events, sensor_size=None, source="`events`"):
-    """Refuses what is no time-ordered recording of a sensor of this size.
+    """Returns a time-ordered recording of a sensor of this size as it is here.
+
+    Fields may come in any order and of any type of numbers, others besides;
+    OFF may be 0 or -1.
 
     Args:
         events: The structured array.
@@ -83,11 +107,11 @@ def check_events(events, sensor_size=None, source="`events`"):
             message.
 
     Returns:
-        `events`.
+        The events, of dtype `EVENT_DTYPE`; `events` itself if it is.
 
     Raises:
-        ValueError: If fields are missing, times decrease, or coordinates lie
-            outside of the sensor.
+        ValueError: If fields are missing, times decrease, coordinates lie
+            outside of the sensor, or polarities are none.
     """
     fields = getattr(getattr(events, "dtype", None), "names", None) or ()
     if not set(EVENT_DTYPE.names) <= set(fields) or events.ndim != 1:
@@ -97,6 +121,10 @@ def check_events(events, sensor_size=None, source="`events`"):
             f"{getattr(events, 'dtype', '')}. Make one with "
             "keras_snn.datasets.events.as_events(x, y, t, p)."
         )
+    if events.dtype != EVENT_DTYPE or np.any(events["p"] > 1):
+        names = EVENT_DTYPE.names
+        columns = {name: np.asarray(events[name]) for name in names}
+        events = _filled(columns, source)
     if sensor_size is not None:
         _check_inside(events, sensor_size, source)
     _check_times(events["t"], source)

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from keras_snn import checks
+from keras_snn.datasets.events.array import check_events
 
 
 def shift(events, sensor_size, pixels, rng):
@@ -19,6 +20,7 @@ def shift(events, sensor_size, pixels, rng):
     Returns:
         The events that are still on the sensor, in their order.
     """
+    events = check_events(events)
     height, width = sensor_size
     right, down = rng.integers(-pixels, pixels + 1, 2)
     x = events["x"].astype("int64") + right
@@ -44,6 +46,7 @@ def drop_events(events, rate, rng):
         Gu et al., "EventDrop: data augmentation for event-based learning",
         IJCAI 2021 (random drop).
     """
+    events = check_events(events)
     return events[rng.random(len(events)) >= rate]
 
 
@@ -62,6 +65,7 @@ def drop_time(events, fraction, rng):
         Gu et al., "EventDrop: data augmentation for event-based learning",
         IJCAI 2021 (drop by time).
     """
+    events = check_events(events)
     place = rng.random()
     if len(events) == 0:
         return events
@@ -88,6 +92,7 @@ def drop_area(events, sensor_size, fraction, rng):
         Gu et al., "EventDrop: data augmentation for event-based learning",
         IJCAI 2021 (drop by area).
     """
+    events = check_events(events)
     inside = np.ones(len(events), bool)
     for field, size in zip("yx", sensor_size, strict=True):
         extent = round(fraction * size)
@@ -98,15 +103,15 @@ def drop_area(events, sensor_size, fraction, rng):
 
 def flip(events, sensor_size):
     """Mirrors the events left to right."""
-    mirrored = events.copy()
-    mirrored["x"] = sensor_size[1] - 1 - events["x"]
+    mirrored = check_events(events).copy()
+    mirrored["x"] = sensor_size[1] - 1 - mirrored["x"]
     return mirrored
 
 
 def flip_polarity(events):
     """Makes ON events of OFF events and the other way round."""
-    inverted = events.copy()
-    inverted["p"] = 1 - events["p"]
+    inverted = check_events(events).copy()
+    inverted["p"] = 1 - inverted["p"]
     return inverted
 
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from keras_snn import checks
-from keras_snn.datasets.events.array import check_sensor_size
+from keras_snn.datasets.events.array import check_events, check_sensor_size
 from keras_snn.datasets.events.frames import check_frame_options, to_frames
 
 
@@ -125,7 +125,7 @@ class Frames(keras.utils.PyDataset):
         return np.random.default_rng([self.seed, self.epoch, *numbers])
 
     def _frames(self, index):
-        events = self.recordings[index]
+        events = check_events(self.recordings[index])
         options = dict(self.options)
         if options["window"] is not None and len(events):
             # A change may take the first event away, but moves no window.

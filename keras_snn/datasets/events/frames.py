@@ -84,7 +84,7 @@ def to_frames(
             "`start` opens the first window and goes with `window`. "
             f"Received: start={start!r}, window=None."
         )
-    check_events(events, (height, width))
+    events = check_events(events, (height, width))
     frame, count = _frame_of_each(
         events["t"], time_steps, window, events_per_frame, start
     )
@@ -191,7 +191,7 @@ def split_windows(events, window, time_steps=None):
     _check_count("window", window)
     if time_steps is not None:
         _check_count("time_steps", time_steps)
-    check_events(events)
+    events = check_events(events)
     times = events["t"]
     if time_steps is None:
         time_steps = (times[-1] - times[0]) // window + 1 if len(times) else 0

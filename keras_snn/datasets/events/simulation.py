@@ -1,0 +1,229 @@
+"""Events of an event camera that looks at images: frames -> events."""
+
+import numpy as np
+
+from keras_snn import checks
+from keras_snn.datasets.events.array import EVENT_DTYPE, check_sensor_size
+
+STEP = 5_000  # microseconds between two frames of a saccade
+
+
+def simulate(
+    frames,
+    times,
+    *,
+    threshold=0.2,
+    threshold_spread=0.03,
+    offset=0.1,
+    noise_rate=0.0,
+    seed=0,
+):
+    """Turns a video into the events that an event camera would send.
+
+    A pixel remembers the logarithm of its brightness, `log(I + offset)`, and
+    sends an ON (OFF) event each time this has risen (fallen) by its threshold
+    since the last. Between two frames it is taken to change along a line,
+    which gives the time of each event.
+
+    Args:
+        frames: Brightness, floats `(frames, height, width)` in [0, 1], or
+            uint8.
+        times: Times of the frames in microseconds, rising, `(frames,)`. Take
+            frames so close that nothing moves further than a pixel.
+        threshold: Change of the logarithm that sends an event, positive.
+        threshold_spread: Standard deviation of the thresholds from pixel to
+            pixel; each keeps its own, at least a twentieth of `threshold`.
+        offset: Brightness of the dark, positive. The smaller it is, the more
+            events dark parts send.
+        noise_rate: Events a pixel sends for no reason, a second.
+        seed: Integer for thresholds and noise.
+
+    Returns:
+        Events, see `as_events`, in the order of their times.
+
+    Raises:
+        ValueError: For shapes or numbers out of range.
+
+    Example:
+
+    >>> video = np.zeros((3, 8, 8))
+    >>> video[1, 2, 3] = 1.0
+    >>> events = keras_snn.datasets.events.simulate(video, [0, 1000, 2000])
+    >>> set(events["x"]), set(events["y"])
+    ({3}, {2})
+
+    References:
+        - [Rebecq et al., 2018](https://proceedings.mlr.press/v87/rebecq18a),
+          ESIM
+        - [Hu et al., 2021](https://arxiv.org/abs/2006.07722), v2e, whose
+          defaults of threshold and spread are the ones here
+    """
+    levels = _logarithm(frames, offset)
+    times = _checked_times(times, len(levels))
+    threshold = checks.number("threshold", threshold, "(0, inf)")
+    spread = checks.number("threshold_spread", threshold_spread, "[0, inf)")
+    noise_rate = checks.number("noise_rate", noise_rate, "[0, inf)")
+    rng = np.random.default_rng(checks.integer("seed", seed, 0))
+    shape = levels.shape[1:]
+    thresholds = threshold + spread * rng.standard_normal((2, *shape))
+    thresholds = np.maximum(thresholds, threshold / 20)
+    parts = list(_crossings(levels, times, thresholds))
+    parts.append(_noise(noise_rate, times, shape, rng))
+    events = np.concatenate(parts)
+    return events[np.argsort(events["t"], kind="stable")]
+
+
+def saccades(
+    image,
+    sensor_size=(34, 34),
+    *,
+    amplitude=7.0,
+    duration=100_000,
+    **settings,
+):
+    """Turns an image into events as N-MNIST was recorded: the camera moves.
+
+    Three saccades along a triangle: the image moves down and right, up and
+    right, and back. Each is slow at its ends and fast in between.
+
+    Args:
+        image: Brightness, `(height, width)` or `(height, width, 1)`, floats in
+            [0, 1], or uint8.
+        sensor_size: `(height, width)` of the sensor in pixels.
+        amplitude: Pixels of a saccade.
+        duration: Microseconds of a saccade.
+        **settings: As in `simulate`.
+
+    Returns:
+        Events, see `as_events`, over three times `duration`.
+
+    Raises:
+        ValueError: For shapes or numbers out of range.
+
+    Example:
+
+    >>> digits = keras_snn.datasets.load("digits")[0][0]
+    >>> events = keras_snn.datasets.events.saccades(digits[0], (12, 12))
+    >>> frames = keras_snn.datasets.events.to_frames(
+    ...     events, (12, 12), time_steps=15
+    ... )
+
+    References:
+        - [Orchard et al., 2015](https://arxiv.org/abs/1507.07629),
+          "Converting Static Image Datasets to Spiking Neuromorphic Datasets
+          Using Saccades"
+    """
+    image = np.asarray(image)
+    if image.ndim == 3 and image.shape[2] == 1:
+        image = image[..., 0]
+    if image.ndim != 2:
+        raise ValueError(
+            "`image` must be grey, (height, width) or (height, width, 1). "
+            f"Received: shape {image.shape}."
+        )
+    image = _brightness(image)
+    size = check_sensor_size(sensor_size)
+    amplitude = checks.number("amplitude", amplitude, "(0, inf)")
+    duration = checks.integer("duration", duration, 1, "microseconds")
+    steps = max(duration // STEP, int(np.ceil(4 * amplitude)))
+    way = (1 - np.cos(np.pi * np.arange(1, steps + 1) / steps)) / 2
+    corners = amplitude * np.array([[0, 0], [1, 0.5], [0, 1], [0, 0]])
+    path = [corners[:1]]
+    for start, end in zip(corners, corners[1:]):
+        path.append(start + way[:, None] * (end - start))
+    path = np.concatenate(path)
+    margin = (np.array(size) - image.shape - amplitude) / 2
+    frames = np.stack([_moved(image, size, margin + p) for p in path])
+    times = np.linspace(0, 3 * duration, len(frames)).round()
+    return simulate(frames, times, **settings)
+
+
+def _brightness(frames):
+    frames = np.asarray(frames)
+    if frames.dtype == np.uint8:
+        return frames / 255.0
+    is_number = frames.dtype.kind in "fiu"
+    if not is_number or not np.all((frames >= 0) & (frames <= 1)):
+        raise ValueError(
+            "Brightness must be floats in [0, 1], or uint8. Received: "
+            f"{frames.dtype}"
+            + (f" in {frames.min()}..{frames.max()}." if frames.size else ".")
+        )
+    return frames.astype("float64")
+
+
+def _logarithm(frames, offset):
+    frames = _brightness(frames)
+    if frames.ndim != 3 or len(frames) < 2 or not frames.size:
+        raise ValueError(
+            "`frames` must be (frames, height, width), two or more. Received: "
+            f"shape {frames.shape}."
+        )
+    return np.log(frames + checks.number("offset", offset, "(0, inf)"))
+
+
+def _checked_times(times, count):
+    times = np.asarray(times)
+    if times.shape != (count,) or not np.all(np.diff(times) > 0):
+        raise ValueError(
+            f"`times` must be {count} rising numbers, the microseconds of each "
+            f"frame. Received: shape {times.shape}, {times}."
+        )
+    if times[0] < 0:
+        raise ValueError(f"`times` must not be negative. Received: {times}.")
+    return times.astype("float64")
+
+
+def _crossings(levels, times, thresholds):
+    """Yield the events between each two frames."""
+    remembered = levels[0].copy()
+    for before, after, start, end in zip(levels, levels[1:], times, times[1:]):
+        change = after - remembered
+        step = np.where(change > 0, thresholds[1], -thresholds[0])
+        # A hair more, so that a change of just one threshold counts.
+        count = np.floor(change / step + 1e-9).astype("int64")
+        y, x = np.nonzero(count)
+        many = count[y, x]
+        y, x = np.repeat(y, many), np.repeat(x, many)
+        firsts = np.cumsum(many) - many
+        number = np.arange(len(y)) - np.repeat(firsts, many) + 1
+        reached = remembered[y, x] + number * step[y, x]
+        slope = after[y, x] - before[y, x]
+        share = (reached - before[y, x]) / np.where(slope == 0, 1, slope)
+        time = start + np.clip(share, 0, 1) * (end - start)
+        yield _events(x, y, time, step[y, x] > 0)
+        remembered += count * step
+
+
+def _noise(rate, times, shape, rng):
+    seconds = (times[-1] - times[0]) / 1e6
+    count = rng.poisson(rate * seconds * shape[0] * shape[1])
+    y, x = (rng.integers(0, n, count) for n in shape)
+    time = rng.uniform(times[0], times[-1], count)
+    return _events(x, y, time, rng.integers(0, 2, count))
+
+
+def _events(x, y, time, polarity):
+    events = np.empty(len(x), EVENT_DTYPE)
+    events["x"], events["y"] = x, y
+    events["t"], events["p"] = np.floor(time), polarity
+    return events
+
+
+def _moved(image, size, place):
+    """Return an image on a dark field, between pixels by linear weights."""
+    whole = np.floor(place).astype(int)
+    part = place - whole
+    padded = np.pad(image, 1)
+    rows = (1 - part[0]) * padded[1:] + part[0] * padded[:-1]
+    sampled = (1 - part[1]) * rows[:, 1:] + part[1] * rows[:, :-1]
+    field = np.zeros(size)
+    y, x = whole
+    top, left = max(y, 0), max(x, 0)
+    bottom = min(y + sampled.shape[0], size[0])
+    right = min(x + sampled.shape[1], size[1])
+    if top < bottom and left < right:
+        field[top:bottom, left:right] = sampled[
+            top - y : bottom - y, left - x : right - x
+        ]
+    return field
