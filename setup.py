@@ -31,10 +31,7 @@ DOCS = [
     "mkdocs-material>=9.8,<10",
     "mkdocstrings-python>=2.0.11,<2.1",
 ]
-TEST = [
-    "pytest>=9.2,<10",
-    "pytest-xdist>=3.8,<4",
-    "ruff>=0.17.6,<0.18",
+ALL = [
     *DATASETS,
     *CLI,
     *TENSORBOARD,
@@ -44,6 +41,12 @@ TEST = [
     *NIR,
     *LITERT,
     *ONNX,
+]
+TEST = [
+    "pytest>=9.2,<10",
+    "pytest-xdist>=3.8,<4",
+    "ruff>=0.17.6,<0.18",
+    *ALL,
     *DOCS,
 ]
 
@@ -57,7 +60,9 @@ setup(
     long_description_content_type="text/markdown",
     author="The keras_snn authors",
     license="MIT",
-    packages=find_packages(include=["keras_snn", "keras_snn.*"]),
+    packages=find_packages(
+        include=["keras_snn", "keras_snn.*", "keras_snn_runtime"]
+    ),
     package_data={"keras_snn.models": ["weights/*"]},
     python_requires=">=3.11",
     install_requires=[
@@ -77,6 +82,7 @@ setup(
         "litert": LITERT,
         "onnx": ONNX,
         "docs": DOCS,
+        "all": ALL,
         "test": TEST,
     },
     entry_points={

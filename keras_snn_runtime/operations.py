@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from keras_snn.event_driven import kernels
+from keras_snn_runtime import kernels
 
 # Steps whose spikes fit into a byte.
 WINDOW = 8
@@ -67,30 +67,42 @@ class Workspace:
         statistics: Key of `STATISTICS`, or None.
         time_steps: T.
         samples: Samples that run side by side.
+        held: Keys of sources that are the same at every step.
 
     Attributes:
         begin: Functions of `(first, samples)`, called before the first step
             of samples `first`, `first + 1`, ...
         sources: Functions of `(first, samples, t)`, called at each step.
+        once: Functions of the number of samples, called at the first step:
+            what depends on held sources alone.
         step: Functions of the number of samples, called after those.
         window: Functions of `(first, samples, t)`, called after eight steps
             and after the last step.
         end: Functions of `(first, samples)`, called after the last step.
     """
 
-    def __init__(self, inputs, outputs, statistics, time_steps, samples):
+    def __init__(
+        self, inputs, outputs, statistics, time_steps, samples, held=()
+    ):
         self.inputs = inputs
         self.outputs = outputs
         self.statistics = statistics
         self.time_steps = time_steps
         self.samples = samples
-        self.begin, self.sources, self.step = [], [], []
+        self.held = set(held)
+        self.begin, self.sources = [], []
+        self.once, self.step = [], []
         self.window, self.end = [], []
         # Which of the samples met a number that is none. No spike passes it
         # on, since nothing is above a threshold that it is compared with.
         self.lost = np.zeros(samples, bool)
         self._frames, self._spikes, self._shapes = {}, {}, {}
         self._reshaped = {}
+
+    def follows(self, key, *sources):
+        """Note that `key` depends on nothing but `sources`."""
+        if self.held.issuperset(sources):
+            self.held.add(key)
 
     def new_frame(self, key, shape):
         """Return the array that the operation giving `key` writes to."""
@@ -110,6 +122,7 @@ class Workspace:
 
     def reshape(self, source, key, shape):
         """Let `key` be another shape of `source`."""
+        self.follows(key, source)
         self._reshaped[key] = source
         self._shapes[key] = shape
 
@@ -121,7 +134,7 @@ class Workspace:
         if key not in self._frames:
             spikes = self._spikes[key]
             frame = self.new_frame(key, self._shapes[key])
-            self.call(kernels.fill_frames, *spikes.arrays, frame)
+            self.call(key, kernels.fill_frames, *spikes.arrays, frame)
         return self._frames[key]
 
     def spikes(self, key):
@@ -132,7 +145,7 @@ class Workspace:
         if key not in self._spikes:
             frame = self.frame(key)
             spikes = self.new_spikes(key, self._shapes[key])
-            self.call(kernels.list_spikes, frame, *spikes.arrays)
+            self.call(key, kernels.list_spikes, frame, *spikes.arrays)
         return self._spikes[key]
 
     def flat_spikes(self, key):
@@ -141,9 +154,10 @@ class Workspace:
             key = self._reshaped[key]
         return self.spikes(key)
 
-    def call(self, function, *arguments):
-        """Call `function(*arguments, samples)` at every step."""
-        self.step.append(functools.partial(function, *arguments))
+    def call(self, key, function, *arguments):
+        """Call `function(*arguments, samples)` whenever `key` changes."""
+        due = self.once if key in self.held else self.step
+        due.append(functools.partial(function, *arguments))
 
     def run(self, first, samples):
         """Take samples `first`, `first + 1`, ... through all steps."""
@@ -151,15 +165,22 @@ class Workspace:
         for function in self.begin:
             function(first, samples)
         for t in range(self.time_steps):
-            for function in self.sources:
-                function(first, samples, t)
-            for function in self.step:
-                function(samples)
-            if (t + 1) % WINDOW == 0 or t + 1 == self.time_steps:
-                for function in self.window:
-                    function(first, samples, t)
+            self.take_step(first, samples, t)
         for function in self.end:
             function(first, samples)
+
+    def take_step(self, first, samples, t):
+        """Take step `t`, from 0."""
+        for function in self.sources:
+            function(first, samples, t)
+        if t == 0:
+            for function in self.once:
+                function(samples)
+        for function in self.step:
+            function(samples)
+        if (t + 1) % WINDOW == 0 or t + 1 == self.time_steps:
+            for function in self.window:
+                function(first, samples, t)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,8 +195,11 @@ class Source:
         sequence = sequence.reshape(*sequence.shape[:2], *as_frame(self.shape))
         frames = space.new_frame(self.key, self.shape)
 
+        held = self.key in space.held
+
         def read(first, samples, t):
-            frames[:samples] = sequence[first : first + samples, t]
+            if not (held and t):
+                frames[:samples] = sequence[first : first + samples, t]
 
         space.sources.append(read)
 
@@ -193,9 +217,11 @@ class Convolution:
     before: tuple
 
     def build(self, space):
+        space.follows(self.key, self.source)
         kernel = space.inputs[self.kernel]
         kernel = kernel.reshape(*[1] * (4 - kernel.ndim), *kernel.shape)
         space.call(
+            self.key,
             kernels.convolve,
             *space.spikes(self.source).arrays,
             kernel,
@@ -218,7 +244,9 @@ class Product:
     bias: str
 
     def build(self, space):
+        space.follows(self.key, self.source)
         space.call(
+            self.key,
             kernels.multiply,
             *space.flat_spikes(self.source).arrays,
             space.inputs[self.kernel],
@@ -239,10 +267,11 @@ class Pooling:
     strides: tuple
 
     def build(self, space):
+        space.follows(self.key, self.source)
         frame = space.frame(self.source)
         out = space.new_frame(self.key, self.shape)
         kernel = getattr(kernels, self.kind)
-        space.call(kernel, frame, out, *self.size, *self.strides)
+        space.call(self.key, kernel, frame, out, *self.size, *self.strides)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -273,6 +302,7 @@ class Normalization:
         scale = (scale * named.get("gamma", 1.0)).astype("float32")
         shift = named.get("beta", 0.0) - named["moving_mean"] * scale
         shift = shift.astype("float32")
+        space.follows(self.key, self.source)
         frame = space.frame(self.source)
         out = space.new_frame(self.key, self.shape)
 
@@ -280,7 +310,7 @@ class Normalization:
             np.multiply(frame, scale, out)
             np.add(out, shift, out)
 
-        space.step.append(step)
+        space.call(self.key, step)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -292,6 +322,7 @@ class Sum:
     shape: tuple
 
     def build(self, space):
+        space.follows(self.key, *self.sources)
         first, second, *others = [space.frame(key) for key in self.sources]
         out = space.new_frame(self.key, self.shape)
 
@@ -300,7 +331,7 @@ class Sum:
             for other in others:
                 np.add(out, other, out)
 
-        space.step.append(step)
+        space.call(self.key, step)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -333,6 +364,7 @@ class Neurons:
         if by_rate:
             self._credit_by_rate(space, v)
         space.call(
+            self.key,
             kernels.fire,
             space.frame(self.source),
             v,
@@ -364,6 +396,7 @@ class Neurons:
         space.begin.append(begin)
         space.end.append(end)
         space.call(
+            self.key,
             kernels.credit_by_rate,
             space.frame(self.source),
             potentials,
@@ -453,7 +486,9 @@ class Mask:
             mask[:samples] = drawn.reshape(mask[:samples].shape)
 
         space.begin.append(begin)
-        space.call(kernels.mask_spikes, *spikes.arrays, mask, *masked.arrays)
+        space.call(
+            self.key, kernels.mask_spikes, *spikes.arrays, mask, *masked.arrays
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -481,5 +516,5 @@ class Integration:
             kept[space.lost[:samples]] = np.nan
 
         space.begin.append(lambda *_: state.fill(0))
-        space.step.append(step)
+        space.call(self.key, step)
         space.end.append(end)

@@ -141,6 +141,24 @@ def test_one_file_knows_the_graph_of_keras(path):
         assert not names & set(PRIVATE)
 
 
+def test_the_package_shows_its_public_names_once():
+    import keras_snn
+    from keras_snn import export
+
+    assert dir(keras_snn) == sorted({*keras_snn.__all__, "__version__"})
+    assert dir(export) == sorted(set(export.__all__))
+    for module in (keras_snn, export):
+        for name in dir(module):
+            assert getattr(module, name) is not None
+
+
+def test_the_runtime_needs_numpy_and_numba_alone():
+    known = {*sys.stdlib_module_names, "numpy", "numba", "llvmlite"}
+    for path in (ROOT / "keras_snn_runtime").glob("*.py"):
+        found = {x.split(".")[0] for x in imports(path.read_text("utf-8"))}
+        assert found <= known | {"keras_snn_runtime"}, path
+
+
 # Without optimizations the program compiles in half the time.
 JAX = {"KERAS_BACKEND": "jax", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 

@@ -29,6 +29,8 @@ class KerasDocstrings(griffe.Extension):
             obj.docstring.value = google_style(obj.docstring.value)
 
     def on_package(self, *, pkg, **kwargs):
+        if pkg.path != "keras_snn":
+            return
         homes = ast.literal_eval(str(pkg["export._HOME"].value))
         for name, module in homes.items():
             target = f"{pkg.path}.export.{module}.{name}"

@@ -20,7 +20,8 @@ cache. The sums are those of dense products up to the rounding of their order.
   Dense, their average, maximum and global poolings, zero padding, Flatten,
   Reshape, and BatchNormalization that does not train.
 
-Everything else, exported models included, computes densely;
+`keras_snn_runtime` is the same engine without Keras, for streams, too.
+Everything else, other exported models included, computes densely;
 `model.dense_reason()` says why. The engine gains where neurons fire seldom
 (see `benchmarks/README.md`): where most of them fire at most steps, `disable`
 it.

@@ -10,7 +10,7 @@ import numpy as np
 from keras import Variable, ops
 from keras.src.backend import AutocastScope
 
-from keras_snn.event_driven.operations import (
+from keras_snn_runtime.operations import (
     LEAK_CORRECTED,
     NO_BIAS,
     STATISTICS,
@@ -124,7 +124,9 @@ def _run(program, inputs, specs, statistics):
     workers = min(threads(), -(-batch // together))
 
     def work():
-        space = Workspace(inputs, outputs, statistics, time_steps, together)
+        space = Workspace(
+            inputs, outputs, statistics, time_steps, together, program.held
+        )
         for operation in program.operations:
             operation.build(space)
         # Threads take the next samples when they are done with some.

@@ -5,12 +5,11 @@ import functools
 import keras
 import numpy as np
 
-from keras_snn.event_driven import operations
-from keras_snn.event_driven.operations import NO_BIAS
 from keras_snn.layers import (
     IF,
     LIF,
     MembraneReadout,
+    RepeatEncoder,
     SpikeCountReadout,
     StandardizedConv2D,
     StandardizedDense,
@@ -20,6 +19,8 @@ from keras_snn.layers import (
 )
 from keras_snn.network import Handlers, kinds
 from keras_snn.neurons import surrogates
+from keras_snn_runtime import operations
+from keras_snn_runtime.operations import NO_BIAS
 
 L = keras.layers
 
@@ -57,6 +58,7 @@ class Program:
         masks: Dict from keys to dropout layers that draw a mask.
         shapes: Dict from keys to shapes of one sample at one step.
         sources: Keys of the sequences that the loop starts from.
+        held: Those of them that are the same at every step.
 
     Raises:
         Unknown: If a layer is not known.
@@ -67,6 +69,11 @@ class Program:
         self.weights, self.masks, self.shapes = {}, {}, {}
         self.neurons, self.readouts = {}, {}
         self.sources = [x.key for x in network.sources]
+        self.held = {
+            x.key
+            for x in network.sources
+            if type(x.node.layer) is RepeatEncoder
+        }
         # Key of the frame and zeros before each axis, by key of the padded one.
         self.padded = {}
         self.training = training

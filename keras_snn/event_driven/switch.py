@@ -84,7 +84,7 @@ def _compiles():
     The user did not ask for it, so that a broken Numba is no error.
     """
     try:
-        importlib.import_module("keras_snn.event_driven.kernels")
+        importlib.import_module("keras_snn_runtime.kernels")
     except Exception as error:
         warnings.warn(
             "Numba is installed, but the event-driven engine does not compile "

@@ -1,4 +1,4 @@
-"""Networks for other programs: SavedModel, LiteRT, ONNX and NIR."""
+"""Networks for other programs: SavedModel, LiteRT, ONNX, NIR, the runtime."""
 
 import importlib
 
@@ -8,6 +8,7 @@ _HOME = {
     "from_nir": "nir",
     "litert": "lite",
     "onnx": "onnx_files",
+    "runtime": "runtime_files",
     "saved_model": "saved_models",
     "to_nir": "nir",
 }
@@ -23,4 +24,4 @@ def __getattr__(name):
 
 
 def __dir__():
-    return sorted([*globals(), *__all__])
+    return sorted(__all__)

@@ -1,0 +1,281 @@
+"""The runtime's file: an .npz archive of plain arrays and a description.
+
+The archive holds `network.json` and one float32 array a weight, stored and not
+compressed. What is read is bounded by the file's size, no pickled object is
+ever loaded, and all numbers that the compiled code relies on are checked.
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import math
+import os
+import pathlib
+import tempfile
+import zipfile
+
+import numpy as np
+
+from keras_snn_runtime import operations
+
+FORMAT, VERSION = "keras_snn_runtime", 1
+DESCRIPTION = "network.json"
+ENCODERS = ("repeat", "poisson", "rate", "latency")
+KINDS = {
+    kind.__name__: kind
+    for kind in (
+        operations.Source,
+        operations.Convolution,
+        operations.Product,
+        operations.Pooling,
+        operations.Reshape,
+        operations.Normalization,
+        operations.Sum,
+        operations.Neurons,
+        operations.Integration,
+    )
+}
+# Numbers in the frame of one layer. More is no network, but an attack.
+LARGEST_FRAME = 2**26
+
+
+def write(path, description, arrays):
+    """Write a network.
+
+    Args:
+        path: Where to.
+        description: Dict, see `read`; the operations as objects.
+        arrays: Dict of float32 arrays by name.
+    """
+    arrays = {k: np.ascontiguousarray(v, "float32") for k, v in arrays.items()}
+    description = {
+        "format": FORMAT,
+        "version": VERSION,
+        **description,
+        "operations": [
+            {"operation": type(x).__name__, **dataclasses.asdict(x)}
+            for x in description["operations"]
+        ],
+        "sha256": {name: _digest(x) for name, x in arrays.items()},
+    }
+    path = pathlib.Path(path)
+    handle, draft = tempfile.mkstemp(dir=path.parent, suffix=".npz")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+                text = json.dumps(description, default=int)
+                archive.writestr(DESCRIPTION, text)
+                for name, x in arrays.items():
+                    content = io.BytesIO()
+                    np.lib.format.write_array(content, x, allow_pickle=False)
+                    archive.writestr(f"{name}.npy", content.getvalue())
+        os.replace(draft, path)
+    except BaseException:
+        os.unlink(draft)
+        raise
+
+
+def read(path):
+    """Read a network.
+
+    Returns:
+        Tuple: the description, a dict with `name`, `time_steps` (None for
+        any), `encoder` (None, or a dict of `name` and `max_rate`), `operations`
+        and `divides` (whether the result is a mean over time); and a dict of
+        arrays by name.
+
+    Raises:
+        ValueError: If the file is damaged, of another kind, or does not
+            describe a network.
+        FileNotFoundError: If there is none.
+    """
+    path = pathlib.Path(path)
+    size = path.stat().st_size
+    try:
+        with zipfile.ZipFile(path) as archive:
+            content = {
+                entry.filename: _content(archive, entry, size)
+                for entry in archive.infolist()
+            }
+        description = json.loads(content.pop(DESCRIPTION))
+        arrays = {
+            name.removesuffix(".npy"): _array(name, x)
+            for name, x in content.items()
+        }
+        return _checked(description, arrays), arrays
+    except (
+        *(ValueError, KeyError, TypeError, AttributeError, EOFError),
+        *(zipfile.BadZipFile, NotImplementedError, RecursionError, OSError),
+    ) as error:
+        raise ValueError(
+            f"'{path}' is no network of keras_snn_runtime: "
+            f"{type(error).__name__}, {error}. Expected what "
+            "keras_snn.export.runtime wrote, whole. Copy or export it again."
+        ) from error
+
+
+def _digest(x):
+    return hashlib.sha256(x.tobytes()).hexdigest()
+
+
+def _content(archive, entry, size):
+    """Return what an entry of the archive holds, no more than the file."""
+    stored = entry.compress_type == zipfile.ZIP_STORED
+    if not stored or not entry.file_size == entry.compress_size <= size:
+        raise ValueError(f"'{entry.filename}' is not stored plainly")
+    return archive.read(entry)
+
+
+def _array(name, content):
+    """Return the float32 array of a .npy file."""
+    file = io.BytesIO(content)
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0):
+        raise ValueError(f"'{name}' has version {version} of .npy")
+    shape, by_column, dtype = np.lib.format.read_array_header_1_0(file)
+    numbers = content[file.tell() :]
+    if by_column or dtype != np.float32:
+        raise ValueError(f"'{name}' holds {dtype}, not rows of float32")
+    if len(shape) > 4 or math.prod(shape) * 4 != len(numbers):
+        raise ValueError(f"'{name}' holds {len(numbers)} bytes for {shape}")
+    return np.frombuffer(numbers, "float32").reshape(shape)
+
+
+def _expect(true, what):
+    if not true:
+        raise ValueError(what)
+
+
+def _checked(description, arrays):
+    """Return a description, its operations as objects, or raise an error."""
+    _expect(description["format"] == FORMAT, "another format")
+    if description["version"] != VERSION:
+        raise ValueError(
+            f"version {description['version']} of the format, and this reads "
+            f"{VERSION}: install the keras_snn that wrote it"
+        )
+    for name, x in arrays.items():
+        if description["sha256"][name] != _digest(x):
+            raise ValueError(f"'{name}' has another checksum")
+    steps, encoder = description["time_steps"], description["encoder"]
+    _expect(steps is None or _is_count(steps), f"time_steps {steps!r}")
+    if encoder is not None:
+        _expect(encoder["name"] in ENCODERS, f"encoder {encoder!r}")
+        _expect(0 < float(encoder["max_rate"]) <= 1, f"encoder {encoder!r}")
+        _expect(steps is not None, "an encoder without time_steps")
+    shapes, found = {}, []
+    for given in description["operations"]:
+        operation = _operation(given)
+        _check_sizes(operation, shapes, arrays)
+        shapes[operation.key] = operation.shape
+        found.append(operation)
+    kinds = [type(x) for x in found]
+    _expect(kinds and kinds[0] is operations.Source, "no source in front")
+    _expect(kinds.count(operations.Source) == 1, "several sources")
+    _expect(kinds[-1] is operations.Integration, "no readout at the end")
+    _expect(kinds.count(operations.Integration) == 1, "several readouts")
+    return {
+        "name": str(description["name"]),
+        "time_steps": steps,
+        "encoder": encoder,
+        "divides": bool(description["divides"]),
+        "operations": found,
+    }
+
+
+def _is_count(x, least=1):
+    return isinstance(x, int) and not isinstance(x, bool) and x >= least
+
+
+def _operation(given):
+    """Return the operation that a dict describes, its numbers checked."""
+    given = dict(given)
+    kind = KINDS[given.pop("operation")]
+    names = {x.name for x in dataclasses.fields(kind)}
+    _expect(names == set(given), f"{kind.__name__} of {sorted(given)}")
+    values = {k: _plain(v) for k, v in given.items()}
+    for name in ("key", "source"):
+        if name in values:
+            _expect(_is_count(values[name], 0), f"{name} {values[name]!r}")
+    shape = values["shape"]
+    _expect(
+        1 <= len(shape) <= 3
+        and all(map(_is_count, shape))
+        and math.prod(shape) <= LARGEST_FRAME,
+        f"a frame of shape {shape}",
+    )
+    return kind(**values)
+
+
+def _plain(x):
+    return tuple(map(_plain, x)) if isinstance(x, list) else x
+
+
+def _check_sizes(operation, shapes, arrays):
+    """Raise unless the kernels read and write within their arrays."""
+    name = type(operation).__name__
+    kind, shape = type(operation), operation.shape
+    _expect(operation.key not in shapes, f"{name} writes a key twice")
+    if kind is operations.Source:
+        return
+    if kind is operations.Sum:
+        same = [shapes[key] for key in operation.sources]
+        _expect(len(same) > 1 and set(same) == {shape}, f"{name} of {same}")
+        return
+    before = shapes[operation.source]
+    frame, out = operations.as_frame(before), operations.as_frame(shape)
+    text = f"{name} from {before} to {shape}"
+    if kind is operations.Convolution:
+        kernel = arrays[operation.kernel].shape
+        _expect(len(kernel) >= 2, text)
+        rows, columns, channels, outputs = (1,) * (4 - len(kernel)) + kernel
+        _expect(channels == frame[2] and outputs == out[2], text)
+        _expect_windows(
+            out, frame, operation.strides, (1, 1), operation.before, text
+        )
+        _expect(rows * columns > 0 and len(before) == len(shape), text)
+        _check_bias(operation, arrays, outputs)
+    elif kind is operations.Product:
+        kernel = arrays[operation.kernel].shape
+        _expect(kernel == (math.prod(before), math.prod(shape)), text)
+        _expect(out[:2] == (1, 1), text)
+        _check_bias(operation, arrays, kernel[1])
+    elif kind is operations.Pooling:
+        _expect(operation.kind in ("average", "maximum"), text)
+        _expect(frame[2] == out[2], text)
+        sizes = operation.size
+        _expect(len(sizes) == 2 and all(map(_is_count, sizes)), text)
+        _expect_windows(out, frame, operation.strides, sizes, (0, 0), text)
+    elif kind is operations.Reshape:
+        _expect(math.prod(before) == math.prod(shape), text)
+    elif kind is operations.Normalization:
+        _expect(before == shape, text)
+        _expect(0 <= float(operation.epsilon) < math.inf, text)
+        names = dict(operation.weights)
+        known = {"gamma", "beta", "moving_mean", "moving_variance"}
+        needed = {"moving_mean", "moving_variance"}
+        _expect(needed <= set(names) <= known, text)
+        for weight in names.values():
+            _expect(arrays[weight].shape == (shape[-1],), text)
+    else:
+        _expect(before == shape, text)
+        _expect(0 < float(operation.beta) <= 1, f"{text}, beta")
+    if kind is operations.Neurons:
+        _expect(isinstance(operation.subtract, bool), text)
+        for x in (operation.threshold, operation.initial_potential):
+            _expect(math.isfinite(float(x)), f"{text}, numbers")
+
+
+def _expect_windows(out, frame, strides, sizes, zeros, text):
+    """Raise unless windows begin, and for a size end, within the frame."""
+    _expect(len(strides) == len(zeros) == 2, text)
+    for n, stride, size, zero, width in zip(out, strides, sizes, zeros, frame):
+        _expect(_is_count(stride) and _is_count(zero, 0), text)
+        _expect((n - 1) * stride - zero + size <= width, text)
+
+
+def _check_bias(operation, arrays, outputs):
+    if operation.bias != operations.NO_BIAS:
+        bias = arrays[operation.bias]
+        _expect(bias.shape == (outputs,), "a bias of another size")

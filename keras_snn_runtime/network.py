@@ -1,0 +1,253 @@
+"""A network of a file: whole sequences, and streams."""
+
+import numpy as np
+
+from keras_snn_runtime import files, operations
+from keras_snn_runtime.operations import NO_BIAS, Workspace
+
+# Samples that share what is read of large weights.
+TOGETHER = 8
+
+
+def load(path):
+    """Return the `Network` of a file that `keras_snn.export.runtime` wrote.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ValueError: If it is damaged, of another kind, or of another version.
+        FileNotFoundError: If there is none.
+    """
+    description, arrays = files.read(path)
+    return Network(arrays=arrays, **description)
+
+
+class Network:
+    """A spiking network that runs event by event.
+
+    Attributes:
+        name: Its name.
+        time_steps: Number of steps T, or None for any.
+        input_shape: Shape of a sample: of an image where there is an encoder,
+            else of the frame of one step.
+        output_shape: Shape of a sample's scores.
+    """
+
+    def __init__(self, name, time_steps, encoder, operations, divides, arrays):
+        self.name, self.time_steps = name, time_steps
+        self.encoder, self.divides = encoder, divides
+        self.operations, self.arrays = operations, arrays
+        self.input_shape = tuple(operations[0].shape)
+        self.output_shape = tuple(operations[-1].shape)
+
+    def predict(self, x, seed=None):
+        """Return the scores of some samples, `(samples, classes)`.
+
+        Args:
+            x: Floats `(samples, *input_shape)`; without an encoder
+                `(samples, time, *input_shape)`.
+            seed: Integer for a Poisson encoder's noise; None for new noise.
+
+        Raises:
+            ValueError: If `x` has another shape or type.
+        """
+        return self._run(x, seed)[0]
+
+    def spike_rates(self, x, seed=None):
+        """Return the mean spikes a neuron and step of each layer, in order.
+
+        Args:
+            x: As in `predict`.
+            seed: As in `predict`.
+        """
+        return self._run(x, seed, "sums")[1]
+
+    def stream(self):
+        """Return a `Stream`: the network's state, and steps of it."""
+        return Stream(self)
+
+    def _checked(self, x, leading):
+        x = np.asarray(x)
+        if x.dtype.kind != "f" or x.shape[leading:] != self.input_shape:
+            axes = ("samples, ", "samples, time, ")[leading - 1]
+            raise ValueError(
+                f"'{self.name}' takes floats ({axes}"
+                f"{', '.join(map(str, self.input_shape))}). Received: "
+                f"{x.dtype} of shape {x.shape}."
+            )
+        return np.ascontiguousarray(x, "float32")
+
+    def _run(self, x, seed, statistics=None):
+        source = self.operations[0].key
+        held = {source} if self._is_held() else ()
+        if self.encoder is None:
+            x = self._checked(x, 2)
+            time_steps = self.time_steps or x.shape[1]
+            if x.shape[1] != time_steps or not time_steps:
+                raise ValueError(
+                    f"'{self.name}' takes {time_steps or 'some'} time steps. "
+                    f"Received: {x.shape[1]}."
+                )
+        else:
+            x = encoded(
+                self._checked(x, 1), self.encoder, self.time_steps, seed
+            )
+            time_steps = self.time_steps
+        scores = self._scores(len(x))
+        outputs = {(self.operations[-1].key, "state"): scores}
+        neurons = [
+            y for y in self.operations if isinstance(y, operations.Neurons)
+        ]
+        for y in neurons if statistics else ():
+            for name in operations.STATISTICS["sums"]:
+                counts = np.zeros((len(x), *y.shape), "float32")
+                outputs[y.key, name] = counts
+        inputs = {source: x, **self.arrays, NO_BIAS: np.empty(0, "float32")}
+        together = max(min(len(x), TOGETHER), 1)
+        space = Workspace(
+            inputs, outputs, statistics, time_steps, together, held
+        )
+        for operation in self.operations:
+            operation.build(space)
+        for first in range(0, len(x), together):
+            space.run(first, min(together, len(x) - first))
+        rates = statistics and [
+            float(outputs[y.key, "total"].mean() / time_steps) for y in neurons
+        ]
+        return scores / time_steps if self.divides else scores, rates
+
+    def _scores(self, samples):
+        return np.zeros((samples, *self.output_shape), "float32")
+
+    def _is_held(self):
+        return self.encoder is not None and self.encoder["name"] == "repeat"
+
+
+def encoded(x, encoder, time_steps, seed=None):
+    """Return what an encoder makes of images, axes (samples, time, ...).
+
+    The encoders of `keras_snn.layers`; a repeated image is there once.
+    """
+    name, most = encoder["name"], np.float32(encoder["max_rate"])
+    if name == "repeat":
+        return x[:, None]
+    y = x[:, None]
+    steps = np.arange(1, time_steps + 1, dtype="float32")
+    steps = steps.reshape(-1, *[1] * (x.ndim - 1))
+    if name == "poisson":
+        noise = np.random.default_rng(seed).random(
+            (len(x), time_steps, *x.shape[1:]), "float32"
+        )
+        spikes = noise < np.abs(y) * most
+    elif name == "rate":
+        r = np.minimum(np.abs(y) * most, np.float32(1))
+        half = np.float32(0.5)
+        spikes = np.floor(r * steps + half) - np.floor(r * (steps - 1) + half)
+    else:
+        size = np.minimum(np.abs(y), np.float32(1))
+        late = np.floor((1 - size) * (time_steps - 1) + np.float32(0.5))
+        spikes = steps == 1 + late
+    spikes = spikes.astype("float32") * np.sign(y)
+    return np.ascontiguousarray(np.where(np.isnan(y), y, spikes))
+
+
+class Stream:
+    """A network that takes one frame after the other.
+
+    Attributes:
+        network: The `Network`.
+        steps: Number of frames since the last reset.
+    """
+
+    def __init__(self, network):
+        self.network = network
+        source = network.operations[0]
+        self._frame = np.zeros((1, 1, *source.shape), "float32")
+        self._scores = network._scores(1)
+        inputs = {
+            source.key: self._frame,
+            **network.arrays,
+            NO_BIAS: np.empty(0, "float32"),
+        }
+        readout = network.operations[-1]
+        self._space = Workspace(
+            inputs, {(readout.key, "state"): self._scores}, None, 1, 1
+        )
+        for operation in network.operations:
+            operation.build(self._space)
+        self.reset()
+
+    def reset(self):
+        """Forget all frames."""
+        self.steps = 0
+        self._space.lost[:] = False
+        for function in self._space.begin:
+            function(0, 1)
+
+    def step(self, frame):
+        """Take a frame; return the scores for the frames so far.
+
+        Args:
+            frame: Floats `input_shape`: for a network with an encoder, what
+                the encoder would send at this step.
+
+        Raises:
+            ValueError: If it has another shape or type.
+        """
+        frame = np.asarray(frame)
+        shape = self.network.input_shape
+        if frame.dtype.kind != "f" or frame.shape != shape:
+            raise ValueError(
+                f"`frame` must be floats of shape {shape}. Received: "
+                f"{frame.dtype} of shape {frame.shape}."
+            )
+        self._frame[0, 0] = frame
+        return self._advance()
+
+    def step_events(self, x, y, channel):
+        """Take the events of a step; return the scores so far.
+
+        Args:
+            x: Integers, columns, from 0.
+            y: Integers, rows, from 0.
+            channel: Integers, e.g. polarities. Events of one place add up.
+
+        Raises:
+            ValueError: For events beyond the frame, or lists of different
+                lengths.
+        """
+        height, width, channels = self.network.input_shape
+        places = []
+        for name, values, size in (
+            ("y", y, height),
+            ("x", x, width),
+            ("channel", channel, channels),
+        ):
+            values = np.asarray(values)
+            if values.size == 0:
+                values = values.astype("int64")
+            inside = values.dtype.kind in "iub" and values.ndim == 1
+            if not inside or np.any((values < 0) | (values >= size)):
+                raise ValueError(
+                    f"`{name}` must be a list of integers in 0..{size - 1}. "
+                    f"Received: {values!r}."
+                )
+            places.append(values.astype("int64"))
+        if len({len(p) for p in places}) > 1:
+            raise ValueError(
+                "`x`, `y` and `channel` must be of one length. Received: "
+                f"{len(places[1])}, {len(places[0])} and {len(places[2])}."
+            )
+        self._frame.fill(0)
+        np.add.at(self._frame[0, 0], tuple(places), np.float32(1))
+        return self._advance()
+
+    def _advance(self):
+        space = self._space
+        space.take_step(0, 1, 0)
+        self.steps += 1
+        for function in space.end:
+            function(0, 1)
+        scale = 1 / self.steps if self.network.divides else 1.0
+        return self._scores[0] * np.float32(scale)
