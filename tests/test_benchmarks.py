@@ -2,13 +2,16 @@
 
 import importlib.util
 import json
+import os
 import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from benchmarks import (
+    accuracy,
     bounds,
     case,
     compare,
@@ -16,6 +19,7 @@ from benchmarks import (
     networks,
     processes,
     profile_cost,
+    recipes,
     report,
 )
 
@@ -230,3 +234,48 @@ def test_gpu_cases_without_time_are_skipped_and_named(tmp_path):
     assert result["status"] == "skipped"
     line = gpu.skipped({"cases": [result]})
     assert line == "Skipped, out of time: keras_snn lenet/2/2/bfloat16."
+
+
+def test_the_accuracy_page_is_what_the_results_say():
+    page = accuracy.PAGE.read_text("utf-8")
+    assert accuracy.filled(page) == page
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not installed("jax", "PIL"), reason="needs JAX and Pillow")
+def test_a_recipe_trains_all_its_phases_and_goes_on(tmp_path):
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (26 * 32, 50 * 32, 3), "uint8")
+    Image.fromarray(pixels).save(tmp_path / "data_batch_1.webp", lossless=True)
+    labels = rng.integers(0, 10, 50_000, "uint8")
+    np.save(tmp_path / "train_labels.npy", labels)
+    command = [sys.executable, "-m", "benchmarks.recipes", "spikingcnn_cifar10"]
+    command += ["--width", "0.03125", "--seconds", "20"]
+    command += ["--data", str(tmp_path), "--output", str(tmp_path / "run")]
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    for phases in (3, 0):
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert done.stdout.count("held out") == phases
+    weights, record = recipes.load(tmp_path / "run", "spikingcnn_cifar10")
+    assert [x["title"] for x in record["phases"]] == list(weights)
+    assert list(weights) == ["ann", "spikes", "sparse"]
+    for phase in record["phases"]:
+        assert phase["history"][-1]["loss"] > 0
+    assert all(np.isfinite(x).all() for x in weights["sparse"])
+
+
+def test_what_a_phase_saves_is_read_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(recipes, "CHUNK", 100)
+    weights = {"a": [np.ones((5, 9)), np.zeros(3)], "b": [np.full(70, 0.5)]}
+    recipes.save(tmp_path, "row", weights, {"phases": [1]})
+    found, record = recipes.load(tmp_path, "row")
+    assert record == {"phases": [1]}
+    assert len(list(tmp_path.iterdir())) > 1
+    for title, arrays in weights.items():
+        for ours, theirs in zip(arrays, found[title], strict=True):
+            np.testing.assert_array_equal(ours, theirs)

@@ -124,3 +124,21 @@ def test_train_writes_what_monitor_opens(tmp_path, monkeypatch):
 
 def test_monitor_says_how_to_write_logs(tmp_path):
     assert "--tensorboard" in error_of(run("monitor", tmp_path))
+
+
+def test_version_and_warmup():
+    assert snn.__version__ in run("--version").output
+    pytest.importorskip("numba")
+    result = run("warmup")
+    assert result.exit_code == 0, result.output
+    assert "engine is ready" in result.output
+
+
+def test_a_folder_of_data_that_is_not_there_is_not_made(tmp_path):
+    pytest.importorskip("tensorflow_datasets")
+    mistyped = tmp_path / "dtaa"
+    for command in ("train", "evaluate", "study"):
+        options = ["mnist"] if command == "evaluate" else ["--dataset", "mnist"]
+        result = run(command, *options, "--data-dir", mistyped)
+        assert "there is no such folder" in error_of(result)
+        assert not mistyped.exists()

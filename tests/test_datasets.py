@@ -857,3 +857,10 @@ def test_cifar10_has_the_published_counts(tmp_path):
     labels = np.load(SHARED_DATA / "cifar10" / "test_labels.npy")
     np.testing.assert_array_equal(y_test.argmax(1), labels)
     shutil.rmtree(tmp_path / "cifar10")
+
+
+def test_class_names_are_those_of_the_raw_files():
+    for name in datasets.catalogue.IMAGE_NAMES:
+        info = datasets.info(name)
+        assert len(info.class_names) in (0, info.classes)
+    assert datasets.info("cifar10").class_names[5] == "dog"

@@ -7,7 +7,10 @@ from mkdocs.structure.files import File
 
 ROOT = pathlib.Path(__file__).parents[2]
 # Where it is in the project, and where on the site.
-PAGES = {"benchmarks/README.md": "benchmarks/index.md"}
+PAGES = {
+    "benchmarks/README.md": "benchmarks/index.md",
+    "benchmarks/accuracy.md": "benchmarks/accuracy.md",
+}
 FOLDERS = ("benchmarks/results",)
 SUFFIXES = (".md", ".png")
 

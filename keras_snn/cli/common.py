@@ -72,9 +72,26 @@ def output_option(help, *names, **options):
     return typer.Option(*names, help=help, rich_help_panel="Output", **options)
 
 
+def _print_version(wanted: bool):
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"keras-snn {version('keras-snn')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Show the version and exit.",
+            callback=_print_version,
+            is_eager=True,
+        ),
+    ] = False,
     traceback: Annotated[
         bool,
         typer.Option(

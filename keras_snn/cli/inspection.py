@@ -1,14 +1,17 @@
-"""`analyze`, `convert`, `study` and `monitor`."""
+"""`analyze`, `convert`, `study`, `monitor` and `warmup`."""
 
+import importlib
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
+from keras_snn import optional
 from keras_snn.cli.common import (
     EXIT_ERROR,
     DataDir,
@@ -288,3 +291,18 @@ def monitor(
         [sys.executable, *command, "--port", str(port)], check=False
     )
     raise typer.Exit(process.returncode)
+
+
+@app.command()
+def warmup(context: typer.Context):
+    """Compile the event-driven engine ahead, and keep it on disk.
+
+    Else the first network that runs event by event waits for it.
+    """
+    with plain_errors(context.obj):
+        optional.require("numba", "numba")
+        start = time.perf_counter()
+        with console.status("Compiling the event-driven engine"):
+            importlib.import_module("keras_snn_runtime.kernels")
+        seconds = time.perf_counter() - start
+        console.print(f"The event-driven engine is ready, in {seconds:.1f} s.")

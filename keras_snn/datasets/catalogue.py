@@ -21,6 +21,7 @@ class DatasetInfo:
         crop_padding: Width of the black border of the training-time random
             crop, in pixels; 0 for no crop.
         flip: Whether training images are mirrored at random.
+        class_names: Names of the classes in order; empty for CIFAR-100.
     """
 
     name: str
@@ -34,6 +35,7 @@ class DatasetInfo:
     std: tuple[float, ...] = (1.0,)
     crop_padding: int = 0
     flip: bool = False
+    class_names: tuple[str, ...] = ()
 
     @property
     def sizes(self):
@@ -84,15 +86,29 @@ _COLOUR = {
     "std": (0.557, 0.549, 0.5534),
     "crop_padding": 4,
 }
+_DIGITS = tuple("0123456789")
+_CLOTHES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker"
+_CLOTHES += ",Bag,Ankle boot"
+_PHOTOGRAPHS = "airplane automobile bird cat deer dog frog horse ship truck"
 _GREY = {"input_shape": (28, 28, 1), "train_size": 60000, "test_size": 10000}
 _CIFAR = {**_COLOUR, "train_size": 50000, "test_size": 10000, "flip": True}
 
 _CATALOGUE = {
     entry.name: entry
     for entry in (
-        DatasetInfo("digits", None, (8, 8, 1), 10, 1437, 360, peak=16.0),
-        DatasetInfo("mnist", "mnist", classes=10, **_GREY),
-        DatasetInfo("fashion_mnist", "fashion_mnist", classes=10, **_GREY),
+        DatasetInfo(
+            *("digits", None, (8, 8, 1), 10, 1437, 360),
+            peak=16.0,
+            class_names=_DIGITS,
+        ),
+        DatasetInfo("mnist", "mnist", classes=10, class_names=_DIGITS, **_GREY),
+        DatasetInfo(
+            "fashion_mnist",
+            "fashion_mnist",
+            classes=10,
+            class_names=tuple(_CLOTHES.split(",")),
+            **_GREY,
+        ),
         # A mirrored house number is another number: no flip.
         DatasetInfo(
             "svhn",
@@ -100,9 +116,16 @@ _CATALOGUE = {
             classes=10,
             train_size=73257,
             test_size=26032,
+            class_names=_DIGITS,
             **_COLOUR,
         ),
-        DatasetInfo("cifar10", "cifar10", classes=10, **_CIFAR),
+        DatasetInfo(
+            "cifar10",
+            "cifar10",
+            classes=10,
+            class_names=tuple(_PHOTOGRAPHS.split()),
+            **_CIFAR,
+        ),
         DatasetInfo("cifar100", "cifar100", classes=100, **_CIFAR),
     )
 }

@@ -1,5 +1,7 @@
 """Prepared TensorFlow Datasets directories."""
 
+import os
+
 from keras_snn import optional
 
 
@@ -26,6 +28,10 @@ def prepared_builder(info, data_dir=None, download=True):
         return builder
     if not download:
         raise FileNotFoundError(_advice(info, builder, "`download` is False"))
+    if data_dir is not None and not os.path.isdir(os.path.expanduser(data_dir)):
+        # Perhaps mistyped. It is not made, and nothing fetched into it.
+        reason = "there is no such folder; make it to download into it"
+        raise FileNotFoundError(_advice(info, builder, reason))
     try:
         builder.download_and_prepare()
     # The downloader lets many unrelated types through: `requests` errors,

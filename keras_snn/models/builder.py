@@ -17,7 +17,7 @@ _DOC = """{summary}
             False returns the last block's spikes, axes
             `(batch, time, height, width, channels)`.
         weights: None for random weights,{weights} or the path of a
-            `.weights.h5` or `.keras` file.
+            `.weights.h5`, `.keras` or `.npz` file.
         input_tensor: Symbolic Keras tensor to build on.
         input_shape: `(height, width, channels)`, without batch and time.
             Defaults to `{input_shape}`.

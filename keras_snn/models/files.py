@@ -7,6 +7,8 @@ import zipfile
 
 import keras
 
+from keras_snn.models import pretrained
+
 PARTS = ("config.json", "metadata.json", "model.weights.h5")
 
 
@@ -80,10 +82,13 @@ def load_weights_of_argument(model, weights, names):
     if not is_path or not os.path.exists(weights):
         known = "".join(f', or "{name}"' for name in names)
         raise ValueError(
-            "`weights` must be None or the path of a `.weights.h5` or `.keras` "
-            f"file of this architecture{known}. Not found: {weights}."
+            "`weights` must be None or the path of a `.weights.h5`, `.keras` "
+            f"or `.npz` file of this architecture{known}. Not found: {weights}."
         )
-    load_weights(model, weights)
+    if pathlib.Path(weights).suffix == ".npz":
+        pretrained.load_file(model, weights)
+    else:
+        load_weights(model, weights)
 
 
 def check_file(path):

@@ -7,8 +7,10 @@ builder's arguments that its shapes depend on, and what the network reaches.
 import functools
 import hashlib
 import io
+import itertools
 import json
 import pathlib
+import zipfile
 
 import numpy as np
 
@@ -77,19 +79,42 @@ def load(model, builder, weights, include_top):
     Raises:
         ValueError: If the file is damaged, or the model another.
     """
-    arrays = _read(find(builder, weights), f'{builder}(weights="{weights}")')
+    what = f'{builder}(weights="{weights}")'
+    _set(model, _read(find(builder, weights), what), include_top, what)
+
+
+def load_file(model, path):
+    """Give a model the weights of a file that `write` wrote.
+
+    Raises:
+        ValueError: If the file is damaged, or the model another.
+    """
+    try:
+        # All at once: numpy leaves files of another kind open.
+        arrays = _arrays(io.BytesIO(pathlib.Path(path).read_bytes()))
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"'{path}' holds no weights: {error}. Expected an .npz archive of "
+            "numbers, as in saved_models. Was it copied in full?"
+        ) from error
+    _set(model, arrays, False, f"'{path}'")
+
+
+def _set(model, arrays, include_top, what):
     shapes = [tuple(w.shape) for w in model.weights]
     if not include_top:
         arrays = arrays[: len(shapes)]
     found = [x.shape for x in arrays]
     if found != shapes:
-        at = next(
-            (i for i, (a, b) in enumerate(zip(found, shapes)) if a != b), 0
-        )
+        pairs = itertools.zip_longest(found, shapes)
+        at = next(i for i, (a, b) in enumerate(pairs) if a != b)
+        theirs = found[at] if at < len(found) else "no more weights"
+        ours = "no more weights"
+        if at < len(shapes):
+            ours = f"{shapes[at]}, for '{model.weights[at].path}'"
         raise ValueError(
-            f'{builder}(weights="{weights}") expects the shapes that it was '
-            f"trained with: {found[at]}. Received: {shapes[at]}, for "
-            f"'{model.weights[at].path}'. Use its `input_shape` and `classes`; "
+            f"{what} expects the shapes that it was trained with: {theirs}. "
+            f"Received: {ours}. Use its `input_shape` and `classes`; "
             "for other classes include_top=False and dense layers of your own."
         )
     model.set_weights([x.astype("float32") for x in arrays])
@@ -105,14 +130,29 @@ def _read(entry, what):
             f"published: {len(data)} bytes of another checksum. Install the "
             "package again."
         )
-    with np.load(io.BytesIO(data)) as archive:
+    return _arrays(io.BytesIO(data))
+
+
+def _arrays(file):
+    with np.load(file, allow_pickle=False) as archive:
         return [archive[name] for name in sorted(archive.files)]
 
 
-def save(builder, weights, model, arguments, result, folder=FOLDER):
-    """Write a model's weights in float16, and enter them in the index.
+def write(path, model):
+    """Write a model's weights in float16 to an .npz file.
 
     Vectors, such as a normalization's averages, stay float32.
+    """
+    arrays = {}
+    for i, value in enumerate(model.get_weights()):
+        dtype = "float16" if value.ndim > 1 else "float32"
+        arrays[f"{i:03d}"] = value.astype(dtype)
+    with atomic.written(path) as draft:
+        np.savez(draft, **arrays)
+
+
+def save(builder, weights, model, arguments, result, folder=FOLDER):
+    """Write a model's weights, and enter them in the index.
 
     Args:
         builder: Name of the builder.
@@ -122,13 +162,8 @@ def save(builder, weights, model, arguments, result, folder=FOLDER):
         result: Dict of what is known of it.
         folder: Where to.
     """
-    arrays = {}
-    for i, value in enumerate(model.get_weights()):
-        dtype = "float16" if value.ndim > 1 else "float32"
-        arrays[f"{i:03d}"] = value.astype(dtype)
     path = pathlib.Path(folder) / f"{builder.lower()}_{weights}.npz"
-    with atomic.written(path) as draft:
-        np.savez(draft, **arrays)
+    write(path, model)
     listed = pathlib.Path(folder) / INDEX.name
     entries = json.loads(listed.read_text("utf-8")) if listed.exists() else {}
     entries.setdefault(builder, {})[weights] = {

@@ -1,0 +1,160 @@
+"""LeNet on N-MNIST: first digits that a camera is made to see, then real ones.
+
+    python -m benchmarks.recipes.nmnist --data-dir DIR --output OUTPUT
+
+DIR holds MNIST, prepared by tensorflow-datasets, and the published Train.zip
+and Test.zip of N-MNIST or their first 1,000 and 100 recordings. Digits of
+MNIST that none of those shows become events by `snn.datasets.events.saccades`;
+LeNet learns them, and goes on with 800 recordings. Tested are the other 200
+and those of the test set. The same command goes on with a run that was cut
+off. A last epoch's weights go to OUTPUT, in float16.
+"""
+
+import argparse
+import json
+import pathlib
+import time
+
+import keras
+import numpy as np
+
+import keras_snn as snn
+from benchmarks.recipes import save
+from keras_snn.training.records import versions
+
+events = snn.datasets.events
+NAME, SENSOR, STEPS, WINDOW = "lenet_nmnist", (34, 34), 15, 20_000
+# As many events as the recordings have, from pixels that are not all alike.
+CAMERA = {"threshold": 0.5, "threshold_spread": 0.1, "noise_rate": 1.0}
+FIRST_UNSEEN, HELD_OUT = 10_000, 200
+IN_TIME = {"time_steps": STEPS, "window": WINDOW}
+
+
+class Epochs(keras.callbacks.Callback):
+    """Keeps what each epoch measured, and how long it took."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows, self.since = [], 0.0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.since = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs = {k: float(v) for k, v in logs.items()}
+        seconds = time.perf_counter() - self.since
+        self.rows.append({"epoch": epoch + 1, "seconds": seconds, **logs})
+
+
+def fit(model, recordings, labels, watched, phase, args):
+    """Train one phase; return its record."""
+    epochs, rate, batch_size = phase["epochs"], phase["rate"], phase["batch"]
+    batches = events.Frames(
+        recordings,
+        labels,
+        batch_size,
+        augment=events.Augmentation(shift=2),
+        sensor_size=SENSOR,
+        seed=0,
+        **IN_TIME,
+    )
+    model.compile(
+        snn.training.sgd(rate, epochs * len(batches)),
+        snn.losses.CrossEntropy(label_smoothing=0.1),
+        metrics=["accuracy"],
+    )
+    seen, title = Epochs(), phase["title"]
+    backup = keras.callbacks.BackupAndRestore(
+        str(args.output / f"backup_{title}"), delete_checkpoint=False
+    )
+    model.fit(
+        batches,
+        epochs=epochs,
+        validation_data=watched,
+        verbose=2,
+        callbacks=[seen, backup],
+    )
+    seconds = sum(x["seconds"] for x in seen.rows)
+    return {**phase, "seed": 0, "history": seen.rows, "seconds": seconds}
+
+
+def frames(recordings):
+    return np.stack(
+        [events.to_frames(x, SENSOR, **IN_TIME) for x in recordings]
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data-dir")
+    parser.add_argument("--output", type=pathlib.Path, required=True)
+    parser.add_argument("--made", type=int, default=12_000)
+    parser.add_argument("--made-epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=40)
+    args = parser.parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)
+    keras.utils.set_random_seed(0)
+    (digits, labels), _ = snn.datasets.load("mnist", args.data_dir)
+    chosen = slice(FIRST_UNSEEN, FIRST_UNSEEN + args.made)
+    digits, labels = digits[chosen], labels[chosen]
+    train = events.recordings("nmnist", "train", args.data_dir)
+    test = events.recordings("nmnist", "test", args.data_dir)
+    order = np.random.default_rng(0).permutation(len(train))
+    held_out, train = train[order[:HELD_OUT]], train[order[HELD_OUT:]]
+    watched = frames(held_out), held_out.labels
+    model = snn.models.LeNet(
+        input_shape=(*SENSOR, 2),
+        time_steps=STEPS,
+        encoder=None,
+        norm="batch",
+        seed=0,
+    )
+    start = time.perf_counter()
+    made = [
+        events.saccades(x, SENSOR, seed=i, **CAMERA)
+        for i, x in enumerate(digits)
+    ]
+    simulated = time.perf_counter() - start
+    phases = [
+        {
+            "title": "made",
+            "epochs": args.made_epochs,
+            "rate": 0.1,
+            "batch": 100,
+        },
+        {"title": "spikes", "epochs": args.epochs, "rate": 0.03, "batch": 40},
+    ]
+    data = (made, labels), (list(train), train.labels)
+    phases = [
+        fit(model, *given, watched, phase, args)
+        for phase, given in zip(phases, data)
+    ]
+    result = {
+        "time_steps": STEPS,
+        "spike_rates": snn.models.spike_rates(model, watched[0]),
+    }
+    for title, (x, y) in {
+        "held out": watched,
+        "test": (frames(test), test.labels),
+    }.items():
+        right = model.predict(x, verbose=0).argmax(-1) == y.argmax(-1)
+        result[title] = {"right": int(right.sum()), "of": len(right)}
+        print(title, result[title], flush=True)
+    record = {
+        "command": "python -m benchmarks.recipes.nmnist --data-dir DIR "
+        "--output OUTPUT",
+        "recordings": len(train),
+        "made": len(made),
+        "simulation_seconds": simulated,
+        "camera": CAMERA,
+        "versions": versions(),
+        "phases": phases,
+        "published": result,
+    }
+    save(args.output, NAME, {"spikes": model.get_weights()}, record)
+    path = args.output / f"{NAME}.json"
+    path.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
