@@ -36,8 +36,8 @@ KINDS = {
         operations.Integration,
     )
 }
-# Numbers in the frame of one layer. More is no network, but an attack.
-LARGEST_FRAME = 2**26
+# Numbers in all frames of one sample. More is no network, but an attack.
+LARGEST = 2**27
 
 
 def write(path, description, arrays):
@@ -170,6 +170,8 @@ def _checked(description, arrays):
         _check_sizes(operation, shapes, arrays)
         shapes[operation.key] = operation.shape
         found.append(operation)
+    numbers = sum(math.prod(x) for x in shapes.values())
+    _expect(numbers <= LARGEST, f"{numbers} numbers in its frames")
     kinds = [type(x) for x in found]
     _expect(kinds and kinds[0] is operations.Source, "no source in front")
     _expect(kinds.count(operations.Source) == 1, "several sources")
@@ -200,9 +202,7 @@ def _operation(given):
             _expect(_is_count(values[name], 0), f"{name} {values[name]!r}")
     shape = values["shape"]
     _expect(
-        1 <= len(shape) <= 3
-        and all(map(_is_count, shape))
-        and math.prod(shape) <= LARGEST_FRAME,
+        1 <= len(shape) <= 3 and all(map(_is_count, shape)),
         f"a frame of shape {shape}",
     )
     return kind(**values)

@@ -2,11 +2,8 @@
 
 import numpy as np
 
-from keras_snn_runtime import files, operations
+from keras_snn_runtime import files, operations, samples
 from keras_snn_runtime.operations import NO_BIAS, Workspace
-
-# Samples that share what is read of large weights.
-TOGETHER = 8
 
 
 def load(path):
@@ -32,12 +29,14 @@ class Network:
         input_shape: Shape of a sample: of an image where there is an encoder,
             else of the frame of one step.
         output_shape: Shape of a sample's scores.
+        threads: Most threads that share a batch, by default one a processor.
     """
 
     def __init__(self, name, time_steps, encoder, operations, divides, arrays):
         self.name, self.time_steps = name, time_steps
         self.encoder, self.divides = encoder, divides
         self.operations, self.arrays = operations, arrays
+        self.threads = samples.cores()
         self.input_shape = tuple(operations[0].shape)
         self.output_shape = tuple(operations[-1].shape)
 
@@ -103,22 +102,22 @@ class Network:
             for name in operations.STATISTICS["sums"]:
                 counts = np.zeros((len(x), *y.shape), "float32")
                 outputs[y.key, name] = counts
-        inputs = {source: x, **self.arrays, NO_BIAS: np.empty(0, "float32")}
-        together = max(min(len(x), TOGETHER), 1)
-        space = Workspace(
-            inputs, outputs, statistics, time_steps, together, held
+        samples.run(
+            self.operations,
+            {source: x, **self.arrays},
+            outputs,
+            statistics,
+            time_steps,
+            held,
+            self.threads,
         )
-        for operation in self.operations:
-            operation.build(space)
-        for first in range(0, len(x), together):
-            space.run(first, min(together, len(x) - first))
         rates = statistics and [
             float(outputs[y.key, "total"].mean() / time_steps) for y in neurons
         ]
         return scores / time_steps if self.divides else scores, rates
 
-    def _scores(self, samples):
-        return np.zeros((samples, *self.output_shape), "float32")
+    def _scores(self, count):
+        return np.zeros((count, *self.output_shape), "float32")
 
     def _is_held(self):
         return self.encoder is not None and self.encoder["name"] == "repeat"

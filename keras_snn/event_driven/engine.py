@@ -1,29 +1,17 @@
 """A network's whole loop over time as one operation of a TensorFlow graph."""
 
-import concurrent.futures
 import dataclasses
 import functools
-import itertools
-import os
 
 import numpy as np
 from keras import Variable, ops
 from keras.src.backend import AutocastScope
 
-from keras_snn_runtime.operations import (
-    LEAK_CORRECTED,
-    NO_BIAS,
-    STATISTICS,
-    WINDOW,
-    Workspace,
-)
+from keras_snn_runtime import samples
+from keras_snn_runtime.operations import LEAK_CORRECTED, STATISTICS, WINDOW
 
 # TensorFlow takes arrays at such addresses as they are, without a copy.
 ALIGNMENT = 64
-
-# Samples that a thread runs side by side: they share what is read of large
-# weights, and their state has to stay in the cache.
-TOGETHER = 8
 
 
 def run(program, values, statistics=None, history=False):
@@ -113,30 +101,20 @@ def _outputs(program, statistics, history):
 def _run(program, inputs, specs, statistics):
     """Run all samples; return the list of outputs."""
     batch, time_steps = inputs[program.sources[0]].shape[:2]
-    inputs = {**inputs, NO_BIAS: np.empty(0, "float32")}
     sizes = [-(-time_steps // WINDOW), batch]
     outputs = {
         name: _aligned((*sizes[-spec.leading :], *spec.shape), spec.dtype)
         for name, spec in specs.items()
     }
-    together = max(min(-(-batch // threads()), TOGETHER), 1)
-    samples = itertools.count(0, together)
-    workers = min(threads(), -(-batch // together))
-
-    def work():
-        space = Workspace(
-            inputs, outputs, statistics, time_steps, together, program.held
-        )
-        for operation in program.operations:
-            operation.build(space)
-        # Threads take the next samples when they are done with some.
-        while (first := next(samples)) < batch:
-            space.run(first, min(together, batch - first))
-
-    others = [_executor().submit(work) for _ in range(workers - 1)]
-    work()
-    for other in others:
-        other.result()
+    samples.run(
+        program.operations,
+        inputs,
+        outputs,
+        statistics,
+        time_steps,
+        program.held,
+        threads(),
+    )
     return list(outputs.values())
 
 
@@ -155,18 +133,4 @@ def threads():
 
     if chosen := tf.config.threading.get_intra_op_parallelism_threads():
         return chosen
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-@functools.cache
-def _executor():
-    return concurrent.futures.ThreadPoolExecutor(
-        max(threads() - 1, 1), thread_name_prefix="keras_snn_events"
-    )
-
-
-if hasattr(os, "register_at_fork"):
-    # Threads do not survive a fork.
-    os.register_at_fork(after_in_child=_executor.cache_clear)
+    return samples.cores()

@@ -314,7 +314,6 @@ def test_neither_threads_nor_batch_change_an_output(
     threads, samples, monkeypatch
 ):
     monkeypatch.setattr(engine, "threads", lambda: threads)
-    engine._executor.cache_clear()
     x = sequences(12, 12, 1, time_steps=19, samples=33, rate=0.5)
     model = deep_model(seed=0)
     whole = np.concatenate(
@@ -322,7 +321,6 @@ def test_neither_threads_nor_batch_change_an_output(
     )
     some = model.predict_on_batch(x[:samples])
     np.testing.assert_array_equal(some, whole[:samples])
-    engine._executor.cache_clear()
 
 
 @pytest.mark.parametrize("rule", ["collapsed", "exact"])

@@ -1,0 +1,67 @@
+"""All samples of a batch, some at a time, in as many threads as there are."""
+
+import concurrent.futures
+import functools
+import itertools
+import os
+
+import numpy as np
+
+from keras_snn_runtime.operations import NO_BIAS, Workspace
+
+# Samples that a thread runs side by side: they share what is read of large
+# weights, and their state has to stay in the cache.
+TOGETHER = 8
+
+
+def run(operations, inputs, outputs, statistics, time_steps, held, threads):
+    """Take all samples through all operations.
+
+    Args:
+        operations: List of `operations`, in forward order.
+        inputs: See `Workspace`.
+        outputs: See `Workspace`; what is written.
+        statistics: See `Workspace`.
+        time_steps: T.
+        held: Keys of sources that are the same at every step.
+        threads: Most threads, this one included.
+    """
+    inputs = {**inputs, NO_BIAS: np.empty(0, "float32")}
+    batch = len(inputs[operations[0].key])
+    together = max(min(-(-batch // threads), TOGETHER), 1)
+    samples = itertools.count(0, together)
+    workers = min(threads, -(-batch // together))
+
+    def work():
+        space = Workspace(
+            inputs, outputs, statistics, time_steps, together, held
+        )
+        for operation in operations:
+            operation.build(space)
+        # Threads take the next samples when they are done with some.
+        while (first := next(samples)) < batch:
+            space.run(first, min(together, batch - first))
+
+    others = [_executor(threads).submit(work) for _ in range(workers - 1)]
+    work()
+    for other in others:
+        other.result()
+
+
+def cores():
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@functools.cache
+def _executor(threads):
+    return concurrent.futures.ThreadPoolExecutor(
+        max(threads - 1, 1), thread_name_prefix="keras_snn_events"
+    )
+
+
+if hasattr(os, "register_at_fork"):
+    # Threads do not survive a fork.
+    os.register_at_fork(after_in_child=_executor.cache_clear)
