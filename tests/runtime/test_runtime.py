@@ -126,6 +126,7 @@ def test_what_is_the_same_at_all_steps_is_computed_once(tmp_path, monkeypatch):
         return convolve(*arguments)
 
     monkeypatch.setattr(kernels, "convolve", counted)
+    network.threads = 1
     network.predict(images((10, 12, 2), 3))
     assert len(calls) == 1 + network.time_steps
 
