@@ -92,7 +92,7 @@ def main():
     lenet = snn.models.LeNet(
         input_shape=(34, 34, 2), time_steps=None, encoder=None, seed=0
     )
-    snn.models.scale_to_rate(lenet, frames[None, :50])
+    snn.models.scale_to_rate(lenet, frames[None, 20:90], rate=0.02)
     image = np.random.default_rng(0).uniform(-0.9, 0.9, (1, 32, 32, 3))
     result = {}
     with tempfile.TemporaryDirectory() as folder:
