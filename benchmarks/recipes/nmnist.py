@@ -19,6 +19,7 @@ import keras
 import numpy as np
 
 import keras_snn as snn
+from benchmarks import publish
 from benchmarks.recipes import save
 from keras_snn.training.records import versions
 
@@ -84,6 +85,18 @@ def frames(recordings):
     )
 
 
+def of_both(model, result):
+    """Return what the accuracy table says: of held-out and test recordings."""
+    parts = result["held out"], result["test"]
+    right, of = (sum(x[name] for x in parts) for name in ("right", "of"))
+    return {
+        "test_accuracy": right / of,
+        "interval": publish.wilson(right, of),
+        "images": of,
+        "mean_rate": publish.mean_rate(model, result["spike_rates"]),
+    }
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data-dir")
@@ -140,6 +153,7 @@ def main():
         right = model.predict(x, verbose=0).argmax(-1) == y.argmax(-1)
         result[title] = {"right": int(right.sum()), "of": len(right)}
         print(title, result[title], flush=True)
+    result.update(of_both(model, result))
     record = {
         "command": "python -m benchmarks.recipes.nmnist --data-dir DIR "
         "--output OUTPUT",
