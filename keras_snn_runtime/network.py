@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_snn_runtime import files, operations, samples
-from keras_snn_runtime.operations import NO_BIAS, Workspace
+from keras_snn_runtime.operations import Workspace
 
 
 def load(path):
@@ -164,11 +164,7 @@ class Stream:
         source = network.operations[0]
         self._frame = np.zeros((1, 1, *source.shape), "float32")
         self._scores = network._scores(1)
-        inputs = {
-            source.key: self._frame,
-            **network.arrays,
-            NO_BIAS: np.empty(0, "float32"),
-        }
+        inputs = {source.key: self._frame, **network.arrays}
         readout = network.operations[-1]
         self._space = Workspace(
             inputs, {(readout.key, "state"): self._scores}, None, 1, 1

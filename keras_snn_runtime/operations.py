@@ -84,7 +84,7 @@ class Workspace:
     def __init__(
         self, inputs, outputs, statistics, time_steps, samples, held=()
     ):
-        self.inputs = inputs
+        self.inputs = {**inputs, NO_BIAS: np.empty(0, "float32")}
         self.outputs = outputs
         self.statistics = statistics
         self.time_steps = time_steps

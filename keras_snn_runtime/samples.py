@@ -5,9 +5,7 @@ import functools
 import itertools
 import os
 
-import numpy as np
-
-from keras_snn_runtime.operations import NO_BIAS, Workspace
+from keras_snn_runtime.operations import Workspace
 
 # Samples that a thread runs side by side: they share what is read of large
 # weights, and their state has to stay in the cache.
@@ -26,7 +24,6 @@ def run(operations, inputs, outputs, statistics, time_steps, held, threads):
         held: Keys of sources that are the same at every step.
         threads: Most threads, this one included.
     """
-    inputs = {**inputs, NO_BIAS: np.empty(0, "float32")}
     batch = len(inputs[operations[0].key])
     together = max(min(-(-batch // threads), TOGETHER), 1)
     samples = itertools.count(0, together)

@@ -211,6 +211,7 @@ class Trainer:
         random = np.random.default_rng(seed)
         first_flips = random.integers(0, 2, int(samples.max()) + 1)
         total = epochs * (len(samples) // batch)
+        rate_of = snn.training.Triangular(peak, total)
         start, done, history, epoch = time.perf_counter(), 0, [], 0
         progress, rows = 0.0, []
         pending = np.zeros(0, "int32"), np.zeros(0, bool)
@@ -232,12 +233,12 @@ class Trainer:
             time_share = (time.perf_counter() - start) / seconds
             pace = max(1 / total, time_share / done if done else 0.0)
             at = progress + pace * np.arange(UPDATES)
-            rates = peak * np.minimum((at + 1 / total) / 0.2, (1 - at) / 0.8)
+            rates = rate_of(at * total)
             self.state, (losses, hits) = self.compiled(
                 self.state,
                 jnp.asarray(index, "int32"),
                 jnp.asarray(flips),
-                jnp.asarray(np.maximum(rates, 0), "float32"),
+                jnp.asarray(rates, "float32"),
                 jax.random.key(random.integers(2**31)),
                 self.images,
                 self.labels,
@@ -256,7 +257,7 @@ class Trainer:
                         "loss": float(loss),
                         "accuracy": float(accuracy),
                         "val_accuracy": self.accuracy(held_out),
-                        "learning_rate": float(max(rates[-1], 0.0)),
+                        "learning_rate": float(rates[-1]),
                         "seconds": now - before,
                     }
                 )

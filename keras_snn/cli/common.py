@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+import keras_snn
 from keras_snn.training.settings import Settings
 
 EXIT_ERROR = 2
@@ -74,9 +75,7 @@ def output_option(help, *names, **options):
 
 def _print_version(wanted: bool):
     if wanted:
-        from importlib.metadata import version
-
-        print(f"keras-snn {version('keras-snn')}")
+        print(f"keras-snn {keras_snn.__version__}")
         raise typer.Exit
 
 

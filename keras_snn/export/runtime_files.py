@@ -3,7 +3,6 @@
 import dataclasses
 
 import keras
-import numpy as np
 
 from keras_snn import conversion, event_driven, optional
 from keras_snn.export import requirements
@@ -79,7 +78,7 @@ def runtime(model, path):
             "operations": [_plain(x, keys, names) for x in program.operations],
             "divides": readout.normalize,
         },
-        {k: np.asarray(v, "float32") for k, v in arrays.items()},
+        arrays,
     )
 
 
@@ -98,9 +97,10 @@ def _ends(network):
         raise ValueError(
             f"'{name}' does not run step by step: {network.no_loop}."
         )
-    before = [x for x in network.before if type(x.layer) not in ENCODERS]
     before = [
-        x for x in before if not isinstance(x.layer, keras.layers.InputLayer)
+        x
+        for x in network.before
+        if not x.is_input and type(x.layer) not in ENCODERS
     ]
     others = [x.layer.name for x in (*before, *network.after)]
     if others:
