@@ -37,6 +37,19 @@ def _may_call_python(model):
     return own_process.on and not getattr(model, "jit_compile", False)
 
 
+def on_processors():
+    """Return whether TensorFlow runs operations on processors, each by itself.
+
+    JAX compiles all of them together.
+    """
+    if keras.config.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    kinds = {x.device_type for x in tf.config.list_physical_devices()}
+    return kinds == {"CPU"}
+
+
 def fused(function):
     """Return `function` as one pass over memory on every backend.
 

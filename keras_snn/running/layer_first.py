@@ -3,11 +3,11 @@
 The order for layers that see all steps together: batch normalization over
 batch and time. A layer's T steps are kept while the next layer reads them,
 and no longer: for the backward pass there are means over time and what the
-neurons' learning rule makes of their spikes, as in `time_first`. Convolutions
-run on time * batch frames at once, and on the frames of one step where all
-steps are the same.
+neurons' learning rule makes of their spikes, as in `time_first`. Where all
+steps are the same, one is computed.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 from keras import ops
@@ -27,20 +27,29 @@ from keras_snn.running import (
 )
 from keras_snn.running.by_products import ByProducts
 
+# Steps of which a graph has a product each.
+MOST_STEPS = 16
+
 
 class Train(NamedTuple):
     """A value at all steps, and its mean over time.
 
     Attributes:
-        frames: (time * batch, ...), a constant to differentiation; or (batch,
-            ...) if it is the same at every step.
+        frames: List of one tensor a step, (batch, ...), constants to
+            differentiation; of one only if it is the same at every step.
         mean: (batch, ...), differentiable.
-        held: Whether it is the same at every step.
+        affine: Tensors `(scale, shift)` that the frames are still to be taken
+            through, `scale * x + shift`, by whoever reads them; or None.
     """
 
-    frames: Any
+    frames: list
     mean: Any
-    held: bool
+    affine: tuple | None = None
+
+    @property
+    def held(self):
+        """Whether it is the same at every step; T = 1 counts as such."""
+        return len(self.frames) == 1
 
 
 def run(network, inputs, training):
@@ -86,6 +95,25 @@ def _values_before_loop(network, inputs, training):
     return network.run(network.start(inputs), visit, network.before)
 
 
+def _frame_of(train, t):
+    """Return the frame of step `t` as it is kept."""
+    return train.frames[0 if train.held else t]
+
+
+def _step_of(train, t):
+    """Return the frame of step `t`."""
+    frame = _frame_of(train, t)
+    if train.affine is None:
+        return frame
+    scale, shift = train.affine
+    return ops.cast(frame, "float32") * scale + shift
+
+
+def _materialized(train):
+    """Return all frames."""
+    return [_step_of(train, t) for t in range(len(train.frames))]
+
+
 class _Layers:
     """One walk through a network, layer by layer."""
 
@@ -104,14 +132,15 @@ class _Layers:
         }
         first = next(iter(self.trains.values()))
         self.batch = ops.shape(first.mean)[0]
+        self.by_step = steps[0] <= MOST_STEPS and compilation.on_processors()
         self.results, self.found = {}, ByProducts()
 
     def _source(self, value, x):
         if value.key in self.held:
-            return Train(ops.stop_gradient(x), x, True)
-        frames = ops.stop_gradient(ops.moveaxis(x, 1, 0))
-        frames = ops.reshape(frames, (-1, *ops.shape(frames)[2:]))
-        return Train(frames, ops.mean(ops.cast(x, "float32"), axis=1), False)
+            return Train([ops.stop_gradient(x)], x)
+        constant = ops.stop_gradient(x)
+        frames = [constant[:, t] for t in range(self.time_steps)]
+        return Train(frames, ops.mean(ops.cast(x, "float32"), axis=1))
 
     def run(self):
         """Return the readouts' results by key."""
@@ -135,63 +164,71 @@ class _Layers:
 
     def _merge(self, node, trains):
         """Run a layer of several inputs on all steps, and on the means."""
-        held = all(trains[x.key].held for x in node.inputs)
-        frames, mean = {}, {}
-        for x in node.inputs:
-            frames[x.key] = self._all_steps(trains[x.key], held)
-            mean[x.key] = trains[x.key].mean
-        (frames,), (mean,) = node(frames), node(mean)
-        return Train(ops.stop_gradient(frames), mean, held)
-
-    def _all_steps(self, train, held):
-        """Return the frames of all steps, or of one if all inputs are held."""
-        if held or not train.held:
-            return train.frames
-        shape = ops.shape(train.frames)
-        frames = ops.expand_dims(train.frames, 0)
-        frames = ops.repeat(frames, self.time_steps, axis=0)
-        return ops.reshape(frames, (-1, *shape[1:]))
+        inputs = {x.key: trains[x.key] for x in node.inputs}
+        steps = max(len(train.frames) for train in inputs.values())
+        frames = []
+        for t in range(steps):
+            (y,) = node({key: _step_of(x, t) for key, x in inputs.items()})
+            frames.append(ops.stop_gradient(y))
+        (mean,) = node({key: train.mean for key, train in inputs.items()})
+        return Train(frames, mean)
 
     def _frames(self, layer, train):
         """Run a layer that sees one frame on all steps, and on the mean."""
         if kinds.is_normalization(layer):
             if self.training and layer.trainable:
-                frames, mean = normalization.normalize(
-                    layer, train.frames, train.mean
+                affine, mean = normalization.normalize(
+                    layer, _materialized(train), train.mean
                 )
-                return Train(frames, mean, train.held)
-            frames = layer(train.frames, training=False)
-            mean = layer(train.mean, training=False)
-            return Train(ops.stop_gradient(frames), mean, train.held)
-        frames = ops.stop_gradient(layer(train.frames))
+                return self._rounded(layer, Train(train.frames, mean, affine))
+            frames = self._apply(
+                functools.partial(layer, training=False), train
+            )
+            return Train(frames, layer(train.mean, training=False))
+        frames = self._apply(layer, train)
         # The value is known, so that compilers drop this product.
         mean = layer(train.mean)
-        known = ops.cast(self._mean(frames, train.held), mean.dtype)
+        known = sum(ops.cast(x, "float32") for x in frames) / len(frames)
+        known = ops.cast(known, mean.dtype)
         mean = means.replace(mean, known, ops.ones_like(known))
-        return Train(frames, mean, train.held)
+        return Train(frames, mean)
 
-    def _mean(self, frames, held):
-        if held:
-            return frames
-        shape = ops.shape(frames)
-        by_step = ops.reshape(frames, (self.time_steps, -1, *shape[1:]))
-        return ops.mean(ops.cast(by_step, "float32"), axis=0)
+    def _apply(self, layer, train):
+        """Return a layer's frames, constants to differentiation.
 
-    def _step_of(self, train, t):
-        """Return the frame of step `t`."""
-        if train.held:
-            return train.frames
-        start = t * self.batch
-        return train.frames[start : start + self.batch]
+        Processors take one step after the other, which frees each as soon as
+        it is read. Others gain by all steps in one call, and so do graphs of
+        many steps.
+        """
+        frames = _materialized(train)
+        if self.by_step or len(frames) == 1:
+            return [ops.stop_gradient(layer(x)) for x in frames]
+        outputs = ops.stop_gradient(layer(ops.concatenate(frames, axis=0)))
+        return [
+            outputs[t * self.batch : (t + 1) * self.batch]
+            for t in range(len(frames))
+        ]
+
+    def _rounded(self, layer, train):
+        """Return what is still to be normalized, in the layer's precision."""
+        if layer.compute_dtype == "float32":
+            return train
+        frames = [
+            ops.cast(x, layer.compute_dtype) for x in _materialized(train)
+        ]
+        return Train(frames, train.mean)
 
     def _fire(self, node, train):
         layer = node.layer
         state = states.initial(node, self.batch, self.training, "credits")
         spikes, since = [], 0
         for t in range(self.time_steps):
-            frame = self._step_of(train, t)
+            if layer.lif is not None and train.affine is not None:
+                frame = states.Affine(_frame_of(train, t), *train.affine)
+            else:
+                frame = _step_of(train, t)
             s, state = states.advance(layer, frame, state, self.training)
-            spikes.append(s)
+            spikes.append(ops.stop_gradient(s))
             now = t + 1
             if now - since == spike_history.WINDOW or now == self.time_steps:
                 steps = ops.convert_to_tensor(now - since, "float32")
@@ -202,8 +239,7 @@ class _Layers:
         outcome = means.Outcome(*map(ops.stop_gradient, outcome))
         mean = layer.collapsed(train.mean, outcome, state.own, self.training)
         self.found.take(node, outcome, mean)
-        frames = ops.stop_gradient(ops.concatenate(spikes, axis=0))
-        return Train(frames, mean, False)
+        return Train(spikes, mean)
 
     def _step_by_step(self, node, train):
         """Run another layer over time, such as dropout."""
@@ -212,16 +248,15 @@ class _Layers:
         mean = layer.collapsed(train.mean, None, own, self.training)
         outputs = []
         for t in range(self.time_steps):
-            y, own = layer.step(self._step_of(train, t), own, self.training)
-            outputs.append(y)
-        frames = ops.stop_gradient(ops.concatenate(outputs, axis=0))
-        return Train(frames, mean, False)
+            y, own = layer.step(_step_of(train, t), own, self.training)
+            outputs.append(ops.stop_gradient(y))
+        return Train(outputs, mean)
 
     def _read_out(self, node, train):
         layer = node.layer
         state = states.initial(node, self.batch, self.training).own
         for t in range(self.time_steps):
-            _, state = layer.step(self._step_of(train, t), state)
+            _, state = layer.step(_step_of(train, t), state)
         result = ops.stop_gradient(layer.result(state, self.time_steps))
         outcome = time_first.result_outcome(layer, result, self.time_steps)
         mean = layer.collapsed(train.mean, outcome, state, self.training)

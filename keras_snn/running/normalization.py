@@ -14,7 +14,7 @@ def obstacle(layer):
 
 
 def normalize(layer, currents, mean):
-    """Normalize currents of all steps, and their mean, while training.
+    """Say how to normalize currents; normalize their mean, while training.
 
         y = gamma * (x - m) / sqrt(v + epsilon) + beta
 
@@ -30,16 +30,17 @@ def normalize(layer, currents, mean):
 
     Args:
         layer: A `keras.layers.BatchNormalization`.
-        currents: Frames `x` of all steps, (time * batch, ...), a constant to
-            differentiation; or of one step that stands for all.
+        currents: List of the frames `x` of all steps, (batch, ...), constants
+            to differentiation; or of one step that stands for all.
         mean: Their mean over time `z`, (batch, ...).
 
     Returns:
-        Tuple of the two results.
+        Tuple: a pair `(scale, shift)` of float32 tensors, constants, for
+        `scale * x + shift` of each frame; and the normalized mean.
     """
-    axes, shape = _axes(layer, currents)
-    x, z = ops.cast(currents, "float32"), ops.cast(mean, "float32")
-    m, v = ops.moments(x, axes)
+    z = ops.cast(mean, "float32")
+    axes, shape = _axes(layer, z)
+    m, v = _moments([ops.cast(x, "float32") for x in currents], axes)
     m, v = ops.stop_gradient(m), ops.stop_gradient(v)
     _move(layer, m, v)
     mean_z, var_z = ops.moments(z, axes)
@@ -49,14 +50,22 @@ def normalize(layer, currents, mean):
     gamma = 1.0 if gamma is None else ops.cast(gamma, "float32")
     beta = 0.0 if beta is None else ops.cast(beta, "float32")
 
-    def affine(x, m, v):
+    def affine(m, v):
         scale = gamma * ops.rsqrt(v + layer.epsilon)
         shift = beta - m * scale
-        scale, shift = ops.reshape(scale, shape), ops.reshape(shift, shape)
-        return ops.cast(x * scale + shift, layer.compute_dtype)
+        return ops.reshape(scale, shape), ops.reshape(shift, shape)
 
-    normalized = ops.stop_gradient(affine(x, m, v))
-    return normalized, affine(z, mean_z, kappa * var_z)
+    scale, shift = affine(mean_z, kappa * var_z)
+    normalized = ops.cast(z * scale + shift, layer.compute_dtype)
+    return tuple(map(ops.stop_gradient, affine(m, v))), normalized
+
+
+def _moments(frames, axes):
+    """Return mean and variance over the axes of all frames together."""
+    found = [ops.moments(x, axes) for x in frames]
+    m = sum(mean for mean, _ in found) / len(found)
+    v = sum(var + ops.square(mean - m) for mean, var in found) / len(found)
+    return m, v
 
 
 def _axes(layer, x):

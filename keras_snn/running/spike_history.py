@@ -27,9 +27,7 @@ def counting_step(beta, threshold, reset, dtype, shape):
     """Return the step `(v, I, byte) -> (spikes, v, byte)`."""
 
     def step(v, current, byte):
-        spikes, v = neurons.lif_step(
-            v, ops.cast(current, "float32"), beta, threshold, reset
-        )
+        spikes, v = neurons.lif_step(v, _frame(current), beta, threshold, reset)
         return ops.cast(spikes, dtype), v, append(byte, spikes)
 
     return fused(step)
@@ -40,9 +38,7 @@ def plain_step(beta, threshold, reset, dtype, shape):
     """Return the step `(v, I) -> (spikes, v)`."""
 
     def step(v, current):
-        spikes, v = neurons.lif_step(
-            v, ops.cast(current, "float32"), beta, threshold, reset
-        )
+        spikes, v = neurons.lif_step(v, _frame(current), beta, threshold, reset)
         return ops.cast(spikes, dtype), v
 
     return fused(step)
@@ -57,7 +53,7 @@ def rate_step(beta, threshold, reset, dtype, surrogate, shape):
     neuron = {"beta": beta, "threshold": threshold, "reset": reset}
 
     def step(v, current, total, eligibility, derivative):
-        u = v + ops.cast(current, "float32")
+        u = v + _frame(current)
         spikes = neurons.fire(u, threshold)
         credit = neurons.rate_step(
             u, spikes, eligibility, derivative, surrogate, **neuron
@@ -66,6 +62,14 @@ def rate_step(beta, threshold, reset, dtype, surrogate, shape):
         return ops.cast(spikes, dtype), v, total + spikes, *credit
 
     return fused(step)
+
+
+def _frame(current):
+    """Return a frame, or what is to be made of it, as float32."""
+    if isinstance(current, tuple):
+        x, scale, shift = current
+        return ops.cast(x, "float32") * scale + shift
+    return ops.cast(current, "float32")
 
 
 def append(byte, spikes):

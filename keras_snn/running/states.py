@@ -10,6 +10,19 @@ from keras_snn.neurons.means import Outcome, Sums
 from keras_snn.running import spike_history
 
 
+class Affine(NamedTuple):
+    """A frame `scale * x + shift` that is not computed yet.
+
+    Attributes:
+        x: The frame.
+        scale, shift: float32 tensors, one number a channel.
+    """
+
+    x: Any
+    scale: Any
+    shift: Any
+
+
 class NodeState(NamedTuple):
     """What one node of a network carries from step to step.
 
@@ -87,8 +100,15 @@ def advance(layer, frame, state, training):
 
 
 def _fire(layer, current, state):
-    """Advance LIF neurons, and what is counted of them, in one pass."""
-    *neuron, shape = *layer.lif, layer.compute_dtype, tuple(current.shape)
+    """Advance LIF neurons, and what is counted of them, in one pass.
+
+    Args:
+        layer: The layer.
+        current: A frame, or an `Affine` of one.
+        state: The state.
+    """
+    frame = current.x if isinstance(current, Affine) else current
+    *neuron, shape = *layer.lif, layer.compute_dtype, tuple(frame.shape)
     (v,) = state.own
     if isinstance(state, RateState):
         step = spike_history.rate_step(
