@@ -29,6 +29,9 @@ from keras_snn.running.by_products import ByProducts
 
 # Steps of which a graph has a product each.
 MOST_STEPS = 16
+# Steps of neurons in one pass over memory, a divisor of those in a byte. More
+# take long to compile.
+TOGETHER = 4
 
 
 class Train(NamedTuple):
@@ -222,24 +225,35 @@ class _Layers:
         layer = node.layer
         state = states.initial(node, self.batch, self.training, "credits")
         spikes, since = [], 0
-        for t in range(self.time_steps):
-            if layer.lif is not None and train.affine is not None:
-                frame = states.Affine(_frame_of(train, t), *train.affine)
-            else:
-                frame = _step_of(train, t)
-            s, state = states.advance(layer, frame, state, self.training)
-            spikes.append(ops.stop_gradient(s))
-            now = t + 1
-            if now - since == spike_history.WINDOW or now == self.time_steps:
-                steps = ops.convert_to_tensor(now - since, "float32")
-                end = ops.convert_to_tensor(now, "float32")
-                state = states.absorbed(layer, state, steps, end)
-                since = now
+        for begin in range(0, self.time_steps, TOGETHER):
+            end = min(begin + TOGETHER, self.time_steps)
+            found, state = self._window(layer, train, state, begin, end)
+            spikes += map(ops.stop_gradient, found)
+            if end - since == spike_history.WINDOW or end == self.time_steps:
+                steps = ops.convert_to_tensor(end - since, "float32")
+                last = ops.convert_to_tensor(end, "float32")
+                state = states.absorbed(layer, state, steps, last)
+                since = end
         outcome = states.outcome(layer, state, self.time_steps)
         outcome = means.Outcome(*map(ops.stop_gradient, outcome))
         mean = layer.collapsed(train.mean, outcome, state.own, self.training)
         self.found.take(node, outcome, mean)
         return Train(spikes, mean)
+
+    def _window(self, layer, train, state, begin, end):
+        """Return the spikes of some steps, and the state behind them."""
+        if layer.lif is not None:
+            currents = train.frames if train.held else train.frames[begin:end]
+            return states.advance_lif(
+                *(layer, currents, train.affine, state),
+                *(end - begin, begin == 0),
+            )
+        spikes = []
+        for t in range(begin, end):
+            frame = _step_of(train, t)
+            s, state = states.advance(layer, frame, state, self.training)
+            spikes.append(s)
+        return spikes, state
 
     def _step_by_step(self, node, train):
         """Run another layer over time, such as dropout."""

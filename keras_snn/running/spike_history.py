@@ -27,7 +27,9 @@ def counting_step(beta, threshold, reset, dtype, shape):
     """Return the step `(v, I, byte) -> (spikes, v, byte)`."""
 
     def step(v, current, byte):
-        spikes, v = neurons.lif_step(v, _frame(current), beta, threshold, reset)
+        spikes, v = neurons.lif_step(
+            v, ops.cast(current, "float32"), beta, threshold, reset
+        )
         return ops.cast(spikes, dtype), v, append(byte, spikes)
 
     return fused(step)
@@ -38,7 +40,9 @@ def plain_step(beta, threshold, reset, dtype, shape):
     """Return the step `(v, I) -> (spikes, v)`."""
 
     def step(v, current):
-        spikes, v = neurons.lif_step(v, _frame(current), beta, threshold, reset)
+        spikes, v = neurons.lif_step(
+            v, ops.cast(current, "float32"), beta, threshold, reset
+        )
         return ops.cast(spikes, dtype), v
 
     return fused(step)
@@ -50,26 +54,96 @@ def rate_step(beta, threshold, reset, dtype, surrogate, shape):
 
     `e` and `d` are the eligibility and the derivative of `neurons.rate_step`.
     """
-    neuron = {"beta": beta, "threshold": threshold, "reset": reset}
 
-    def step(v, current, total, eligibility, derivative):
-        u = v + _frame(current)
-        spikes = neurons.fire(u, threshold)
-        credit = neurons.rate_step(
-            u, spikes, eligibility, derivative, surrogate, **neuron
+    def step(v, current, *credit):
+        return _rate_step(
+            beta, threshold, reset, dtype, surrogate, v, current, *credit
         )
-        v = neurons.reset_and_leak(u, spikes, **neuron)
-        return ops.cast(spikes, dtype), v, total + spikes, *credit
 
     return fused(step)
 
 
-def _frame(current):
-    """Return a frame, or what is to be made of it, as float32."""
-    if isinstance(current, tuple):
-        x, scale, shift = current
-        return ops.cast(x, "float32") * scale + shift
-    return ops.cast(current, "float32")
+def _rate_step(
+    beta,
+    threshold,
+    reset,
+    dtype,
+    surrogate,
+    v,
+    current,
+    total,
+    eligibility,
+    derivative,
+):
+    neuron = {"beta": beta, "threshold": threshold, "reset": reset}
+    u = v + ops.cast(current, "float32")
+    spikes = neurons.fire(u, threshold)
+    credit = neurons.rate_step(
+        u, spikes, eligibility, derivative, surrogate, **neuron
+    )
+    v = neurons.reset_and_leak(u, spikes, **neuron)
+    return ops.cast(spikes, dtype), v, total + spikes, *credit
+
+
+@functools.lru_cache(1024)
+def rate_window(beta, threshold, reset, dtype, surrogate, start, steps, shape):
+    """Return some steps at once, which read each current but a few times.
+
+    Args:
+        start: The potential before the first step of all, where the state
+            that is given counts for nothing; else None.
+        steps: Number of steps.
+
+    Returns:
+        Function `(currents, affine, v, total, e, d) -> (list of spikes, v,
+        total, e, d)`, see `rate_step`. `currents` is a list of a frame each
+        step, or of one that stands for all; `affine` a pair `(scale, shift)`
+        that they are still to be taken through, or None.
+    """
+
+    def window(currents, affine, *state):
+        if start is not None:
+            state = start, 0.0, 0.0, 0.0
+        spikes = []
+        for current in _frames(currents, affine, steps):
+            s, *state = _rate_step(
+                *(beta, threshold, reset, dtype, surrogate),
+                *(state[0], current, *state[1:]),
+            )
+            spikes.append(s)
+        return spikes, *state
+
+    return fused(window)
+
+
+@functools.lru_cache(1024)
+def counting_window(beta, threshold, reset, dtype, start, steps, shape):
+    """Return some steps at once, as `rate_window`.
+
+    Returns:
+        Function `(currents, affine, v, byte) -> (list of spikes, v, byte)`.
+    """
+
+    def window(currents, affine, v, byte):
+        frames, spikes = _frames(currents, affine, steps), []
+        if start is not None:
+            v = ops.full_like(frames[0], start)
+        for current in frames:
+            s, v = neurons.lif_step(v, current, beta, threshold, reset)
+            byte = append(byte, s)
+            spikes.append(ops.cast(s, dtype))
+        return spikes, v, byte
+
+    return fused(window)
+
+
+def _frames(currents, affine, steps):
+    """Return the frame of each step, float32."""
+    frames = [ops.cast(x, "float32") for x in currents]
+    if affine is not None:
+        scale, shift = affine
+        frames = [x * scale + shift for x in frames]
+    return frames * steps if len(frames) == 1 else frames
 
 
 def append(byte, spikes):

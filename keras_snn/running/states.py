@@ -10,19 +10,6 @@ from keras_snn.neurons.means import Outcome, Sums
 from keras_snn.running import spike_history
 
 
-class Affine(NamedTuple):
-    """A frame `scale * x + shift` that is not computed yet.
-
-    Attributes:
-        x: The frame.
-        scale, shift: float32 tensors, one number a channel.
-    """
-
-    x: Any
-    scale: Any
-    shift: Any
-
-
 class NodeState(NamedTuple):
     """What one node of a network carries from step to step.
 
@@ -100,15 +87,8 @@ def advance(layer, frame, state, training):
 
 
 def _fire(layer, current, state):
-    """Advance LIF neurons, and what is counted of them, in one pass.
-
-    Args:
-        layer: The layer.
-        current: A frame, or an `Affine` of one.
-        state: The state.
-    """
-    frame = current.x if isinstance(current, Affine) else current
-    *neuron, shape = *layer.lif, layer.compute_dtype, tuple(frame.shape)
+    """Advance LIF neurons, and what is counted of them, in one pass."""
+    *neuron, shape = *layer.lif, layer.compute_dtype, tuple(current.shape)
     (v,) = state.own
     if isinstance(state, RateState):
         step = spike_history.rate_step(
@@ -122,6 +102,29 @@ def _fire(layer, current, state):
         return spikes, CountingState([v], byte, state.sums)
     spikes, v = spike_history.plain_step(*neuron, shape)(v, current)
     return spikes, NodeState([v])
+
+
+def advance_lif(layer, currents, affine, state, steps, first):
+    """Return `(list of outputs, state)` of LIF neurons after some steps.
+
+    Args:
+        layer: The layer, which has a `lif`.
+        currents, affine, steps: See `spike_history.rate_window`.
+        state: A `RateState` or a `CountingState`.
+        first: Whether they are the first steps.
+    """
+    start = layer.initial_potential if first else None
+    neuron = *layer.lif, layer.compute_dtype
+    run = start, steps, tuple(currents[0].shape)
+    (v,) = state.own
+    if isinstance(state, RateState):
+        surrogate = layer.learning_rule.surrogate
+        window = spike_history.rate_window(*neuron, surrogate, *run)
+        spikes, v, *credit = window(currents, affine, v, *state[1:])
+        return spikes, RateState([v], *credit)
+    window = spike_history.counting_window(*neuron, *run)
+    spikes, v, byte = window(currents, affine, v, state.byte)
+    return spikes, CountingState([v], byte, state.sums)
 
 
 def absorbed(layer, state, steps, end):
