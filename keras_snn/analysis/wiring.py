@@ -13,6 +13,9 @@ from keras_snn.layers.readouts import Readout
 from keras_snn.layers.spiking_layer import SpikingLayer
 from keras_snn.layers.time_layer import TimeLayer
 from keras_snn.network import kinds
+from keras_snn.network.handlers import Handlers
+
+HANDLERS = Handlers("counted", bases=True)
 
 
 @dataclasses.dataclass
@@ -128,31 +131,45 @@ class Wiring:
 
     def _fill(self, row, node):
         """Complete the row of one node."""
-        layer, kind = node.layer, kinds.of(node.layer)
         if node.is_input:
             row.active = row.over_time
-        elif isinstance(layer, Encoder):
-            row.active, row.analog = True, isinstance(layer, RepeatEncoder)
-        elif isinstance(layer, (SpikingLayer, Readout)):
-            variables = getattr(layer, "state_variables", 1)
-            row.neurons = variables * _size(node.inputs[0].frame)
-            row.active = row.neuron
-            row.synapses = self._direct(node)
-            if isinstance(layer, RecurrentLIF):
-                self._add_feedback(row, layer)
-        elif kind.role == "merge":
-            row.synapses = self._direct(node)
-        elif kind.role == "identity":
-            pass
-        elif isinstance(layer, TimeLayer) and not isinstance(layer, TimeFold):
-            self._fill_other_time_layer(row, node)
-        elif row.over_time and not isinstance(layer, TimeFold):
-            if kind.role not in graph.WITHOUT_SYNAPSES:
-                self._problem(
-                    layer, "works on the whole sequence; wrap it in TimeFold"
-                )
         else:
+            fill = HANDLERS.of(node.layer) or Wiring._fill_layer
+            fill(self, row, node)
+
+    @HANDLERS.register(Encoder)
+    def _fill_encoder(self, row, node):
+        row.active = True
+        row.analog = isinstance(node.layer, RepeatEncoder)
+
+    @HANDLERS.register(SpikingLayer, Readout)
+    def _fill_neurons(self, row, node):
+        variables = getattr(node.layer, "state_variables", 1)
+        row.neurons = variables * _size(node.inputs[0].frame)
+        row.active = row.neuron
+        row.synapses = self._direct(node)
+
+    @HANDLERS.register(RecurrentLIF)
+    def _fill_recurrent(self, row, node):
+        self._fill_neurons(row, node)
+        self._add_feedback(row, node.layer)
+
+    @HANDLERS.register("merge")
+    def _fill_merge(self, row, node):
+        row.synapses = self._direct(node)
+
+    @HANDLERS.register("identity")
+    def _fill_identity(self, row, node):
+        """Leave the row empty."""
+
+    def _fill_layer(self, row, node):
+        """Complete the row of a layer of Keras."""
+        if not row.over_time:
             self._fill_frame_layer(row, node)
+        elif kinds.of(node.layer).role not in graph.WITHOUT_SYNAPSES:
+            self._problem(
+                node.layer, "works on the whole sequence; wrap it in TimeFold"
+            )
 
     def _add_feedback(self, row, layer):
         """Add the synapses from a layer's neurons to themselves."""
@@ -167,6 +184,7 @@ class Wiring:
         if _adds_bias(feedback):
             row.bias = _size(row.frame)
 
+    @HANDLERS.register(TimeLayer)
     def _fill_other_time_layer(self, row, node):
         """Complete the row of a layer such as pooling with a memory."""
         layer = node.layer
@@ -178,6 +196,7 @@ class Wiring:
             row.neurons = sum(_size(x.shape) for x in state)
         row.active = not is_current(row.output)
 
+    @HANDLERS.register(TimeFold)
     def _fill_frame_layer(self, row, node):
         """Complete the row of a layer that works on each frame alone."""
         stages = node.stages

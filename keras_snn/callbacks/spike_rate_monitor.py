@@ -55,8 +55,10 @@ class SpikeRateMonitor(keras.callbacks.Callback):
             with several inputs a list or dict of arrays.
         log_dir: Folder of TensorBoard's logs; the run is its subfolder
             `spikes`. None (default) takes the folder of the
-            `keras.callbacks.TensorBoard` in the same `fit`; if there is none,
-            nothing is written. Needs `pip install "keras-snn[tensorboard]"`.
+            `keras.callbacks.TensorBoard` in the same `fit` of a
+            `keras_snn.Model`; if there is none, nothing is written. A plain
+            `keras.Model` does not tell, there the folder must be given. Needs
+            `pip install "keras-snn[tensorboard]"`.
         every_n_batches: Also measure after every so many batches, for
             TensorBoard and the warnings. None (default): not.
         histograms: Whether to write histograms. Defaults to True.
@@ -131,7 +133,7 @@ class SpikeRateMonitor(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self._batches = self._batches_before = 0
-        self._open(self.log_dir or summaries.log_dir_beside(self))
+        self._open(self.log_dir or summaries.log_dir_of_fit(self.model))
         # A Sequential may be built by its first batch.
         if self.model.built or not isinstance(self.model, keras.Sequential):
             self._probe_of_model()

@@ -3,7 +3,6 @@
 They are written with TensorBoard's own package, which needs no TensorFlow.
 """
 
-import inspect
 import io
 import os
 import time
@@ -26,23 +25,11 @@ def require_matplotlib():
     optional.require("matplotlib", "plot")
 
 
-def log_dir_beside(callback):
-    """Return the folder of the TensorBoard in the same `fit`, or None.
-
-    Keras tells a callback its model, but not what it is in a list with. The
-    list is the one that is calling just now.
-    """
-    frame = inspect.currentframe()
-    while frame is not None:
-        caller = frame.f_locals.get("self")
-        if isinstance(caller, keras.callbacks.CallbackList) and any(
-            x is callback for x in caller.callbacks
-        ):
-            for x in caller.callbacks:
-                if isinstance(x, keras.callbacks.TensorBoard):
-                    return x.log_dir
-            return None
-        frame = frame.f_back
+def log_dir_of_fit(model):
+    """Return the folder of the TensorBoard in a `snn.Model`'s fit, or None."""
+    for callback in getattr(model, "callbacks_of_fit", ()):
+        if isinstance(callback, keras.callbacks.TensorBoard):
+            return callback.log_dir
     return None
 
 

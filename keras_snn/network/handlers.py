@@ -14,6 +14,9 @@ class Handlers:
     Args:
         purpose: What the consumer does with a layer, for messages, e.g.
             `"written as NIR"`.
+        bases: Whether a type's handler serves its subclasses, too, where
+            neither their own type nor their role has one. For consumers that
+            only look at a layer, and need not know what it computes.
 
     Example:
 
@@ -22,8 +25,9 @@ class Handlers:
     ... def count(consumer, layer): ...
     """
 
-    def __init__(self, purpose):
+    def __init__(self, purpose, bases=False):
         self.purpose = purpose
+        self.bases = bases
         self._handlers = {}
         self._reasons = {}
 
@@ -52,9 +56,14 @@ class Handlers:
         """Return the handler of a layer, or None."""
         found = self._handlers.get(type(layer))
         kind = kinds.of(layer)
-        if found or type(layer) in self._reasons or kind.refusal:
+        if found or type(layer) in self._reasons:
             return found
-        return self._handlers.get(kind.role)
+        if not kind.refusal:
+            found = self._handlers.get(kind.role)
+        if found is None and self.bases:
+            known = (self._handlers.get(x) for x in type(layer).__mro__)
+            found = next(filter(None, known), None)
+        return found
 
     def reason(self, layer):
         """Return why a layer has no handler, or None if it has one."""

@@ -79,6 +79,8 @@ class Model(keras.Model):
         super().__init__(*args, **kwargs)
         self.network = Network(self)
         self.rates_of_fit = by_products.Rates()
+        # Keras tells a callback its model, but not what it is in a list with.
+        self.callbacks_of_fit = ()
         self.remat_steps = remat_steps
 
     @property
@@ -215,12 +217,21 @@ class Model(keras.Model):
         callbacks = given.get("callbacks")
         names = self._rates_known()
         self.rates_of_fit.start(names)
-        # A list of Keras' own is made up already.
-        if names and not isinstance(callbacks, keras.callbacks.CallbackList):
-            notice = by_products.SilenceNotice(self.network, self.rates_of_fit)
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            # Made up already: nothing can be added.
+            self.callbacks_of_fit = tuple(callbacks.callbacks)
+        else:
             more = keras.tree.flatten(callbacks) if callbacks else []
-            given["callbacks"] = [*more, notice]
-        return super().fit(*bound.args, **bound.kwargs)
+            if names:
+                more.append(
+                    by_products.SilenceNotice(self.network, self.rates_of_fit)
+                )
+            given["callbacks"] = more
+            self.callbacks_of_fit = tuple(more)
+        try:
+            return super().fit(*bound.args, **bound.kwargs)
+        finally:
+            self.callbacks_of_fit = ()
 
     def _rates_known(self):
         """Return names of the nodes whose spikes `fit` counts for its rule."""

@@ -255,6 +255,26 @@ def test_an_exact_type_comes_before_its_role():
     assert handlers.of(L.Flatten()) is None
 
 
+def test_a_base_serves_its_subclasses_where_that_is_wanted():
+    class Own(S.RecurrentLIF):
+        pass
+
+    class OwnDense(L.Dense):
+        pass
+
+    strict, wide = Handlers("counted"), Handlers("counted", bases=True)
+    for handlers in (strict, wide):
+        handlers.register(S.LIF)(lambda: "lif")
+        handlers.register(snn.layers.spiking_layer.SpikingLayer)(lambda: "any")
+        handlers.register("synapses")(lambda: "synapses")
+    assert strict.of(Own(3)) is strict.of(OwnDense(3)) is None
+    # The nearest base, and no base of a layer whose own kind is registered.
+    assert wide.of(Own(3))() == "any"
+    assert wide.of(S.LIF())() == "lif"
+    assert wide.of(OwnDense(3)) is None
+    assert wide.of(L.Dense(3))() == "synapses"
+
+
 def test_one_function_handles_several_kinds():
     handlers = Handlers("counted")
 
