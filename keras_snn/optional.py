@@ -1,6 +1,7 @@
 """Packages that only some parts need, each in an extra of its own."""
 
 import importlib
+import importlib.util
 
 
 def require(module, extra):
@@ -23,3 +24,8 @@ def require(module, extra):
             f"This needs the module `{module}`, which could not be imported "
             f'({error}). Install it with `pip install "keras-snn[{extra}]"`.'
         ) from error
+
+
+def is_installed(module):
+    """Return whether a module could be imported, without importing it."""
+    return importlib.util.find_spec(module) is not None

@@ -56,6 +56,45 @@ def finished_run(tmp_path_factory):
     return output, result
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("train --model lenet6", "lenet6"),
+        ("train --dataset letters", "letters"),
+        ("train --dataset nmnist", "event camera"),
+        ("train --time-steps 0", "`time_steps` must be at least 1"),
+        ("train --encoder morse", "`encoder` must be one of poisson"),
+        ("train --ema 1", "`ema` must lie in"),
+        ("train --from-ann missing.keras", "No such file: missing.keras"),
+        ("train --dataset mnist --data-dir missing", "no such folder"),
+        ("train --output setup.py", "is a file"),
+        ("evaluate missing.keras", "No such file"),
+        ("evaluate mnist --batch-size 0", "`batch_size` must be at least 1"),
+        ("analyze missing.keras", "No such file"),
+        ("convert setup.py out.keras --dataset letters", "letters"),
+        (
+            "convert setup.py out.keras --dataset mnist --time-steps 0",
+            "at leas",
+        ),
+        ("study --weights missing.keras", "No such file"),
+        ("study --width 0", "`width` must be positive"),
+        ("import-data letters .", "letters"),
+        ("import-data mnist missing", "No such folder"),
+    ],
+)
+def test_mistakes_are_answered_before_keras_is_imported(arguments, message):
+    code = (
+        "import sys\n"
+        "sys.argv = ['keras-snn', *sys.argv[1:]]\n"
+        "sys.modules['keras'] = None\n"  # importing it would be an error
+        "from keras_snn.__main__ import main\n"
+        "main()\n"
+    )
+    result = run_python(code, *arguments.split(), COLUMNS="200")
+    assert result.returncode == 2, result.stderr
+    assert message in result.stderr
+
+
 @pytest.mark.parametrize("command", ["train", "evaluate", "import-data"])
 def test_help_shows_examples(command):
     result = run(command, "--help")
@@ -317,6 +356,8 @@ def test_import_data_hands_its_arguments_on(tmp_path, monkeypatch):
         "import_data",
         lambda *arguments, **options: calls.append((arguments, options)),
     )
+    monkeypatch.chdir(tmp_path)
+    Path("source").mkdir()
     result = run("import-data", "mnist", "source", "--data-dir", tmp_path)
     assert result.exit_code == 0, result.output
     assert calls == [

@@ -110,6 +110,11 @@ def test_train_writes_what_monitor_opens(tmp_path, monkeypatch):
     assert list((output / "logs" / "spikes").glob("events.out.tfevents.*"))
     history = json.loads((output / "history.json").read_text())["history"]
     assert any(name.endswith("_spike_rate") for name in history)
+    # A line an epoch does not list every layer.
+    assert "_spike_rate" not in result.output
+    page = run("report", output, "--images", 20)
+    assert page.exit_code == 0, page.output
+    assert "test accuracy, last epoch" in (output / "report.html").read_text()
     commands = []
     monkeypatch.setattr(
         subprocess,
@@ -120,6 +125,10 @@ def test_train_writes_what_monitor_opens(tmp_path, monkeypatch):
     )
     assert run("monitor", tmp_path).exit_code == 0
     assert str(tmp_path) in commands[0]
+
+
+def test_report_of_what_is_no_run(tmp_path):
+    assert "no folder of a run" in error_of(run("report", tmp_path))
 
 
 def test_monitor_says_how_to_write_logs(tmp_path):

@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 import keras_snn
-from keras_snn.training.settings import Settings
+from keras_snn.datasets.catalogue import image_info
+from keras_snn.training.settings import Settings, check_fields, model_name
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -124,6 +125,35 @@ def import_quietly():
         finally:
             os.dup2(original, 2)
             os.close(original)
+
+
+def check_early(*, data_dir=None, files=(), **given):
+    """Check what needs no Keras, whose import takes seconds.
+
+    Args:
+        data_dir: Folder of the datasets, or `None`.
+        files: Paths that must be files; `None` is left out.
+        **given: Fields of `Settings`; `None` means "not given".
+
+    Raises:
+        ValueError: For a value out of range or an unknown name.
+        FileNotFoundError: If a file or the folder is missing.
+    """
+    given = {name: x for name, x in given.items() if x is not None}
+    if "model" in given:
+        model_name(given["model"])
+    if "dataset" in given:
+        image_info(given["dataset"])
+    check_fields(given)
+    for path in files:
+        if path is not None and not Path(path).is_file():
+            raise FileNotFoundError(f"No such file: {path}.")
+    if data_dir is not None and not Path(data_dir).expanduser().is_dir():
+        raise FileNotFoundError(
+            f"There is no such folder: --data-dir {data_dir}. keras-snn "
+            "import-data NAME FOLDER --data-dir makes one of the files in "
+            "FOLDER. Make it yourself to download into it."
+        )
 
 
 @contextmanager

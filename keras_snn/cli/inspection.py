@@ -20,6 +20,7 @@ from keras_snn.cli.common import (
     TimeSteps,
     Width,
     app,
+    check_early,
     console,
     error_console,
     import_quietly,
@@ -28,6 +29,7 @@ from keras_snn.cli.common import (
     plain_errors,
     training_option,
 )
+from keras_snn.training import records
 
 ANALYZE_EPILOG = """
 [bold]Examples[/bold]
@@ -35,6 +37,12 @@ ANALYZE_EPILOG = """
 \b
   keras-snn analyze runs/lenet-mnist/best.keras
   keras-snn analyze net.keras --dataset mnist --device loihi --output report
+"""
+REPORT_EPILOG = """
+[bold]Example[/bold]
+
+\b
+  keras-snn report runs/lenet-digits
 """
 CONVERT_EPILOG = """
 [bold]Example[/bold]
@@ -88,6 +96,14 @@ def analyze(
 ):
     """Print spikes, operations and energy of a model, layer by layer."""
     with plain_errors(context.obj):
+        check_early(
+            data_dir=data_dir,
+            files=[path],
+            dataset=dataset,
+            time_steps=time_steps,
+        )
+        if output is not None:
+            optional.require("matplotlib", "plot")
         import_quietly()
         from keras_snn import analysis, datasets
         from keras_snn.analysis.devices import get_device
@@ -109,6 +125,68 @@ def analyze(
         )
         if output is not None:
             _write_analysis(output, profile, curve, device)
+
+
+@app.command(epilog=REPORT_EPILOG)
+def report(
+    context: typer.Context,
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="Folder that train filled."),
+    ],
+    device: Device = "45nm-float32",
+    images: Images = 1000,
+    data_dir: DataDir = None,
+    output: Annotated[
+        Path | None,
+        output_option(
+            "The page. [dim]\\[default: report.html in the folder][/dim]"
+        ),
+    ] = None,
+):
+    """Write a run's training, spikes, cost and speed into one HTML page."""
+    with plain_errors(context.obj):
+        optional.require("matplotlib", "plot")
+        record = records.read_record(run)
+        if record is None or not (run / records.BEST).exists():
+            raise FileNotFoundError(
+                f"{run} is no folder of a run: it has no {records.HISTORY} or "
+                f"no {records.BEST}. Expected what keras-snn train wrote."
+            )
+        import_quietly()
+        from keras_snn import analysis, datasets
+        from keras_snn.analysis.devices import get_device
+        from keras_snn.training import open_model
+
+        get_device(device)
+        model, settings = open_model(run / records.BEST)
+        _, (x, y) = datasets.load(settings.dataset, data_dir=data_dir)
+        output = output or run / "report.html"
+        analysis.write_page(
+            output,
+            model,
+            x[:images],
+            y[:images],
+            history=record["history"],
+            facts=_facts(record),
+            device=device,
+        )
+        console.print(f"Written to {escape(str(output))}", highlight=False)
+
+
+def _facts(record):
+    """Return what a page says of a run before all else."""
+    names = ("dataset", "model", "time_steps", "learning_rule", "norm")
+    settings = record["settings"]
+    facts = {name.replace("_", " "): settings.get(name) for name in names}
+    facts["epochs"] = records.epochs_done(record)
+    result = record.get("result")
+    if result:
+        accuracy = result["last_epoch_test_accuracy"]
+        facts["test accuracy, last epoch"] = f"{accuracy:.2%}"
+        facts["seconds of training"] = f"{result['seconds']:.0f}"
+    facts["command"] = next(iter(record["commands"][-1:]), None)
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 def _write_analysis(output, profile, curve, device):
@@ -149,6 +227,7 @@ def convert(
     """
     with plain_errors(context.obj):
         _check_convert(path, output, dataset, overwrite)
+        check_early(data_dir=data_dir, dataset=dataset, time_steps=time_steps)
         import_quietly()
         from keras_snn import analysis, atomic, conversion, datasets
         from keras_snn.models import load_model
@@ -243,6 +322,17 @@ def study(
     command goes on where it stopped.
     """
     with plain_errors(context.obj):
+        check_early(
+            data_dir=data_dir,
+            files=[weights],
+            model=model,
+            dataset=dataset,
+            time_steps=time_steps,
+            width=width,
+            epochs=epochs,
+            ann_epochs=ann_epochs,
+            limit=limit,
+        )
         import_quietly()
         from keras_snn.study import reporting
         from keras_snn.study import study as run

@@ -12,6 +12,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from keras_snn import optional
 from keras_snn.cli.common import (
     EXIT_INTERRUPTED,
     DataDir,
@@ -20,6 +21,7 @@ from keras_snn.cli.common import (
     TimeSteps,
     Width,
     app,
+    check_early,
     console,
     import_quietly,
     network_option,
@@ -28,8 +30,11 @@ from keras_snn.cli.common import (
     print_spike_rates,
     setting,
 )
-from keras_snn.training import recipes
+from keras_snn.training import recipes, records
 from keras_snn.training.settings import Settings
+
+# Samples whose spikes are drawn after every epoch.
+RASTERS = 2
 
 TRAIN_EPILOG = """
 [bold]Examples[/bold]
@@ -116,6 +121,13 @@ def train(
     """
     with plain_errors(context.obj), _resumable(lambda: output):
         given = _settings_given(given)
+        check_early(
+            data_dir=None if resume else data_dir,
+            files=[given["from_ann"]],
+            **given,
+        )
+        if output is not None:
+            records.find_run(output, resume=resume, overwrite=overwrite)
         import_quietly()
         from keras_snn.training import fitting
 
@@ -197,6 +209,17 @@ def evaluate(
     The dataset is that of the run the file belongs to, unless given.
     """
     with plain_errors(context.obj):
+        # A name without an ending is that of a network in the package.
+        check_early(
+            data_dir=data_dir,
+            files=[path] if path.suffix else (),
+            dataset=dataset,
+            time_steps=time_steps,
+            batch_size=batch_size,
+            limit=limit,
+            model=model,
+            width=width,
+        )
         import_quietly()
         from keras_snn.training import evaluate as measure
 
@@ -237,6 +260,9 @@ def import_data(
 ):
     """Make a dataset available from files that are on this machine."""
     with plain_errors(context.obj):
+        check_early(dataset=dataset)
+        if not source.is_dir():
+            raise FileNotFoundError(f"No such folder: {source}.")
         import_quietly()
         from keras_snn import datasets
 
@@ -250,9 +276,13 @@ def _monitors(folder):
 
     from keras_snn.callbacks import SpikeRateMonitor
 
+    rasters = RASTERS if optional.is_installed("matplotlib") else 0
     return lambda images: [
-        SpikeRateMonitor(images[:64], log_dir=str(folder)),
+        # The monitor stands behind both, so that what it measures does not
+        # fill the terminal, nor pages of TensorBoard a second time.
+        keras.callbacks.ProgbarLogger(),
         keras.callbacks.TensorBoard(str(folder), write_graph=False),
+        SpikeRateMonitor(images[:64], log_dir=str(folder), rasters=rasters),
     ]
 
 
@@ -280,8 +310,6 @@ def _resumable(output):
 
 
 def _print_how_to_resume(output):
-    from keras_snn.training import records
-
     record = records.read_record(output) if output else None
     if record is None:
         console.print("\nInterrupted before the training began.")

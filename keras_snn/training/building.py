@@ -63,11 +63,16 @@ def compile_model(model, settings, updates):
 
 def _optimizer(settings, updates):
     rate, decay = settings.learning_rate, settings.weight_decay
+    average = {}
+    if settings.ema:
+        average = {"use_ema": True, "ema_momentum": settings.ema}
     if settings.optimizer == "nesterov":
         schedule = "cosine" if settings.cosine else "triangular"
-        return sgd(rate, updates, schedule=schedule, weight_decay=decay)
+        return sgd(
+            rate, updates, schedule=schedule, weight_decay=decay, **average
+        )
     make = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}
-    return make[settings.optimizer](rate, weight_decay=decay or None)
+    return make[settings.optimizer](rate, weight_decay=decay or None, **average)
 
 
 def learning_rate_at(epoch, settings):

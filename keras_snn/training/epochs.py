@@ -4,6 +4,8 @@ import sys
 
 import keras
 
+from keras_snn.training.callbacks import AveragedWeights
+
 # Independent of the training batch: it changes the speed, not the result.
 EVALUATION_BATCH_SIZE = 128
 
@@ -12,6 +14,9 @@ def fit(model, data, settings, epochs, callbacks):
     """Call `model.fit` on the training images, watching the others."""
     is_arrays = isinstance(data.train, tuple)
     images, labels = data.train if is_arrays else (data.train, None)
+    if settings.ema:
+        # First, so that all others see and save the averages.
+        callbacks = [AveragedWeights(swap_on_epoch=True), *callbacks]
     return model.fit(
         images,
         labels,

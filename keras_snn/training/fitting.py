@@ -12,7 +12,7 @@ from keras_snn.training.building import (
     compile_model,
     learning_rate_at,
 )
-from keras_snn.training.callbacks import BestModel, HistoryFile
+from keras_snn.training.callbacks import BestModel, HistoryFile, StopAtNaN
 from keras_snn.training.data import load_run_data
 from keras_snn.training.epochs import EVALUATION_BATCH_SIZE, backup, fit
 
@@ -51,6 +51,11 @@ def train(
         callbacks: function from the watched images to further callbacks of
             `fit`.
 
+    Raises:
+        ValueError: For settings that do not fit the run in the folder, a
+            folder that another run is writing into, or a loss that is no
+            number.
+
     Returns:
         The content of `history.json` as a dictionary. Its `"result"` has
         `last_epoch`, `last_epoch_test_accuracy`, `best_epoch`,
@@ -74,21 +79,24 @@ def train(
     model = build_model(settings)
     if settings.from_ann and not done:
         beginning.take_over(model, settings.from_ann)
-    records.make_folder(output, overwrite)
-    records.write_record(output, record)
-    more = callbacks(data.watched[0]) if callbacks else []
-    try:
-        if not done:
-            beginning.set_weights(model, data, settings, output, record)
-        compile_model(model, settings, settings.epochs * data.updates(settings))
-        _fit(model, data, settings, output, record, more)
-    except KeyboardInterrupt:
-        record["status"] = "interrupted"
+    output.mkdir(parents=True, exist_ok=True)
+    with records.locked(output):
+        records.make_folder(output, overwrite)
         records.write_record(output, record)
-        raise
-    record["result"] = _result(model, data, settings, output, record)
-    record["status"] = "finished"
-    records.write_record(output, record)
+        more = callbacks(data.watched[0]) if callbacks else []
+        try:
+            if not done:
+                beginning.set_weights(model, data, settings, output, record)
+            updates = settings.epochs * data.updates(settings)
+            compile_model(model, settings, updates)
+            _fit(model, data, settings, output, record, more)
+        except KeyboardInterrupt:
+            record["status"] = "interrupted"
+            records.write_record(output, record)
+            raise
+        record["result"] = _result(model, data, settings, output, record)
+        record["status"] = "finished"
+        records.write_record(output, record)
     return record
 
 
@@ -114,7 +122,7 @@ def _start(record, settings, command):
 
 
 def _fit(model, data, settings, output, record, more):
-    callbacks = [*more]
+    callbacks = [*more, StopAtNaN()]
     if settings.optimizer != "nesterov":  # whose schedule is the optimizer's
         callbacks.append(
             keras.callbacks.LearningRateScheduler(

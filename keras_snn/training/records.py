@@ -1,5 +1,6 @@
 """`history.json`: what a run was asked to do, and what came out so far."""
 
+import contextlib
 import json
 import shutil
 from importlib import metadata
@@ -8,6 +9,7 @@ from pathlib import Path
 from keras_snn import atomic
 
 HISTORY = "history.json"
+LOCK = ".lock"
 BEST = "best.keras"
 BACKUP = "backup"
 ANN = "ann.keras"
@@ -147,6 +149,31 @@ def find_run(directory, resume=False, overwrite=False):
         f"{directory} is not empty. Continue the run in it with `--resume`, "
         "replace the run with `--overwrite`, or choose another `--output`."
     )
+
+
+@contextlib.contextmanager
+def locked(directory):
+    """Hold the folder of a run, so that no other one writes into it.
+
+    The operating system ends the lock with the process, whatever ends that.
+
+    Raises:
+        ValueError: If another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such locks
+        yield
+        return
+    with open(Path(directory) / LOCK, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ValueError(
+                f"Another run is writing into {directory}. Wait for its end, "
+                "or choose another `--output`."
+            ) from None
+        yield
 
 
 def make_folder(directory, overwrite=False):

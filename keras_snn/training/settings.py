@@ -17,6 +17,7 @@ MODELS = (
     "SpikingCNN",
 )
 OPTIMIZERS = ("sgd", "adam", "nesterov")
+ENCODERS = ("poisson", "rate", "latency", "repeat")
 LOSSES = ("squared_error", "cross_entropy")
 
 
@@ -66,6 +67,9 @@ class Settings:
         weight_decay: decoupled weight decay (times the learning rate).
         label_smoothing: part of the labels that `"cross_entropy"` spreads over
             all classes, in [0, 1).
+        ema: momentum in [0, 1) of a moving average of the weights, updated
+            with every batch, which is what is evaluated and saved; 0 for the
+            weights themselves. 0.99 averages some hundred updates.
         lr_drop: epochs after which the rate is multiplied by 0.2.
         cosine: whether the rate falls to zero along a half cosine instead.
         loss: `"squared_error"`, summed over classes and batch as in the
@@ -122,6 +126,12 @@ class Settings:
         0.0085, "Training", "Step size; the gradient is summed over the batch."
     )
     weight_decay: float = _setting(5e-4, "Training", "Decoupled weight decay.")
+    ema: float = _setting(
+        0.0,
+        "Training",
+        "Momentum of an average of the weights, as 0.99, that is evaluated "
+        "and saved instead of them.",
+    )
     lr_drop: tuple = _setting(
         (),
         "Training",
@@ -199,44 +209,7 @@ class Settings:
     def __post_init__(self):
         object.__setattr__(self, "model", model_name(self.model))
         object.__setattr__(self, "lr_drop", tuple(self.lr_drop))
-        for name in ("time_steps", "epochs", "batch_size"):
-            _check(self, name, "be at least 1", lambda n: n >= 1)
-        for name in ("learning_rate", "width"):
-            _check(self, name, "be positive", lambda x: x > 0)
-        for name in ("weight_decay", "cutout", "ann_epochs"):
-            _check(self, name, "not be negative", lambda x: x >= 0)
-        _check(self, "shift", "not be negative", lambda n: n is None or n >= 0)
-        _check(self, "label_smoothing", "lie in [0, 1)", lambda x: 0 <= x < 1)
-        _check(self, "beta", "lie in (0, 1]", lambda x: 0 < x <= 1)
-        _check(
-            self,
-            "dropout",
-            "lie in [0, 1)",
-            lambda p: p is None or 0 <= p < 1,
-        )
-        _check(self, "validation_split", "lie in [0, 1)", lambda x: 0 <= x < 1)
-        _check(self, "limit", "be at least 1", lambda n: n is None or n >= 1)
-        _check(
-            self,
-            "optimizer",
-            f"be one of {', '.join(OPTIMIZERS)}",
-            lambda name: name in OPTIMIZERS,
-        )
-        _check(
-            self,
-            "loss",
-            f"be one of {', '.join(LOSSES)}",
-            lambda name: name in LOSSES,
-        )
-        _check(
-            self,
-            "lr_drop",
-            "be increasing epochs, each at least 1",
-            lambda drops: (
-                list(drops) == sorted(set(drops))
-                and all(epoch >= 1 for epoch in drops)
-            ),
-        )
+        check_fields(vars(self))
         self._check_combinations()
 
     def _check_combinations(self):
@@ -283,7 +256,47 @@ class Settings:
         return {**asdict(self), "lr_drop": list(self.lr_drop)}
 
 
-def _check(settings, name, rule, is_valid):
-    value = getattr(settings, name)
-    if not is_valid(value):
-        raise ValueError(f"`{name}` must {rule}. Received: {name}={value!r}.")
+def _one_of(names):
+    return f"be one of {', '.join(names)}", names.__contains__
+
+
+_AT_LEAST_1 = "be at least 1", lambda n: n >= 1
+_POSITIVE = "be positive", lambda x: x > 0
+_NOT_NEGATIVE = "not be negative", lambda x: x >= 0
+_SHARE = "lie in [0, 1)", lambda x: 0 <= x < 1
+_RULES = {
+    **dict.fromkeys(("time_steps", "epochs", "batch_size"), _AT_LEAST_1),
+    **dict.fromkeys(("learning_rate", "width"), _POSITIVE),
+    **dict.fromkeys(("weight_decay", "cutout", "ann_epochs"), _NOT_NEGATIVE),
+    **dict.fromkeys(("label_smoothing", "ema", "validation_split"), _SHARE),
+    "shift": ("not be negative", lambda n: n is None or n >= 0),
+    "dropout": ("lie in [0, 1)", lambda p: p is None or 0 <= p < 1),
+    "limit": ("be at least 1", lambda n: n is None or n >= 1),
+    "beta": ("lie in (0, 1]", lambda x: 0 < x <= 1),
+    "optimizer": _one_of(OPTIMIZERS),
+    "loss": _one_of(LOSSES),
+    "encoder": _one_of(ENCODERS),
+    "lr_drop": (
+        "be increasing epochs, each at least 1",
+        lambda drops: (
+            list(drops) == sorted(set(drops))
+            and all(epoch >= 1 for epoch in drops)
+        ),
+    ),
+}
+
+
+def check_fields(values):
+    """Check each field by itself.
+
+    Args:
+        values: Dictionary of some or all fields of `Settings`.
+
+    Raises:
+        ValueError: That names the first field out of range.
+    """
+    for name, (rule, is_valid) in _RULES.items():
+        if name in values and not is_valid(values[name]):
+            raise ValueError(
+                f"`{name}` must {rule}. Received: {name}={values[name]!r}."
+            )
