@@ -8,6 +8,9 @@ import numpy as np
 from keras_snn import optional
 from keras_snn.analysis.energy import readable, unit_for
 
+# Neurons of which a raster still shows each.
+MOST_NEURONS = 200
+
 
 def raster(recording, layer, sample=0, neurons=None, ax=None):
     """Draw the spikes of one layer: time from left to right, neurons upwards.
@@ -18,22 +21,27 @@ def raster(recording, layer, sample=0, neurons=None, ax=None):
         recording: A `Recording`.
         layer: Name of a layer in `recording.spikes`.
         sample: Which sample of the batch.
-        neurons: Indices into the flattened layer; None draws all.
+        neurons: Indices into the flattened layer; None draws all, or 200
+            evenly spaced ones if there are more.
         ax: matplotlib `Axes`; None makes a figure.
 
     Raises:
         ValueError: If there is no such layer, sample or neuron.
     """
     train = _train(recording.spikes, layer, sample, "spikes")
+    count, label = train.shape[1], "neuron"
+    if neurons is None and count > MOST_NEURONS:
+        chosen = np.linspace(0, count - 1, MOST_NEURONS).astype(int)
+        train, label = train[:, chosen], f"{MOST_NEURONS} of {count} neurons"
     rows, train = _select(train, neurons)
     ax = _axes(ax)
-    for sign, color in ((1, "black"), (-1, "tab:red")):
+    for sign, color in ((1, _text_color()), (-1, "tab:red")):
         steps, row = np.nonzero(np.sign(train) == sign)
         at = rows[row]
         ax.vlines(steps + 1, at - 0.4, at + 0.4, colors=color, lw=1.5)
     ax.set(
         xlabel="time step",
-        ylabel="neuron",
+        ylabel=label,
         title=f"{layer}, sample {sample}",
         xlim=(0.5, len(train) + 0.5),
         ylim=(rows.min() - 0.5, rows.max() + 0.5),
@@ -41,7 +49,7 @@ def raster(recording, layer, sample=0, neurons=None, ax=None):
     return ax
 
 
-def membrane(recording, layer, sample=0, neurons=(0, 1, 2), ax=None):
+def membrane(recording, layer, sample=0, neurons="firing", ax=None):
     """Draw membrane potentials before the reset, and the threshold.
 
     Dots mark the steps at which the neuron spikes: there, and only there, the
@@ -51,17 +59,20 @@ def membrane(recording, layer, sample=0, neurons=(0, 1, 2), ax=None):
         recording: A `Recording`.
         layer: Name of a spiking layer.
         sample: Which sample of the batch.
-        neurons: Indices into the flattened layer; None draws all.
+        neurons: Indices into the flattened layer; `"firing"` (default) takes
+            the three that spike most, None draws all.
         ax: matplotlib `Axes`; None makes a figure.
 
     Raises:
         ValueError: If there is no such layer, sample or neuron.
     """
     u = _train(recording.potentials, layer, sample, "potentials")
+    spikes = _train(recording.spikes, layer, sample, "spikes")
+    if isinstance(neurons, str) and neurons == "firing":
+        busiest = np.argsort(-np.abs(spikes).sum(0), kind="stable")
+        neurons = np.sort(busiest[:3])
     rows, u = _select(u, neurons)
-    _, spikes = _select(
-        _train(recording.spikes, layer, sample, "spikes"), neurons
-    )
+    _, spikes = _select(spikes, neurons)
     ax = _axes(ax)
     steps = np.arange(1, len(u) + 1)
     for k, row in enumerate(rows):
@@ -156,6 +167,11 @@ def _bars(ax, names, values, form):
     ax.set_yticks(range(len(names)), names, fontsize=8)
     ax.invert_yaxis()
     ax.margins(x=0.15)
+
+
+def _text_color():
+    matplotlib = optional.require("matplotlib", "plot")
+    return matplotlib.rcParams["text.color"]
 
 
 def _axes(ax):

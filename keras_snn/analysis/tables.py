@@ -144,3 +144,30 @@ def dataframe(profile):
     pandas = optional.require("pandas", "analysis")
     rows = [dataclasses.asdict(layer) for layer in profile.layers]
     return pandas.DataFrame(rows).set_index("name")
+
+
+def execution(report, print_fn=None):
+    """Print an `ExecutionReport`; for the arguments see `summary`."""
+    table = rich.table.Table(
+        title=f"{report.model_name}: one of {report.samples} sample(s)",
+        box=rich.box.SIMPLE_HEAD,
+    )
+    table.add_column("layer", no_wrap=True)
+    table.add_column("type", no_wrap=True)
+    table.add_column("runs", no_wrap=True)
+    table.add_column("spike rate", justify="right")
+    table.add_column("ms", justify="right")
+    for row in report.layers:
+        rate = "" if row.rate is None else f"{row.rate:.4f}"
+        ms = "" if row.seconds is None else f"{1e3 * row.seconds:.3f}"
+        table.add_row(row.name, row.kind, row.mode, rate, ms)
+    console = rich.console.Console(width=_WIDTH, highlight=False)
+    with console.capture() as text:
+        if report.reason is None:
+            table.add_section()
+            total = f"{1e3 * report.seconds:.3f}"
+            table.add_row("all", "", "", "", total)
+        console.print(table)
+        if report.reason is not None:
+            console.print(f"It runs densely: {report.reason}.")
+    (print_fn or print)(text.get())

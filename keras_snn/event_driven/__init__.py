@@ -22,7 +22,8 @@ cache. The sums are those of dense products up to the rounding of their order.
 
 `keras_snn_runtime` is the same engine without Keras, for streams, too.
 Everything else, other exported models included, computes densely;
-`model.dense_reason()` says why. The engine gains where neurons fire seldom
+`model.dense_reason()` says why, and `keras_snn.analysis.execution_report`
+how long each layer takes. The engine gains where neurons fire seldom
 (see `benchmarks/README.md`): where most of them fire at most steps, `disable`
 it.
 """
@@ -37,7 +38,12 @@ from keras_snn.event_driven.switch import (
 )
 
 # These need Numba.
-_LAZY = {"Program": "lowering", "Unknown": "lowering", "run": "engine"}
+_LAZY = {
+    "Program": "lowering",
+    "Unknown": "lowering",
+    "run": "engine",
+    "seconds": "engine",
+}
 
 __all__ = ["disable", "enable", "is_enabled", "why_not"]
 

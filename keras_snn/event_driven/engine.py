@@ -7,7 +7,7 @@ import numpy as np
 from keras import Variable, ops
 from keras.src.backend import AutocastScope
 
-from keras_snn_runtime import samples
+from keras_snn_runtime import samples, timing
 from keras_snn_runtime.operations import LEAK_CORRECTED, STATISTICS, WINDOW
 
 # TensorFlow takes arrays at such addresses as they are, without a copy.
@@ -41,13 +41,7 @@ def run(program, values, statistics=None, history=False):
         key: layer.mask((batch, *program.shapes[key]))
         for key, layer in program.masks.items()
     }
-    # The layers compute in float32, whatever the model around them does.
-    # Keras has no public name for this scope.
-    with AutocastScope(None):
-        weights = {
-            name: _tensor(read()) for name, read in program.weights.items()
-        }
-    inputs = {**inputs, **masks, **weights}
+    inputs = {**inputs, **masks, **_weights(program)}
     names = list(inputs)
     specs = _outputs(program, statistics, history)
 
@@ -67,6 +61,39 @@ def run(program, values, statistics=None, history=False):
         x.set_shape([*[None] * spec.leading, *spec.shape])
         results[name] = x
     return results
+
+
+def seconds(program, values):
+    """Return how long each operation takes for some samples, in one thread.
+
+    Args:
+        program: The network's `lowering.Program`, for inference.
+        values: As in `run`.
+
+    Returns:
+        Tuple: dict from keys to seconds, and the set of the keys that are
+        computed once for all steps.
+    """
+    inputs = {**values, **_weights(program)}
+    inputs = {
+        name: ops.convert_to_numpy(ops.cast(x, "float32"))
+        for name, x in inputs.items()
+    }
+    samples, time_steps = inputs[program.sources[0]].shape[:2]
+    outputs = {
+        name: np.empty((samples, *spec.shape), spec.dtype)
+        for name, spec in _outputs(program, None, False).items()
+    }
+    return timing.seconds(
+        program.operations, inputs, outputs, time_steps, samples, program.held
+    )
+
+
+def _weights(program):
+    # The layers compute in float32, whatever the model around them does.
+    # Keras has no public name for this scope.
+    with AutocastScope(None):
+        return {name: _tensor(read()) for name, read in program.weights.items()}
 
 
 def _tensor(x):

@@ -1,6 +1,8 @@
 """The file of `keras_snn_runtime`, which needs neither TensorFlow nor Keras."""
 
 import dataclasses
+import os
+import tempfile
 
 import keras
 
@@ -22,7 +24,7 @@ ENCODERS = {
 }
 
 
-def runtime(model, path):
+def runtime(model, path=None):
     """Write a network for `keras_snn_runtime`: NumPy and Numba, no TensorFlow.
 
     Elsewhere, `keras_snn_runtime.load(path)` has `predict`, `spike_rates` and
@@ -32,7 +34,9 @@ def runtime(model, path):
 
     Args:
         model: A functional model.
-        path: The file to write, e.g. `"net.npz"`.
+        path: The file to write, e.g. `"net.npz"`. None (default) writes none
+            and returns the `keras_snn_runtime.Network`, for streams that run
+            event by event beside the model.
 
     Raises:
         ValueError: If the model has a layer that the engine does not know,
@@ -41,6 +45,7 @@ def runtime(model, path):
     Example:
 
     >>> keras_snn.export.runtime(model, "net.npz")
+    >>> stream = keras_snn.export.runtime(model).stream()  # without a file
 
     Where NumPy and Numba are installed:
 
@@ -48,8 +53,14 @@ def runtime(model, path):
     >>> network.predict(images)                    # (samples, classes)
     """
     optional.require("numba", "numba")
+    import keras_snn_runtime
     from keras_snn_runtime import files
 
+    if path is None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "net.npz")
+            runtime(model, path)
+            return keras_snn_runtime.load(path)
     requirements.float32_only(model, "The runtime")
     network = _folded(read(model, "runtime"))
     source, readout = _ends(network)

@@ -142,6 +142,14 @@ def test_a_stream_is_the_model_on_the_frames_so_far(tmp_path):
     assert stream.steps == 9
 
 
+def test_a_network_without_a_file_is_the_one_of_a_file(tmp_path):
+    model, x = lenet(encoder="repeat"), images((10, 12, 2))
+    written, direct = exported(model, tmp_path), snn.export.runtime(model)
+    np.testing.assert_array_equal(direct.predict(x), written.predict(x))
+    a, b = direct.stream(), written.stream()
+    np.testing.assert_array_equal(a.step(x[0]), b.step(x[0]))
+
+
 def test_events_are_frames_of_counts(tmp_path):
     network = exported(lenet(encoder=None), tmp_path)
     by_event, by_frame = network.stream(), network.stream()

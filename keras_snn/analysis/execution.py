@@ -1,0 +1,129 @@
+"""Where the layers of a network run, and how long each takes."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from keras_snn import event_driven
+from keras_snn.analysis import tables
+from keras_snn.analysis.batches import network_of
+from keras_snn.models import spike_rates
+from keras_snn.running import Model
+
+MOST_SAMPLES = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerExecution:
+    """How one layer runs.
+
+    Attributes:
+        name: The layer's name; of a second call `"<layer>_call2"`.
+        kind: Its type; that of the layer inside a TimeFold.
+        mode: `"event by event"`; `"once"`, event by event and at the first
+            step only, as its input is the same at all; or `"dense"`.
+        rate: Spikes a neuron and step, None where nothing spikes.
+        seconds: Time of one sample through all steps, None where it is dense.
+    """
+
+    name: str
+    kind: str
+    mode: str
+    rate: float | None
+    seconds: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class ExecutionReport:
+    """What `execution_report` found.
+
+    Attributes:
+        model_name: The model's name.
+        samples: Number of samples that ran side by side.
+        reason: Why the network runs densely, or None.
+        layers: List of `LayerExecution`, in forward order.
+    """
+
+    model_name: str
+    samples: int
+    reason: str | None
+    layers: list
+
+    @property
+    def seconds(self):
+        """Time of one sample in all layers, None where they are dense."""
+        if self.reason is not None:
+            return None
+        return sum(layer.seconds for layer in self.layers)
+
+    def summary(self, print_fn=None):
+        """Print the layers.
+
+        Args:
+            print_fn: Function to print with. Defaults to the terminal.
+        """
+        tables.execution(self, print_fn)
+
+
+def execution_report(model, x):
+    """Say of each layer how `predict` runs it, how often it fires, how long.
+
+    The times are of the event-driven engine in one thread, medians of five
+    passes; waiting for Keras and other threads is not in them. The time of a
+    layer that reads spikes goes with their number: one that takes long at a
+    high rate may be faster densely (see `keras_snn.event_driven.disable`), or
+    with fewer spikes (see `keras_snn.regularizers.SpikeRate`).
+
+    Args:
+        model: A `keras_snn.Model` with one input; of others it says that they
+            run densely.
+        x: NumPy array of inputs `(samples, ...)`; the first eight run. Pass
+            one for the time of an image alone.
+
+    Returns:
+        An `ExecutionReport`.
+
+    Raises:
+        ValueError: If the model cannot be read, or `x` has no sample.
+
+    Example:
+
+    >>> keras_snn.analysis.execution_report(model, x_test[:1]).summary()
+    """
+    network = network_of(model, "execution_report")
+    x = np.asarray(x)[:MOST_SAMPLES]
+    if not len(x):
+        raise ValueError(
+            "execution_report() expects at least one sample. Received: none."
+        )
+    reason = _reason(model)
+    rates = spike_rates(model, x) if network.neurons else {}
+    spent, held = {}, set()
+    if reason is None:
+        values = network.run(
+            network.start(keras.ops.convert_to_tensor(x)),
+            lambda node, values: node(values, False),
+            network.before,
+        )
+        program = event_driven.Program(network, training=False)
+        sources = {key: values[key] for key in program.sources}
+        spent, held = event_driven.seconds(program, sources)
+    rows = []
+    for node in network.loop:
+        mode = "dense"
+        if reason is None:
+            mode = "once" if node.key in held else "event by event"
+        # What only says how another layer reads has no time of its own.
+        seconds = None if reason else spent.get(node.key, 0.0) / len(x)
+        kind = type(node.stages[0]).__name__
+        rows.append(
+            LayerExecution(node.name, kind, mode, rates.get(node.name), seconds)
+        )
+    return ExecutionReport(model.name, len(x), reason, rows)
+
+
+def _reason(model):
+    if not isinstance(model, Model):
+        return "only a keras_snn.Model runs event by event"
+    return model.dense_reason()
