@@ -14,6 +14,10 @@ SHARED = pathlib.Path(
     )
 )
 
+# JAX compiles for long: for a case whose like runs there, too.
+ON_JAX = keras.config.backend() == "jax"
+slow_on_jax = [pytest.mark.slow] if ON_JAX else []
+
 GOLDEN_CASES = {
     "lenet": "LeNet",
     "vgg9": "VGG9",

@@ -26,7 +26,7 @@ from keras_snn.layers import (
 )
 from keras_snn.layers.readouts import Readout
 from keras_snn.layers.time_layer import TimeLayer
-from tests.helpers import compiled, gradients
+from tests.helpers import compiled, gradients, slow_on_jax
 
 CHANNELS = 3
 # At the end, in front, in the middle, everywhere, nowhere.
@@ -221,7 +221,12 @@ def lif_with(rule):
 
 @pytest.mark.parametrize(
     "rule, rank",
-    [("collapsed", 5), ("exact", 3), ("rate", 3), ("sigmoid", 3)],
+    [
+        pytest.param("collapsed", 5, marks=slow_on_jax),
+        ("exact", 3),
+        ("rate", 3),
+        ("sigmoid", 3),
+    ],
 )
 def test_a_network_trains_as_on_sequences_without_padding(rule, rank):
     features = (CHANNELS,) if rank == 3 else (2, 2, CHANNELS)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_snn as snn
+from tests.helpers import slow_on_jax
 
 L, TimeFold = keras.layers, snn.layers.TimeFold
 
@@ -22,7 +23,9 @@ def assert_standard(model, tensors, x):
         np.testing.assert_allclose(values.std(axes), 1, rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["VGG9", "SpikingCNN"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("VGG9", marks=slow_on_jax), "SpikingCNN"]
+)
 def test_all_neurons_get_currents_of_mean_0_and_variance_1(name):
     model = getattr(snn.models, name)(norm="weight", width=1 / 16, seed=0)
     kernels = [w for w in model.weights if w.path.endswith("kernel")]

@@ -15,8 +15,16 @@ from tests.helpers import (
     cosine,
     gradients,
     relative_error,
+    slow_on_jax,
 )
 
+# The cases with dropout have all that those without have.
+CASES = [
+    pytest.param(case, marks=slow_on_jax)
+    if f"{case}_dropout" in GOLDEN_CASES
+    else case
+    for case in GOLDEN_CASES
+]
 # Cosine of the collapsed with the exact gradient, its least over all layers.
 # LeNet and VGG9 were measured beforehand; the ResNets' first layers are a
 # harder case.
@@ -74,7 +82,7 @@ WAYS = {"loop": lambda model: model, "layers": layered}
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("case", GOLDEN_CASES)
+@pytest.mark.parametrize("case", CASES)
 def test_exact_rule_equals_the_golden_case(case, way, engine, monkeypatch):
     golden = Golden(case)
     model = WAYS[way](masked_model(golden, "exact", monkeypatch))
@@ -86,7 +94,7 @@ def test_exact_rule_equals_the_golden_case(case, way, engine, monkeypatch):
         assert relative_error(actual, expected) < 1e-5
 
 
-@pytest.mark.parametrize("case", GOLDEN_CASES)
+@pytest.mark.parametrize("case", CASES)
 def test_collapsed_rule_points_along_the_exact_gradient(
     case, monkeypatch, record_property
 ):
@@ -107,7 +115,7 @@ def test_collapsed_rule_points_along_the_exact_gradient(
     assert min(cosines.values()) >= LEAST_COSINE[case]
 
 
-@pytest.mark.parametrize("case", GOLDEN_CASES)
+@pytest.mark.parametrize("case", CASES)
 def test_rate_rule_equals_the_golden_case(case, engine, monkeypatch):
     golden = Golden(case)
     model = masked_model(golden, "rate", monkeypatch)
@@ -116,7 +124,7 @@ def test_rate_rule_equals_the_golden_case(case, engine, monkeypatch):
 
 
 @pytest.mark.parametrize("way", [layered, layer_first_of])
-@pytest.mark.parametrize("case", GOLDEN_CASES)
+@pytest.mark.parametrize("case", CASES)
 def test_rate_rule_in_other_orders_equals_it(case, way, monkeypatch):
     golden = Golden(case)
     model = masked_model(golden, "rate", monkeypatch)
@@ -130,7 +138,7 @@ def assert_rate_gradients(model, run, golden):
         assert relative_error(actual, expected) < 1e-5
 
 
-@pytest.mark.parametrize("case", GOLDEN_CASES)
+@pytest.mark.parametrize("case", CASES)
 def test_one_loop_over_time_equals_layer_by_layer(case, engine, monkeypatch):
     golden = Golden(case)
     model = masked_model(golden, "collapsed", monkeypatch)

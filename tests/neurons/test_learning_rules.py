@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_snn import neurons, surrogates
 from keras_snn.neurons import learning_rules, sequences
-from tests.helpers import Golden, gradients
+from tests.helpers import Golden, gradients, slow_on_jax
 
 
 def spike_train(seed=0, shape=(3, 11, 7), rate=0.3):
@@ -141,7 +141,9 @@ def test_readout_and_its_gradient_against_a_loop(leak_in_backward):
     np.testing.assert_allclose(gradient, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("case", ["lenet", "vgg9", "resnet11"])
+@pytest.mark.parametrize(
+    "case", ["lenet", pytest.param("vgg9", marks=slow_on_jax), "resnet11"]
+)
 def test_total_trace_and_factor_equal_the_golden_case(case):
     golden = Golden(case)
     model = golden.model("exact")
