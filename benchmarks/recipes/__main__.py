@@ -3,10 +3,11 @@
     KERAS_BACKEND=jax python -m benchmarks.recipes spikingcnn_cifar10 \\
         --data DIR --output OUTPUT
 
-DIR holds the data set's raw files (`data_batch_1.webp`, ... or
-`train-images-idx3-ubyte.gz`, ...). Only training images are used, and 1,000 of
-them are held out to watch; the weights of the last update are kept, in
-float16. `python -m benchmarks.publish` then looks at the test images, once.
+DIR holds the data set's raw files (`data_batch_1.webp`, ...,
+`train-images-idx3-ubyte.gz`, ... or `train_32x32.mat`, ...). Only training
+images are used, and 1,000 of them are held out to watch; the weights of the
+last update are kept, in float16. `python -m benchmarks.publish` then looks at
+the test images, once.
 The same command goes on behind the last phase that was finished.
 """
 
@@ -24,7 +25,7 @@ import numpy as np
 import keras_snn as snn
 from benchmarks.recipes import load, save
 from benchmarks.recipes.epochs import Trainer
-from keras_snn.datasets import idx_files, webp_grids
+from keras_snn.datasets import idx_files, svhn_mat, webp_grids
 from keras_snn.training import records
 
 FOLDER = pathlib.Path(__file__).parent
@@ -35,8 +36,9 @@ HELD_OUT = 1000
 def read(dataset, folder):
     """Return uint8 training images and integer labels."""
     info = snn.datasets.info(dataset)
-    if dataset == "mnist":
-        raw = idx_files.read(folder, info).splits["train"]
+    readers = {"mnist": idx_files, "svhn": svhn_mat}
+    if dataset in readers:
+        raw = readers[dataset].read(folder, info).splits["train"]
         return raw.images, raw.labels.astype("int32")
     paths = sorted(folder.glob("data_batch_*.webp"))
     if not paths:

@@ -194,6 +194,13 @@ def make_builder(name, network, summary, defaults=Defaults(), reference=LEE):
             needed = pretrained.check_arguments(name, weights, needed)
             width = needed.get("width", width)
             norm = needed.get("norm", norm)
+            trained_on = pretrained.inputs(name, weights)
+            if input_tensor is None and input_shape is None:
+                input_shape = trained_on.get("input_shape")
+            if time_steps == "auto":
+                time_steps = trained_on.get("time_steps", time_steps)
+            if isinstance(encoder, str) and encoder == "auto":
+                encoder = trained_on.get("encoder", encoder)
         setup = defaults.of(learning_rule, norm)
 
         def given(value, field):

@@ -1,7 +1,8 @@
 """Weights that come with the package, as in `keras.applications`.
 
 `weights/index.json` has, by network and data set, the file, its checksum, the
-builder's arguments that its shapes depend on, and what the network reaches.
+builder's arguments that its shapes depend on, those of its input where they
+are not the builder's defaults, and what the network reaches.
 """
 
 import functools
@@ -36,6 +37,11 @@ def find(builder, weights):
 def names(builder):
     """Return the names of the weights that a builder has."""
     return tuple(index().get(builder, {}))
+
+
+def inputs(builder, weights):
+    """Return what the builder's defaults for its input are to be instead."""
+    return find(builder, weights).get("inputs", {})
 
 
 def builder_of(dataset):
@@ -151,7 +157,9 @@ def write(path, model):
         np.savez(draft, **arrays)
 
 
-def save(builder, weights, model, arguments, result, folder=FOLDER):
+def save(
+    builder, weights, model, arguments, result, folder=FOLDER, inputs=None
+):
     """Write a model's weights, and enter them in the index.
 
     Args:
@@ -161,16 +169,21 @@ def save(builder, weights, model, arguments, result, folder=FOLDER):
         arguments: Dict of the builder's arguments that shapes depend on.
         result: Dict of what is known of it.
         folder: Where to.
+        inputs: Dict of `input_shape`, `time_steps` and `encoder` where they
+            are not the builder's defaults.
     """
     path = pathlib.Path(folder) / f"{builder.lower()}_{weights}.npz"
     write(path, model)
     listed = pathlib.Path(folder) / INDEX.name
     entries = json.loads(listed.read_text("utf-8")) if listed.exists() else {}
-    entries.setdefault(builder, {})[weights] = {
+    entry = {
         "file": path.name,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "arguments": arguments,
         "result": result,
     }
+    if inputs:
+        entry["inputs"] = inputs
+    entries.setdefault(builder, {})[weights] = entry
     atomic.write_text(listed, json.dumps(entries, indent=2) + "\n")
     index.cache_clear()
