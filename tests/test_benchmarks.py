@@ -21,6 +21,7 @@ from benchmarks import (
     profile_cost,
     recipes,
     report,
+    time_to_accuracy,
 )
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -241,32 +242,95 @@ def test_the_accuracy_page_is_what_the_results_say():
     assert accuracy.filled(page) == page
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not installed("jax", "PIL"), reason="needs JAX and Pillow")
-def test_a_recipe_trains_all_its_phases_and_goes_on(tmp_path):
+def made_cifar10(folder):
     from PIL import Image
 
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (26 * 32, 50 * 32, 3), "uint8")
-    Image.fromarray(pixels).save(tmp_path / "data_batch_1.webp", lossless=True)
+    Image.fromarray(pixels).save(folder / "data_batch_1.webp", lossless=True)
     labels = rng.integers(0, 10, 50_000, "uint8")
-    np.save(tmp_path / "train_labels.npy", labels)
-    command = [sys.executable, "-m", "benchmarks.recipes", "spikingcnn_cifar10"]
+    np.save(folder / "train_labels.npy", labels)
+
+
+def made_svhn(folder):
+    from scipy.io import savemat
+
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 1300), ("test", 10)):
+        pixels = rng.integers(0, 256, (32, 32, 3, count), "uint8")
+        digits = rng.integers(1, 11, (count, 1), "uint8")
+        savemat(folder / f"{split}_32x32.mat", {"X": pixels, "y": digits})
+
+
+def test_seconds_to_accuracy_are_those_of_the_first_point_above():
+    points = [
+        {
+            "updates": 50 * n,
+            "seconds": 10.0 * n,
+            "processor_seconds": 15.0 * n,
+            "test_accuracy": accuracy,
+        }
+        for n, accuracy in ((1, 0.4), (2, 0.55), (3, 0.52), (4, 0.61))
+    ]
+    assert time_to_accuracy.seconds_to(points, 0.5) == 20.0
+    assert time_to_accuracy.seconds_to(points, 0.7) is None
+    rows = {"rate": {"points": points}}
+    line = time_to_accuracy.table(rows).splitlines()[-1]
+    cells = "| 0.20 s (0.30 s) | 10 s (15 s) | 20 s (30 s) | 40 s (60 s) |"
+    assert cells in line
+
+
+@pytest.mark.skipif(not installed("tensorflow"), reason="needs TensorFlow")
+def test_a_row_of_time_to_accuracy(tmp_path, monkeypatch):
+    monkeypatch.setattr(time_to_accuracy, "EVERY", 1)
+    monkeypatch.setattr(time_to_accuracy, "BATCH", 10)
+    monkeypatch.setattr(time_to_accuracy, "CHANNELS", (2,) * 6)
+    rng = np.random.default_rng(0)
+    for name, shape in (("images", (2, 10)), ("x_test", (20,))):
+        pixels = rng.integers(0, 256, (*shape, 32, 32, 3), "uint8")
+        np.save(tmp_path / f"{name}.npy", pixels)
+    np.save(tmp_path / "labels.npy", rng.integers(0, 10, (2, 10)))
+    np.save(tmp_path / "y_test.npy", rng.integers(0, 10, 20))
+    shapes = {"conv1": (3, 3, 3, 2), "dense": (32, 10)}
+    shapes |= {f"conv{i}": (3, 3, 2, 2) for i in range(2, 7)}
+    weights = {k: rng.normal(0, 1, v) for k, v in shapes.items()}
+    np.savez(tmp_path / "weights.npz", **weights)
+    result = time_to_accuracy.run_row("rate", tmp_path)
+    assert [p["updates"] for p in result["points"]] == [1, 2]
+    assert 0 < result["points"][0]["seconds"] < result["points"][1]["seconds"]
+    assert "tensorflow" in result["versions"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not installed("jax", "PIL", "scipy"), reason="needs JAX, Pillow and SciPy"
+)
+@pytest.mark.parametrize(
+    ("row", "made", "titles"),
+    [
+        ("spikingcnn_cifar10", made_cifar10, ["ann", "spikes", "sparse"]),
+        ("vgg9_svhn", made_svhn, ["ann", "spikes"]),
+    ],
+)
+def test_a_recipe_trains_all_its_phases_and_goes_on(
+    tmp_path, row, made, titles
+):
+    made(tmp_path)
+    command = [sys.executable, "-m", "benchmarks.recipes", row]
     command += ["--width", "0.03125", "--seconds", "20"]
     command += ["--data", str(tmp_path), "--output", str(tmp_path / "run")]
     environment = {**os.environ, "KERAS_BACKEND": "jax"}
-    for phases in (3, 0):
+    for phases in (len(titles), 0):
         done = subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr[-2000:]
         assert done.stdout.count("held out") == phases
-    weights, record = recipes.load(tmp_path / "run", "spikingcnn_cifar10")
-    assert [x["title"] for x in record["phases"]] == list(weights)
-    assert list(weights) == ["ann", "spikes", "sparse"]
+    weights, record = recipes.load(tmp_path / "run", row)
+    assert [x["title"] for x in record["phases"]] == list(weights) == titles
     for phase in record["phases"]:
         assert phase["history"][-1]["loss"] > 0
-    assert all(np.isfinite(x).all() for x in weights["sparse"])
+    assert all(np.isfinite(x).all() for x in weights[titles[-1]])
 
 
 def test_what_a_phase_saves_is_read_again(tmp_path, monkeypatch):

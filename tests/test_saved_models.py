@@ -3,6 +3,7 @@
 import gzip
 import json
 import pathlib
+import zipfile
 
 import keras
 import numpy as np
@@ -63,6 +64,25 @@ def test_spiking_cnn_classifies_cifar10():
     scores = model.predict(x, batch_size=250, verbose=0)
     # 90.7 % on all; three standard errors of 1,000 images are 2.8 points.
     assert np.mean(scores.argmax(-1) == y) >= 0.879
+
+
+def test_lenet_classifies_recordings(tmp_path):
+    archive = SHARED / "data" / "nmnist" / "nmnist_small.zip"
+    if not archive.exists():
+        pytest.skip(f"N-MNIST is not at {archive}")
+    with zipfile.ZipFile(archive) as files:
+        files.extractall(tmp_path)
+    test = snn.datasets.events.recordings("nmnist", "test", tmp_path)
+    frames = [
+        snn.datasets.events.to_frames(x, (34, 34), time_steps=15, window=20_000)
+        for x in test
+    ]
+    model = snn.models.LeNet(weights="nmnist")
+    scores = model.predict(np.stack(frames), verbose=0)
+    # What its card says.
+    told = snn.models.pretrained.find("LeNet", "nmnist")["result"]["test"]
+    right = scores.argmax(-1) == test.labels.argmax(-1)
+    assert {"right": int(right.sum()), "of": len(right)} == told
 
 
 def test_what_is_told_of_spiking_cnn_is_what_was_measured():

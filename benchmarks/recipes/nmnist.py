@@ -124,11 +124,32 @@ def frames(recordings):
     )
 
 
-def of_both(model, result):
-    """Return what the accuracy table says: of held-out and test recordings."""
+def split(data_dir):
+    """Return the recordings to learn from, those held out, and the tested."""
+    train = events.recordings("nmnist", "train", data_dir)
+    order = np.random.default_rng(0).permutation(len(train))
+    held_out, train = train[order[:HELD_OUT]], train[order[HELD_OUT:]]
+    return train, held_out, events.recordings("nmnist", "test", data_dir)
+
+
+def measured(model, held_out, test):
+    """Return what is told of a network: of held-out and test recordings."""
+    watched = frames(held_out)
+    result = {
+        "time_steps": STEPS,
+        "spike_rates": snn.models.spike_rates(model, watched),
+    }
+    for title, x, labels in (
+        ("held out", watched, held_out.labels),
+        ("test", frames(test), test.labels),
+    ):
+        hits = model.predict(x, verbose=0).argmax(-1) == labels.argmax(-1)
+        result[title] = {"right": int(hits.sum()), "of": len(hits)}
+        print(title, result[title], flush=True)
     parts = result["held out"], result["test"]
     right, of = (sum(x[name] for x in parts) for name in ("right", "of"))
     return {
+        **result,
         "test_accuracy": right / of,
         "interval": publish.wilson(right, of),
         "images": of,
@@ -136,12 +157,17 @@ def of_both(model, result):
     }
 
 
-def into_package(output):
-    """Put the weights of a finished run into the package, with their card."""
-    weights, record = load(output, NAME)
+def into_package(args):
+    """Put the weights of a finished run into the package, with their card.
+
+    What is told of them is measured once more, in float16.
+    """
+    weights, record = load(args.output, NAME)
     model = snn.models.LeNet(**INPUTS, **NETWORK)
     model.set_weights(weights["spikes"])
-    found = record["published"]
+    record["published"] = found = measured(model, *split(args.data_dir)[1:])
+    path = publish.ACCURACY / f"{NAME}.json"
+    path.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
     pretrained.save("LeNet", "nmnist", model, NETWORK, found, inputs=INPUTS)
     path = pretrained.FOLDER / pretrained.find("LeNet", "nmnist")["file"]
     made, real = record["phases"]
@@ -180,17 +206,14 @@ def main():
     parser.add_argument("--epochs", type=int, default=40)
     args = parser.parse_args()
     if args.publish:
-        into_package(args.output)
+        into_package(args)
         return
     args.output.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(0)
     (digits, labels), _ = snn.datasets.load("mnist", args.data_dir)
     chosen = slice(FIRST_UNSEEN, FIRST_UNSEEN + args.made)
     digits, labels = digits[chosen], labels[chosen]
-    train = events.recordings("nmnist", "train", args.data_dir)
-    test = events.recordings("nmnist", "test", args.data_dir)
-    order = np.random.default_rng(0).permutation(len(train))
-    held_out, train = train[order[:HELD_OUT]], train[order[HELD_OUT:]]
+    train, held_out, test = split(args.data_dir)
     watched = frames(held_out), held_out.labels
     model = snn.models.LeNet(**INPUTS, **NETWORK, seed=0)
     start = time.perf_counter()
@@ -213,18 +236,7 @@ def main():
         fit(model, *given, watched, phase, args)
         for phase, given in zip(phases, data)
     ]
-    result = {
-        "time_steps": STEPS,
-        "spike_rates": snn.models.spike_rates(model, watched[0]),
-    }
-    for title, (x, y) in {
-        "held out": watched,
-        "test": (frames(test), test.labels),
-    }.items():
-        right = model.predict(x, verbose=0).argmax(-1) == y.argmax(-1)
-        result[title] = {"right": int(right.sum()), "of": len(right)}
-        print(title, result[title], flush=True)
-    result.update(of_both(model, result))
+    result = measured(model, held_out, test)
     record = {
         "command": "python -m benchmarks.recipes.nmnist --data-dir DIR "
         "--output OUTPUT",

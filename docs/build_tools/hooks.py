@@ -10,6 +10,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 PAGES = {
     "benchmarks/README.md": "benchmarks/index.md",
     "benchmarks/accuracy.md": "benchmarks/accuracy.md",
+    "benchmarks/choices.md": "benchmarks/choices.md",
 }
 FOLDERS = ("benchmarks/results",)
 SUFFIXES = (".md", ".png")
