@@ -150,9 +150,9 @@ def check_early(*, data_dir=None, files=(), **given):
             raise FileNotFoundError(f"No such file: {path}.")
     if data_dir is not None and not Path(data_dir).expanduser().is_dir():
         raise FileNotFoundError(
-            f"There is no such folder: --data-dir {data_dir}. keras-snn "
-            "import-data NAME FOLDER --data-dir makes one of the files in "
-            "FOLDER. Make it yourself to download into it."
+            f"--data-dir {data_dir}: there is no such folder. Make it to "
+            "download into it, or have keras-snn import-data NAME FOLDER make "
+            "it of the published files in FOLDER."
         )
 
 

@@ -267,9 +267,10 @@ def test_a_base_serves_its_subclasses_where_that_is_wanted():
         handlers.register(S.LIF)(lambda: "lif")
         handlers.register(snn.layers.spiking_layer.SpikingLayer)(lambda: "any")
         handlers.register("synapses")(lambda: "synapses")
-    assert strict.of(Own(3)) is strict.of(OwnDense(3)) is None
+    own = Own(L.Dense(3))
+    assert strict.of(own) is strict.of(OwnDense(3)) is None
     # The nearest base, and no base of a layer whose own kind is registered.
-    assert wide.of(Own(3))() == "any"
+    assert wide.of(own)() == "any"
     assert wide.of(S.LIF())() == "lif"
     assert wide.of(OwnDense(3)) is None
     assert wide.of(L.Dense(3))() == "synapses"
