@@ -156,6 +156,7 @@ def _draw_history(history, ax):
             epochs = range(1, len(values) + 1)
             label = "watched" if name.startswith("val") else "training"
             ax.plot(epochs, [100 * v for v in values], ".-", label=label)
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set(xlabel="epoch", ylabel="accuracy, %")
     ax.grid(alpha=0.3)
     if ax.get_legend_handles_labels()[0]:

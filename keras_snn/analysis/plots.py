@@ -35,10 +35,13 @@ def raster(recording, layer, sample=0, neurons=None, ax=None):
         train, label = train[:, chosen], f"{MOST_NEURONS} of {count} neurons"
     rows, train = _select(train, neurons)
     ax = _axes(ax)
+    # Few steps leave room to be seen.
+    width = float(np.clip(60 / len(train), 1.5, 12))
     for sign, color in ((1, _text_color()), (-1, "tab:red")):
         steps, row = np.nonzero(np.sign(train) == sign)
         at = rows[row]
-        ax.vlines(steps + 1, at - 0.4, at + 0.4, colors=color, lw=1.5)
+        ax.vlines(steps + 1, at - 0.4, at + 0.4, colors=color, lw=width)
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set(
         xlabel="time step",
         ylabel=label,
@@ -119,6 +122,7 @@ def latency(curve, ax=None):
     ax = _axes(ax)
     steps = np.arange(1, curve.time_steps + 1)
     ax.plot(steps, 100 * curve.accuracy, marker=".")
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set(
         xlabel="time steps",
         ylabel="accuracy, %",

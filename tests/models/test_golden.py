@@ -18,11 +18,11 @@ from tests.helpers import (
     slow_on_jax,
 )
 
-# The cases with dropout have all that those without have.
+# These two have all that the others have.
 CASES = [
-    pytest.param(case, marks=slow_on_jax)
-    if f"{case}_dropout" in GOLDEN_CASES
-    else case
+    case
+    if case in ("lenet", "resnet11_dropout")
+    else pytest.param(case, marks=slow_on_jax)
     for case in GOLDEN_CASES
 ]
 # Cosine of the collapsed with the exact gradient, its least over all layers.
