@@ -293,7 +293,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("part", choices=("gradients", "accuracy", "page"))
     parser.add_argument("--data-dir")
-    parser.add_argument("--updates", type=int, default=200)
+    parser.add_argument("--updates", type=int, default=100)
     parser.add_argument("--samples", type=int, default=32)
     args = parser.parse_args()
     if args.part == "page":

@@ -14,6 +14,8 @@ from benchmarks import (
     accuracy,
     bounds,
     case,
+    choices,
+    choices_page,
     compare,
     gpu,
     networks,
@@ -299,6 +301,12 @@ def test_a_row_of_time_to_accuracy(tmp_path, monkeypatch):
     assert [p["updates"] for p in result["points"]] == [1, 2]
     assert 0 < result["points"][0]["seconds"] < result["points"][1]["seconds"]
     assert "tensorflow" in result["versions"]
+
+
+def test_the_page_on_choices_is_what_the_results_say():
+    page = choices.PAGE.read_text("utf-8")
+    results = json.loads(choices.RESULTS.read_text("utf-8"))
+    assert choices_page.filled(page, results) == page
 
 
 @pytest.mark.slow
