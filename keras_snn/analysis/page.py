@@ -6,7 +6,7 @@ import io
 import string
 
 from keras_snn import atomic, optional
-from keras_snn.analysis import plots
+from keras_snn.analysis import plots, tables
 from keras_snn.analysis.devices import get_device
 from keras_snn.analysis.execution import execution_report
 from keras_snn.analysis.latency import latency_curve
@@ -176,20 +176,14 @@ def _costs(counted, device):
         names = {layer.name for layer in counted.layers}
         height = 1.2 + 0.25 * len(names)
         yield _figure(plots.energy_bars, counted, device, size=(6.4, height))
-    header = ["layer", "type", "MACs", "ACs", "updates", "sparsity"]
+    columns = ["MACs", "ACs", "updates", "sparsity"]
     rows = []
     for layer in [*counted.layers, counted]:
+        found = tables.numbers(counted, layer)
         is_all = layer is counted
-        sparsity = layer.activation_sparsity
-        numbers = (
-            f"{layer.effective_macs:,.0f}",
-            f"{layer.effective_acs:,.0f}",
-            f"{layer.membrane_updates:,.0f}",
-            "" if sparsity is None else f"{sparsity:.2%}",
-        )
         name, kind = ("all", "") if is_all else (layer.name, layer.kind)
-        rows.append([name, kind, *map(_Number, numbers)])
-    yield _table(header, rows)
+        rows.append([name, kind, *(_Number(found[x]) for x in columns)])
+    yield _table(["layer", "type", *columns], rows)
     yield (
         f"<p>Means of one inference over {counted.samples} samples, from "
         "measured spikes; energies are these counts times published energies "

@@ -45,27 +45,27 @@ def _layers(profile, device):
     table = rich.table.Table(title=title, box=rich.box.SIMPLE_HEAD)
     table.add_column("layer", no_wrap=True)
     table.add_column("type", no_wrap=True)
-    for column in _numbers(profile, profile.layers[0]):
+    for column in numbers(profile, profile.layers[0]):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column(device.name, justify="right", no_wrap=True)
     for layer in profile.layers:
         table.add_row(
             layer.name,
             layer.kind,
-            *_numbers(profile, layer).values(),
+            *numbers(profile, layer).values(),
             readable(energy_of([layer], device).snn),
         )
     table.add_section()
     table.add_row(
         "all",
         "",
-        *_numbers(profile, profile).values(),
+        *numbers(profile, profile).values(),
         readable(profile.energy(device).snn),
     )
     return table
 
 
-def _numbers(profile, row):
+def numbers(profile, row):
     """Return a row's numbers as text, by column."""
     sparsity = row.activation_sparsity
     columns = {

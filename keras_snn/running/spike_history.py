@@ -25,14 +25,17 @@ WINDOW = 8
 @functools.lru_cache(1024)
 def counting_step(beta, threshold, reset, dtype, shape):
     """Return the step `(v, I, byte) -> (spikes, v, byte)`."""
+    return fused(_counting(beta, threshold, reset, dtype))
 
+
+def _counting(beta, threshold, reset, dtype):
     def step(v, current, byte):
         spikes, v = neurons.lif_step(
             v, ops.cast(current, "float32"), beta, threshold, reset
         )
         return ops.cast(spikes, dtype), v, append(byte, spikes)
 
-    return fused(step)
+    return step
 
 
 @functools.lru_cache(1024)
@@ -54,85 +57,64 @@ def rate_step(beta, threshold, reset, dtype, surrogate, shape):
 
     `e` and `d` are the eligibility and the derivative of `neurons.rate_step`.
     """
-
-    def step(v, current, *credit):
-        return _rate_step(
-            beta, threshold, reset, dtype, surrogate, v, current, *credit
-        )
-
-    return fused(step)
+    return fused(_rate(beta, threshold, reset, dtype, surrogate))
 
 
-def _rate_step(
-    beta,
-    threshold,
-    reset,
-    dtype,
-    surrogate,
-    v,
-    current,
-    total,
-    eligibility,
-    derivative,
-):
+def _rate(beta, threshold, reset, dtype, surrogate):
     neuron = {"beta": beta, "threshold": threshold, "reset": reset}
-    u = v + ops.cast(current, "float32")
-    spikes = neurons.fire(u, threshold)
-    credit = neurons.rate_step(
-        u, spikes, eligibility, derivative, surrogate, **neuron
-    )
-    v = neurons.reset_and_leak(u, spikes, **neuron)
-    return ops.cast(spikes, dtype), v, total + spikes, *credit
+
+    def step(v, current, total, eligibility, derivative):
+        u = v + ops.cast(current, "float32")
+        spikes = neurons.fire(u, threshold)
+        credit = neurons.rate_step(
+            u, spikes, eligibility, derivative, surrogate, **neuron
+        )
+        v = neurons.reset_and_leak(u, spikes, **neuron)
+        return ops.cast(spikes, dtype), v, total + spikes, *credit
+
+    return step
 
 
 @functools.lru_cache(1024)
 def rate_window(beta, threshold, reset, dtype, surrogate, start, steps, shape):
-    """Return some steps at once, which read each current but a few times.
-
-    Args:
-        start: The potential before the first step of all, where the state
-            that is given counts for nothing; else None.
-        steps: Number of steps.
-
-    Returns:
-        Function `(currents, affine, v, total, e, d) -> (list of spikes, v,
-        total, e, d)`, see `rate_step`. `currents` is a list of a frame each
-        step, or of one that stands for all; `affine` a pair `(scale, shift)`
-        that they are still to be taken through, or None.
-    """
-
-    def window(currents, affine, *state):
-        if start is not None:
-            state = start, 0.0, 0.0, 0.0
-        spikes = []
-        for current in _frames(currents, affine, steps):
-            s, *state = _rate_step(
-                *(beta, threshold, reset, dtype, surrogate),
-                *(state[0], current, *state[1:]),
-            )
-            spikes.append(s)
-        return spikes, *state
-
-    return fused(window)
+    """Return some steps of `rate_step` at once; see `_window`."""
+    return _window(
+        _rate(beta, threshold, reset, dtype, surrogate), start, steps
+    )
 
 
 @functools.lru_cache(1024)
 def counting_window(beta, threshold, reset, dtype, start, steps, shape):
-    """Return some steps at once, as `rate_window`.
+    """Return some steps of `counting_step` at once; see `_window`."""
+    return _window(_counting(beta, threshold, reset, dtype), start, steps)
+
+
+def _window(step, start, steps):
+    """Return some steps at once, which read each current but a few times.
+
+    Args:
+        step: Function `(v, I, ...) -> (spikes, v, ...)`.
+        start: The potential before the first step of all, where what is given
+            as state counts for nothing; else None.
+        steps: Number of steps.
 
     Returns:
-        Function `(currents, affine, v, byte) -> (list of spikes, v, byte)`.
+        Function `(currents, affine, v, ...) -> (list of spikes, v, ...)`.
+        `currents` is a list of a frame each step, or of one that stands for
+        all; `affine` a pair `(scale, shift)` that they are still to be taken
+        through, or None.
     """
 
-    def window(currents, affine, v, byte):
-        frames, spikes = _frames(currents, affine, steps), []
+    def window(currents, affine, *state):
         if start is not None:
-            v = ops.full_like(frames[0], start)
-        for current in frames:
-            s, v = neurons.lif_step(v, current, beta, threshold, reset)
-            byte = append(byte, s)
-            spikes.append(ops.cast(s, dtype))
-        return spikes, v, byte
+            # Constants, which need not be read.
+            zeros = map(ops.zeros_like, state[1:])
+            state = ops.full_like(state[0], start), *zeros
+        spikes = []
+        for current in _frames(currents, affine, steps):
+            s, *state = step(state[0], current, *state[1:])
+            spikes.append(s)
+        return spikes, *state
 
     return fused(window)
 

@@ -109,7 +109,7 @@ def advance_lif(layer, currents, affine, state, steps, first):
 
     Args:
         layer: The layer, which has a `lif`.
-        currents, affine, steps: See `spike_history.rate_window`.
+        currents, affine, steps: See `spike_history._window`.
         state: A `RateState` or a `CountingState`.
         first: Whether they are the first steps.
     """
