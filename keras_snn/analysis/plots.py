@@ -82,9 +82,7 @@ def membrane(recording, layer, sample=0, neurons="firing", ax=None):
         (line,) = ax.plot(steps, u[:, k], lw=1, label=f"neuron {row}")
         fired = spikes[:, k] > 0
         ax.plot(steps[fired], u[fired, k], "o", ms=4, c=line.get_color())
-    threshold = recording.thresholds.get(layer)
-    if threshold is not None:
-        ax.axhline(threshold, ls="--", c="gray", label="threshold")
+    _draw_thresholds(ax, recording, layer, rows)
     ax.set(
         xlabel="time step",
         ylabel="membrane potential before the reset",
@@ -94,6 +92,21 @@ def membrane(recording, layer, sample=0, neurons="firing", ax=None):
     if len(rows) <= 10:
         ax.legend(loc="best", fontsize="small")
     return ax
+
+
+def _draw_thresholds(ax, recording, layer, rows):
+    """Draw a dashed line for all neurons, or one of its color for each."""
+    threshold = recording.thresholds.get(layer)
+    if threshold is None:
+        return
+    if not np.ndim(threshold):
+        ax.axhline(threshold, ls="--", c="gray", label="threshold")
+        return
+    shape = recording.potentials[layer].shape[2:]
+    of_rows = np.broadcast_to(threshold, shape).ravel()[rows]
+    colors = [line.get_color() for line in ax.get_lines()[::2]]
+    for value, color in zip(of_rows, colors):
+        ax.axhline(value, ls="--", c=color)
 
 
 def rate_bars(rates, ax=None):

@@ -160,8 +160,8 @@ def _potentials(layer, currents, spikes):
         v = dynamics.reset_and_leak(
             u[-1],
             np.asarray(spikes[:, t], "float32"),
-            np.float32(layer.beta),
-            np.float32(layer.threshold),
+            np.asarray(layer.beta, "float32"),
+            np.asarray(layer.threshold, "float32"),
             layer.reset,
         )
     return np.stack(u, axis=1)

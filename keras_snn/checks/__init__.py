@@ -10,8 +10,11 @@ from keras_snn.checks.data import floating, samples, tensor
 from keras_snn.checks.named import (
     RESETS,
     batch_size,
+    broadcasts,
     decay,
+    decays,
     fraction,
+    fractions,
     levels,
     max_rate,
     neuron,
@@ -20,6 +23,7 @@ from keras_snn.checks.named import (
     potential,
     reset_mode,
     seed,
+    thresholds,
     time_steps,
 )
 from keras_snn.checks.scalars import (
@@ -34,11 +38,14 @@ from keras_snn.checks.scalars import (
 __all__ = [
     "RESETS",
     "batch_size",
+    "broadcasts",
     "choice",
     "constant",
     "decay",
+    "decays",
     "floating",
     "fraction",
+    "fractions",
     "integer",
     "levels",
     "max_rate",
@@ -53,5 +60,6 @@ __all__ = [
     "samples",
     "seed",
     "tensor",
+    "thresholds",
     "time_steps",
 ]

@@ -2,11 +2,14 @@
 
 import math
 
+import numpy as np
+
 from keras_snn.checks.scalars import (
     constant,
     integer,
     is_integer,
     number,
+    number_or_array,
     real_number,
 )
 
@@ -29,12 +32,29 @@ def decay(beta, tau, default=None):
 
     `beta = exp(-1 / tau)`, `tau` in time steps.
     """
+    beta = _decay_given(beta, tau, default)
+    return number("beta", beta, *BETA)
+
+
+def decays(beta, tau, default=None):
+    """Return the decay per step as `decay` does, or an array of one a neuron.
+
+    `number_or_array` says which arrays.
+    """
+    beta = _decay_given(beta, tau, default)
+    return number_or_array("beta", beta, BETA[0], BETA[2])
+
+
+def _decay_given(beta, tau, default):
     if beta is not None and tau is not None:
         raise ValueError(
             "Give either `beta` (decay per step) or `tau` (time constant in "
             f"steps), not both. Received: beta={beta!r}, tau={tau!r}."
         )
     if tau is not None:
+        if np.ndim(tau):
+            tau = number_or_array("tau", tau, "(0, inf]")
+            return np.exp(-1.0 / tau)
         tau = real_number("tau", tau)
         if not tau > 0.0:
             raise ValueError(
@@ -42,8 +62,7 @@ def decay(beta, tau, default=None):
                 f"beta = exp(-1 / tau). Received: tau={tau}."
             )
         return math.exp(-1.0 / tau)
-    beta = default if beta is None else beta
-    return number("beta", beta, *BETA)
+    return default if beta is None else beta
 
 
 def fraction(name, value):
@@ -57,9 +76,44 @@ def fraction(name, value):
     )
 
 
+def fractions(name, value):
+    """Return `value` as `fraction` does, or an array of one a neuron."""
+    if not np.ndim(value):
+        return fraction(name, value)
+    return number_or_array(name, value, "[0, 1]")
+
+
 def positive_threshold(threshold):
     """Return `threshold` as a positive, finite float."""
     return number("threshold", threshold, *THRESHOLD)
+
+
+def thresholds(threshold):
+    """Return one positive, finite threshold, or an array of one a neuron."""
+    return number_or_array("threshold", threshold, THRESHOLD[0], THRESHOLD[2])
+
+
+def broadcasts(layer, frame_shape):
+    """Raise a `ValueError` if a neuron's constants do not fit its neurons.
+
+    Args:
+        layer: The layer, some of whose numbers may be arrays.
+        frame_shape: Its features, without batch and time; None is unknown.
+    """
+    for name in ("alpha", "beta", "threshold"):
+        shape = np.shape(getattr(layer, name, 1.0))
+        fits = len(shape) <= len(frame_shape) and all(
+            ours in (1, theirs) or theirs is None
+            for ours, theirs in zip(shape[::-1], frame_shape[::-1])
+        )
+        if not fits:
+            raise ValueError(
+                f"`{name}` of {type(layer).__name__} '{layer.name}' must be "
+                "one number, or an array that broadcasts to the layer's "
+                f"neurons, of shape {tuple(frame_shape)}. Received: an array "
+                f"of shape {shape}. One value a channel has the shape "
+                f"({frame_shape[-1]},)."
+            )
 
 
 def neuron(threshold, reset="zero", beta=1.0):

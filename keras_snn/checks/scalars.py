@@ -3,6 +3,8 @@
 import math
 import numbers
 
+import numpy as np
+
 
 def is_integer(value, least=-math.inf):
     """Return whether `value` is an integer, no bool, of at least `least`."""
@@ -76,6 +78,34 @@ def _lies_in(value, interval):
     above = value > low if interval[0] == "(" else value >= low
     below = value < high if interval[-1] == ")" else value <= high
     return above and below
+
+
+def number_or_array(name, value, interval, advice=""):
+    """Return `value` as a float, or as a float32 array that is read-only.
+
+    For constants that may differ from neuron to neuron. An array has one
+    entry a neuron, or axes that broadcast to the neurons' as in NumPy.
+
+    Args:
+        name: What the argument is called.
+        value: What was given: a number, or a list or array of numbers.
+        interval: In which all of them lie; see `number`.
+        advice: What to do instead, a sentence for the message.
+    """
+    if not isinstance(value, (list, tuple, np.ndarray)) or not np.ndim(value):
+        return number(name, value, interval, advice=advice)
+    given = np.asarray(value)
+    if given.dtype.kind not in "iuf" or not given.size:
+        raise ValueError(
+            f"`{name}` must be a real number, or an array of one for each "
+            f"neuron or channel. Received: an array of {given.dtype}, shape "
+            f"{given.shape}."
+        )
+    array = given.astype("float32")
+    for entry in array.flat:
+        number(name, float(entry), interval, "in all entries", advice)
+    array.setflags(write=False)
+    return array
 
 
 def constant(name, value, interval, meaning="", advice=""):

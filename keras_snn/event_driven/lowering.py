@@ -133,6 +133,8 @@ def _add(program, node):
 @NODES.register(LIF, IF)
 def _neurons(program, node):
     layer = node.layer
+    if np.ndim(layer.beta) or np.ndim(layer.threshold):
+        raise _unknown(layer, "has a decay or threshold for each neuron")
     program.neurons[node.key] = layer
     program.add(
         operations.Neurons(

@@ -1,6 +1,7 @@
 """ALIF: LIF neurons that tire."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_snn import checks
@@ -30,6 +31,7 @@ class ALIF(ThroughTimeNeuron):
 
     Args:
         beta: Decay of the potential per step, in (0, 1]. Defaults to 0.99.
+            An array is one a neuron or channel, as in `LIF`.
         threshold: Firing threshold of a rested neuron, positive. Defaults
             to 1.
         reset: `"zero"` or `"subtract"`.
@@ -85,7 +87,7 @@ class ALIF(ThroughTimeNeuron):
         **kwargs,
     ):
         super().__init__(threshold, reset, learning_rule, unroll, **kwargs)
-        self.beta = checks.decay(beta, tau, default=0.99)
+        self.beta = checks.decays(beta, tau, default=0.99)
         self.amplitude = checks.number(
             "amplitude",
             amplitude,
@@ -125,7 +127,7 @@ class ALIF(ThroughTimeNeuron):
     def get_config(self):
         return {
             **super().get_config(),
-            "beta": self.beta,
+            "beta": np.asarray(self.beta).tolist(),
             "amplitude": self.amplitude,
             "rho": self.rho,
         }

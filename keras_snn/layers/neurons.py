@@ -1,8 +1,7 @@
 """LIF and IF: spiking neurons over whole sequences."""
 
-import math
-
 import keras
+import numpy as np
 from keras import ops
 
 from keras_snn import checks
@@ -54,15 +53,18 @@ class LIF(SpikingLayer):
     use the same backward equations.
 
     Args:
-        beta: Decay per step, in (0, 1]. Defaults to 0.99.
-        threshold: Firing threshold, positive. Defaults to 1.
+        beta: Decay per step, in (0, 1]. Defaults to 0.99. An array is one a
+            neuron or channel: it broadcasts to the features as in NumPy.
+        threshold: Firing threshold, positive. Defaults to 1. An array as for
+            `beta`.
         reset: `"zero"` or `"subtract"`.
         learning_rule: See above. Defaults to `"collapsed"`.
         factor: For the paper's rules: `"leak_corrected"`,
             `(1 + ln(beta) * trace / total) / threshold` for a neuron that
             fired; None, the constant 1; or a positive number. The other
             rules do not use it.
-        tau: Time constant in steps, instead of `beta = exp(-1 / tau)`.
+        tau: Time constant in steps, or an array of them, instead of
+            `beta = exp(-1 / tau)`.
         unroll: Whether to lay the time steps out one by one instead of
             looping. Needs a fixed number of steps.
         initial_potential: `v(0)` of every neuron. Defaults to 0, rest. Half
@@ -84,7 +86,8 @@ class LIF(SpikingLayer):
 
     Raises:
         ValueError: For arguments out of range, unknown names, integer input,
-            or input without time and feature axes.
+            input without time and feature axes, or arrays that do not
+            broadcast to the features.
 
     Example:
 
@@ -109,8 +112,8 @@ class LIF(SpikingLayer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.beta = checks.decay(beta, tau, default=0.99)
-        self.threshold = checks.positive_threshold(threshold)
+        self.beta = checks.decays(beta, tau, default=0.99)
+        self.threshold = checks.thresholds(threshold)
         self.reset = checks.reset_mode(reset)
         self.learning_rule = learning_rules.get(learning_rule)
         self.factor = learning_rules.get_factor(factor)
@@ -120,7 +123,9 @@ class LIF(SpikingLayer):
     @property
     def tau(self):
         """Time constant in steps, `-1 / ln(beta)`; infinite without leak."""
-        return math.inf if self.beta == 1.0 else -1.0 / math.log(self.beta)
+        with np.errstate(divide="ignore"):
+            tau = np.abs(1.0 / np.log(self.beta))
+        return tau if np.ndim(tau) else float(tau)
 
     def call(self, currents, mask=None):
         self.check_sequence(currents)
@@ -202,8 +207,8 @@ class LIF(SpikingLayer):
     def get_config(self):
         return {
             **super().get_config(),
-            "beta": self.beta,
-            "threshold": self.threshold,
+            "beta": np.asarray(self.beta).tolist(),
+            "threshold": np.asarray(self.threshold).tolist(),
             "reset": self.reset,
             "learning_rule": learning_rules.serialize(self.learning_rule),
             "factor": self.factor,
@@ -225,7 +230,8 @@ class IF(LIF):
     neuron: 3 spikes of 4 come to exactly 0.75 and do not fire, 4 do.
 
     Args:
-        threshold: Firing threshold, positive. Defaults to 1.
+        threshold: Firing threshold, positive. Defaults to 1. An array as in
+            `LIF`.
         reset: `"zero"` or `"subtract"`.
         learning_rule: As in `LIF`.
         factor: The derivative in the paper's rules: None (default), the

@@ -34,7 +34,8 @@ class PLIF(ThroughTimeNeuron):
 
     Args:
         beta: Initial decay per step, in (0, 1). Defaults to 0.5.
-        threshold: Firing threshold, positive. Defaults to 1.
+        threshold: Firing threshold, positive. Defaults to 1. An array
+            is one a neuron or channel, as in `LIF`.
         reset: `"zero"` or `"subtract"`.
         learning_rule: The name of a surrogate or an object of
             `keras_snn.surrogates`. Defaults to `"arctan"`.

@@ -1,6 +1,7 @@
 """RecurrentLIF: LIF neurons that hear each other."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_snn import checks
@@ -33,8 +34,10 @@ class RecurrentLIF(ThroughTimeNeuron):
             of the same shape, e.g. a `keras.layers.Conv2D` with as many
             filters as there are channels and `padding="same"`. None is the
             dense layer.
-        beta: Decay per step, in (0, 1]. Defaults to 0.99.
-        threshold: Firing threshold, positive. Defaults to 1.
+        beta: Decay per step, in (0, 1]. Defaults to 0.99. An array is one a
+            neuron or channel, as in `LIF`.
+        threshold: Firing threshold, positive. Defaults to 1. An array
+            is one a neuron or channel, as in `LIF`.
         reset: `"zero"` or `"subtract"`.
         learning_rule: The name of a surrogate or an object of
             `keras_snn.surrogates`. Defaults to `"arctan"`.
@@ -84,7 +87,7 @@ class RecurrentLIF(ThroughTimeNeuron):
         **kwargs,
     ):
         super().__init__(threshold, reset, learning_rule, unroll, **kwargs)
-        self.beta = checks.decay(beta, tau, default=0.99)
+        self.beta = checks.decays(beta, tau, default=0.99)
         is_layer = isinstance(recurrent, keras.layers.Layer)
         over_time = isinstance(recurrent, SEQUENCE_LAYERS)
         is_cell = hasattr(recurrent, "state_size")
@@ -169,7 +172,7 @@ class RecurrentLIF(ThroughTimeNeuron):
             "recurrent": keras.saving.serialize_keras_object(self.recurrent)
             if self.recurrent is not None
             else None,
-            "beta": self.beta,
+            "beta": np.asarray(self.beta).tolist(),
         }
 
     @classmethod

@@ -1,5 +1,6 @@
 """What all layers of spiking neurons have in common."""
 
+import numpy as np
 from keras import ops
 
 from keras_snn import checks
@@ -40,6 +41,10 @@ class SpikingLayer(TimeLayer):
         """Return the derivative of one spike that `collapsed` works with."""
         return ops.ones_like(sums.total)
 
+    def check_sequence(self, sequences):
+        super().check_sequence(sequences)
+        checks.broadcasts(self, sequences.shape[2:])
+
     def check_rule(self):
         if self.rule == "surrogate":
             return
@@ -78,7 +83,7 @@ class ThroughTimeNeuron(SpikingLayer):
 
     def __init__(self, threshold, reset, learning_rule, unroll, **kwargs):
         super().__init__(**kwargs)
-        self.threshold = checks.positive_threshold(threshold)
+        self.threshold = checks.thresholds(threshold)
         self.reset = checks.reset_mode(reset)
         self.learning_rule = learning_rules.get_surrogate(
             learning_rule, type(self).__name__, self.not_by_rules
@@ -119,7 +124,7 @@ class ThroughTimeNeuron(SpikingLayer):
     def get_config(self):
         return {
             **super().get_config(),
-            "threshold": self.threshold,
+            "threshold": np.asarray(self.threshold).tolist(),
             "reset": self.reset,
             "learning_rule": learning_rules.serialize(self.learning_rule),
             "unroll": self.unroll,

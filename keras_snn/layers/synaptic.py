@@ -1,6 +1,7 @@
 """SynapticLIF: LIF neurons behind synapses with a memory."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_snn import checks
@@ -28,7 +29,9 @@ class SynapticLIF(ThroughTimeNeuron):
 
     Args:
         beta: Decay of the potential per step, in (0, 1]. Defaults to 0.99.
-        threshold: Firing threshold, positive. Defaults to 1.
+            An array is one a neuron or channel, as in `LIF`.
+        threshold: Firing threshold, positive. Defaults to 1. An array
+            is one a neuron or channel, as in `LIF`.
         reset: `"zero"` or `"subtract"`.
         learning_rule: The name of a surrogate or an object of
             `keras_snn.surrogates`. Defaults to `"arctan"`.
@@ -80,8 +83,8 @@ class SynapticLIF(ThroughTimeNeuron):
         **kwargs,
     ):
         super().__init__(threshold, reset, learning_rule, unroll, **kwargs)
-        self.beta = checks.decay(beta, tau, default=0.99)
-        self.alpha = checks.fraction("alpha", alpha)
+        self.beta = checks.decays(beta, tau, default=0.99)
+        self.alpha = checks.fractions("alpha", alpha)
 
     def run(self, currents, state, unroll):
         v, i = state
@@ -118,6 +121,6 @@ class SynapticLIF(ThroughTimeNeuron):
     def get_config(self):
         return {
             **super().get_config(),
-            "beta": self.beta,
-            "alpha": self.alpha,
+            "beta": np.asarray(self.beta).tolist(),
+            "alpha": np.asarray(self.alpha).tolist(),
         }

@@ -18,6 +18,7 @@ import math
 import numbers
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_snn.neurons import masks, surrogates, time_loop
@@ -110,6 +111,11 @@ def get_factor(factor):
     )
 
 
+def log(beta):
+    """Return the logarithm of a number, or of a float32 array, as such."""
+    return np.log(beta) if np.ndim(beta) else math.log(beta)
+
+
 def leak_corrected_factor(total, trace, beta=0.99, threshold=1.0):
     """Return the approximate derivative of the spikes to the current.
 
@@ -124,7 +130,7 @@ def leak_corrected_factor(total, trace, beta=0.99, threshold=1.0):
         threshold: Firing threshold.
     """
     fired = ops.cast(ops.greater(trace, 1e-3), trace.dtype)
-    leak = math.log(beta) * trace / ops.maximum(total, 1.0)
+    leak = log(beta) * trace / ops.maximum(total, 1.0)
     return (fired + leak) / threshold
 
 
@@ -142,7 +148,7 @@ def spike_statistics(spikes, beta=0.99, time_steps=None):
     """
     steps = time_loop.step_numbers(spikes)
     age = masks.steps_left(spikes, time_steps)
-    weights = ops.exp(math.log(beta) * age)
+    weights = ops.exp(log(beta) * age)
     return (
         ops.sum(spikes, axis=1),
         ops.sum(weights * spikes, axis=1),

@@ -7,22 +7,55 @@ of three floats.
 """
 
 import functools
-import math
 
 import numpy as np
 from keras import ops
 
 from keras_snn import neurons
+from keras_snn.neurons import learning_rules
 from keras_snn.running.compilation import fused
 
 WINDOW = 8
 
 
-# The functions below are cached by shape too, although they do not use it:
-# TensorFlow warns when one function is traced for many shapes.
+class _Array:
+    """An array as the key of a cache."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __hash__(self):
+        return hash(self.value.tobytes())
+
+    def __eq__(self, other):
+        return isinstance(other, _Array) and np.array_equal(
+            self.value, other.value
+        )
 
 
-@functools.lru_cache(1024)
+def cached(make):
+    """Return `make`, called once for equal arguments; arrays may be among them.
+
+    The functions below are cached by shape too, although they do not use it:
+    TensorFlow warns when one function is traced for many shapes.
+    """
+
+    @functools.lru_cache(1024)
+    def once(*arguments):
+        plain = (x.value if isinstance(x, _Array) else x for x in arguments)
+        return make(*plain)
+
+    @functools.wraps(make)
+    def of(*arguments):
+        keys = (
+            _Array(x) if isinstance(x, np.ndarray) else x for x in arguments
+        )
+        return once(*keys)
+
+    return of
+
+
+@cached
 def counting_step(beta, threshold, reset, dtype, shape):
     """Return the step `(v, I, byte) -> (spikes, v, byte)`."""
     return fused(_counting(beta, threshold, reset, dtype))
@@ -38,7 +71,7 @@ def _counting(beta, threshold, reset, dtype):
     return step
 
 
-@functools.lru_cache(1024)
+@cached
 def plain_step(beta, threshold, reset, dtype, shape):
     """Return the step `(v, I) -> (spikes, v)`."""
 
@@ -51,7 +84,7 @@ def plain_step(beta, threshold, reset, dtype, shape):
     return fused(step)
 
 
-@functools.lru_cache(1024)
+@cached
 def rate_step(beta, threshold, reset, dtype, surrogate, shape):
     """Return the step `(v, I, total, e, d) -> (spikes, v, total, e, d)`.
 
@@ -75,7 +108,7 @@ def _rate(beta, threshold, reset, dtype, surrogate):
     return step
 
 
-@functools.lru_cache(1024)
+@cached
 def rate_window(beta, threshold, reset, dtype, surrogate, start, steps, shape):
     """Return some steps of `rate_step` at once; see `_window`."""
     return _window(
@@ -83,7 +116,7 @@ def rate_window(beta, threshold, reset, dtype, surrogate, start, steps, shape):
     )
 
 
-@functools.lru_cache(1024)
+@cached
 def counting_window(beta, threshold, reset, dtype, start, steps, shape):
     """Return some steps of `counting_step` at once; see `_window`."""
     return _window(_counting(beta, threshold, reset, dtype), start, steps)
@@ -147,7 +180,7 @@ def unpack(byte, steps):
     return ops.cast(ops.bitwise_and(bits, np.uint8(1)), "float32")
 
 
-@functools.lru_cache(1024)
+@cached
 def absorb(beta, with_trace, shape):
     """Return `(byte, sums, steps, end) -> sums`, run after each window.
 
@@ -164,7 +197,8 @@ def absorb(beta, with_trace, shape):
     def update(byte, sums, steps, end):
         total, t_last, *trace = sums
         if with_trace:
-            trace = [ops.exp(math.log(beta) * steps) * trace[0]]
+            decay = ops.exp(learning_rules.log(beta) * steps)
+            trace = [decay * trace[0]]
         one = ops.ones_like(byte)
         for k in range(WINDOW):
             bit = ops.cast(ops.bitwise_and(byte, one), "float32")
