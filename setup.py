@@ -46,6 +46,7 @@ TEST = [
     "pytest>=9.2,<10",
     "pytest-xdist>=3.8,<4",
     "ruff>=0.17.6,<0.18",
+    "mypy>=2.4.1,<3",
     *ALL,
     *DOCS,
 ]
@@ -63,7 +64,10 @@ setup(
     packages=find_packages(
         include=["keras_snn", "keras_snn.*", "keras_snn_runtime"]
     ),
-    package_data={"keras_snn.models": ["weights/*"]},
+    package_data={
+        "keras_snn": ["py.typed"],
+        "keras_snn.models": ["weights/*"],
+    },
     python_requires=">=3.11",
     install_requires=[
         "tensorflow>=2.21,<2.22",

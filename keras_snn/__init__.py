@@ -3,6 +3,30 @@
 import importlib
 import pathlib
 import sys
+from typing import TYPE_CHECKING
+
+# ruff: noqa: F401
+if TYPE_CHECKING:
+    # What reads and does not run, such as a type checker, finds names here.
+    from keras_snn import (
+        analysis,
+        callbacks,
+        conversion,
+        datasets,
+        encoding,
+        event_driven,
+        export,
+        layers,
+        losses,
+        metrics,
+        models,
+        neurons,
+        regularizers,
+        rules,
+        surrogates,
+        training,
+    )
+    from keras_snn.models import Model, streaming
 
 __version__ = "0.1.0"
 
@@ -29,12 +53,14 @@ _FROM_MODELS = ("Model", "streaming")
 __all__ = [*_MODULES, *_FROM_MODELS]
 
 
-def __getattr__(name):
-    if name in _MODULES:
-        return importlib.import_module(f"keras_snn.{name}")
-    if name in _FROM_MODELS:
-        return getattr(importlib.import_module("keras_snn.models"), name)
-    raise AttributeError(f"module 'keras_snn' has no attribute {name!r}")
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        if name in _MODULES:
+            return importlib.import_module(f"keras_snn.{name}")
+        if name in _FROM_MODELS:
+            return getattr(importlib.import_module("keras_snn.models"), name)
+        raise AttributeError(f"module 'keras_snn' has no attribute {name!r}")
 
 
 def __dir__():

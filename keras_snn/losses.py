@@ -1,9 +1,14 @@
 """Losses of spiking networks."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 from keras import ops
 
 from keras_snn import checks
+from keras_snn.typing import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
@@ -44,11 +49,11 @@ class CrossEntropy(keras.losses.Loss):
 
     def __init__(
         self,
-        label_smoothing=0.0,
-        reduction="sum_over_batch_size",
-        name="cross_entropy",
-        **kwargs,
-    ):
+        label_smoothing: float = 0.0,
+        reduction: str = "sum_over_batch_size",
+        name: str = "cross_entropy",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(reduction=reduction, name=name, **kwargs)
         self.label_smoothing = checks.number(
             "label_smoothing",
@@ -58,7 +63,7 @@ class CrossEntropy(keras.losses.Loss):
             "0.1 is usual.",
         )
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Any:
         y_pred = ops.cast(y_pred, "float32")
         classes = y_pred.shape[-1]
         if len(y_pred.shape) != 2 or classes == 1:
@@ -89,7 +94,7 @@ class CrossEntropy(keras.losses.Loss):
             "units as there are classes."
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "label_smoothing": self.label_smoothing}
 
 
@@ -117,10 +122,15 @@ class SummedSquaredError(keras.losses.Loss):
         - [Lee et al., 2020](https://doi.org/10.3389/fnins.2020.00119)
     """
 
-    def __init__(self, reduction="sum", name="summed_squared_error", **kwargs):
+    def __init__(
+        self,
+        reduction: str = "sum",
+        name: str | None = "summed_squared_error",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(reduction=reduction, name=name, **kwargs)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Any:
         y_true = ops.cast(y_true, y_pred.dtype)
         if len(y_true.shape) != len(y_pred.shape) or (
             None not in (y_true.shape[-1], y_pred.shape[-1])
@@ -192,13 +202,13 @@ class TemporalEfficientTraining(keras.losses.Loss):
 
     def __init__(
         self,
-        loss=None,
-        weight=0.05,
-        target=1.0,
-        reduction="sum_over_batch_size",
-        name="temporal_efficient_training",
-        **kwargs,
-    ):
+        loss: Any = None,
+        weight: float = 0.05,
+        target: float = 1.0,
+        reduction: str = "sum_over_batch_size",
+        name: str | None = "temporal_efficient_training",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(reduction=reduction, name=name, **kwargs)
         if loss is None:
             loss = keras.losses.CategoricalCrossentropy(from_logits=True)
@@ -218,7 +228,7 @@ class TemporalEfficientTraining(keras.losses.Loss):
         )
         self.target = checks.real_number("target", target)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Any:
         if len(y_pred.shape) < 3:
             raise ValueError(
                 "TemporalEfficientTraining expects outputs at every step, "
@@ -237,7 +247,7 @@ class TemporalEfficientTraining(keras.losses.Loss):
         total = (1.0 - self.weight) * losses + self.weight * distance
         return ops.mean(total, axis=1)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "loss": keras.saving.serialize_keras_object(self.loss),

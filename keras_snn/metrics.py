@@ -1,7 +1,13 @@
 """Metrics of networks that answer at every time step."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 from keras import ops
+
+from keras_snn.typing import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
@@ -33,7 +39,9 @@ class TimeMean(keras.metrics.Metric):
     >>> model.compile("adam", loss, metrics=[accuracy])
     """
 
-    def __init__(self, metric, name=None, **kwargs):
+    def __init__(
+        self, metric: Any, name: str | None = None, **kwargs: Any
+    ) -> None:
         found = None if metric == "accuracy" else keras.metrics.get(metric)
         if callable(found) and not isinstance(found, keras.metrics.Metric):
             found = keras.metrics.MeanMetricWrapper(found, found.__name__)
@@ -47,7 +55,9 @@ class TimeMean(keras.metrics.Metric):
         super().__init__(name=name or found.name, **kwargs)
         self.metric = found
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Any = None
+    ) -> Any:
         if len(y_pred.shape) < 3:
             raise ValueError(
                 "TimeMean expects outputs at every step, (batch, time, ...). "
@@ -57,20 +67,20 @@ class TimeMean(keras.metrics.Metric):
         mean = ops.mean(ops.cast(y_pred, "float32"), axis=1)
         self.metric.update_state(y_true, mean, sample_weight)
 
-    def result(self):
+    def result(self) -> Tensor:
         return self.metric.result()
 
-    def reset_state(self):
+    def reset_state(self) -> None:
         self.metric.reset_state()
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "metric": keras.saving.serialize_keras_object(self.metric),
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Any:
         config = dict(config)
         metric = keras.saving.deserialize_keras_object(config.pop("metric"))
         return cls(metric, **config)

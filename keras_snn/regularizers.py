@@ -1,9 +1,14 @@
 """Regularizers of spike rates, for `activity_regularizer=` of a layer."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 from keras import ops
 
 from keras_snn import checks
+from keras_snn.typing import Tensor
 
 
 class _RateRegularizer(keras.regularizers.Regularizer):
@@ -62,7 +67,12 @@ class SpikeRate(_RateRegularizer):
         - [Bellec et al., 2018](https://arxiv.org/abs/1803.09574)
     """
 
-    def __init__(self, target=None, upper=None, weight=1.0):
+    def __init__(
+        self,
+        target: float | None = None,
+        upper: float | None = None,
+        weight: float = 1.0,
+    ) -> None:
         if (target is None) == (upper is None):
             raise ValueError(
                 "Give either `target`, the rate to hold, or `upper`, the "
@@ -73,12 +83,12 @@ class SpikeRate(_RateRegularizer):
         self.upper = None if upper is None else _rate("upper", upper)
         self.weight = _weight(weight)
 
-    def deviation(self, rates):
+    def deviation(self, rates: Tensor) -> Tensor:
         if self.target is not None:
             return rates - self.target
         return ops.relu(rates - self.upper)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "target": self.target,
             "upper": self.upper,
@@ -123,14 +133,14 @@ class Silence(_RateRegularizer):
           Remarkable Robustness of Surrogate Gradient Learning"
     """
 
-    def __init__(self, lower=0.01, weight=1.0):
+    def __init__(self, lower: float = 0.01, weight: float = 1.0) -> None:
         self.lower = _rate("lower", lower)
         self.weight = _weight(weight)
 
-    def deviation(self, rates):
+    def deviation(self, rates: Tensor) -> Tensor:
         return ops.relu(self.lower - rates)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"lower": self.lower, "weight": self.weight}
 
 

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "keras_snn"
 # A part imports only from parts left of it. Parts in one group do not know
 # each other.
 ORDER = (
-    ("atomic", "checks", "optional"),
+    ("atomic", "checks", "optional", "typing"),
     ("neurons",),
     ("encoding",),
     ("layers",),
@@ -39,13 +39,14 @@ SIDE = {
     "rules": {"neurons"},
     "surrogates": {"neurons"},
 }
-ANYTHING = {"__init__", "__main__", "cli"}
+# `typing` imports for type checkers only.
+ANYTHING = {"__init__", "__main__", "cli", "typing"}
 
 
 def allowed(part):
     """Return the parts that `part` may import from."""
     if part in SIDE:
-        return SIDE[part] | {part}
+        return SIDE[part] | {part, "typing"}
     left = {name for name in RANK if RANK[name] < RANK[part]}
     beyond_models = RANK[part] > RANK["models"]
     return left | {part} | (set(SIDE) if beyond_models else set())

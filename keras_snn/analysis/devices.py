@@ -1,7 +1,10 @@
 """What an operation costs on which device: published numbers, with source."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
+from typing import Any
 
 from keras_snn import checks
 
@@ -167,7 +170,7 @@ def get_device(device):
     return DEVICES[device]
 
 
-def register_device(device):
+def register_device(device: Any) -> Any:
     """Add a `Device` to `DEVICES`, so that reports show it.
 
     Args:

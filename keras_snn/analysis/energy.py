@@ -1,6 +1,9 @@
 """Energy: counts times what a device asks for each."""
 
+from __future__ import annotations
+
 import dataclasses
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Energy:
         ann: The ordinary network's energy, None if the device has no MACs.
     """
 
-    device: object
+    device: Any
     synapses: float | None
     biases: float | None
     neurons: float | None
@@ -43,20 +46,20 @@ class Energy:
     ann: float | None
 
     @property
-    def snn(self):
+    def snn(self) -> float | None:
         """The spiking network's energy, pJ per inference; None as above."""
-        if self.synapses is None:
-            return None
-        return self.synapses + self.biases + self.neurons + self.memory
+        parts = self.synapses, self.biases, self.neurons, self.memory
+        known = [x for x in parts if x is not None]
+        return sum(known) if len(known) == len(parts) else None
 
     @property
-    def ratio(self):
+    def ratio(self) -> float | None:
         """How many times less than the ordinary network, None if unknown."""
         if self.snn is None or self.ann is None or self.snn == 0.0:
             return None
         return self.ann / self.snn
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Return the device's name and all energies in pJ."""
         return {
             "device": self.device.name,

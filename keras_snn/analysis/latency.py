@@ -1,6 +1,9 @@
 """Accuracy against time: how early a network knows the answer."""
 
+from __future__ import annotations
+
 import dataclasses
+from typing import Any
 
 import keras
 import numpy as np
@@ -30,11 +33,11 @@ class LatencyCurve:
     samples: int
 
     @property
-    def time_steps(self):
+    def time_steps(self) -> int:
         """Number of steps T."""
         return len(self.accuracy)
 
-    def earliest(self, accuracy):
+    def earliest(self, accuracy: float) -> int | None:
         """Return the first step t, from 1, at which `accuracy` is reached.
 
         Args:
@@ -56,12 +59,14 @@ class LatencyCurve:
         reached = np.flatnonzero(self.accuracy >= accuracy)
         return int(reached[0]) + 1 if len(reached) else None
 
-    def plot(self, ax=None):
+    def plot(self, ax: Any = None) -> Any:
         """Draw accuracy against steps; return the matplotlib `Axes`."""
         return plots.latency(self, ax=ax)
 
 
-def latency_curve(model, x, y, batch_size=64, verbose=0):
+def latency_curve(
+    model: keras.Model, x: Any, y: Any, batch_size: int = 64, verbose: int = 0
+) -> LatencyCurve:
     """Classify after every step, in one pass through all T steps.
 
         accuracy(t) = fraction of samples whose largest output after the first
@@ -104,7 +109,7 @@ def latency_curve(model, x, y, batch_size=64, verbose=0):
             f"{len(x)} samples and {len(y)} labels."
         )
     probe = _Running(network)
-    right, spikes = 0, 0
+    right, spikes = np.zeros(1), np.zeros(1)
     for batch, labels in batches(
         model, (x, y), batch_size, "latency_curve", verbose
     ):

@@ -1,6 +1,9 @@
 """Spike trains and membrane potentials of a network, as NumPy arrays."""
 
+from __future__ import annotations
+
 import dataclasses
+from typing import Any
 
 import keras
 import numpy as np
@@ -35,19 +38,21 @@ class Recording:
     thresholds: dict
 
     @property
-    def time_steps(self):
+    def time_steps(self) -> int:
         """Number of steps T."""
         trains = [*self.spikes.values(), *self.outputs.values()]
         return trains[0].shape[1]
 
-    def rates(self):
+    def rates(self) -> dict[str, float]:
         """Return each layer's mean, in spikes a neuron and step."""
         return {
             name: float(np.mean(np.abs(x))) for name, x in self.spikes.items()
         }
 
 
-def record(model, x, layers=None, batch_size=64):
+def record(
+    model: keras.Model, x: Any, layers: Any = None, batch_size: int = 64
+) -> Recording:
     """Run a network and keep its spikes and membrane potentials.
 
         u(t) = v(t-1) + I(t),   v(t) = beta * reset(u(t), s(t))
@@ -89,17 +94,17 @@ def record(model, x, layers=None, batch_size=64):
     for batch, _ in batches(model, x, batch_size, "record"):
         values = dict(zip(wanted, probe.predict_on_batch(batch)))
         parts.append(_read(nodes, values))
-    joined = [
+    spikes, potentials, outputs = (
         {name: np.concatenate([part[k][name] for part in parts]) for name in d}
         for k, d in enumerate(parts[0])
-    ]
+    )
     thresholds = {
         name: node.layer.threshold
         for name, node in nodes.items()
         if isinstance(node.layer, SpikingLayer)
         and hasattr(node.layer, "threshold")
     }
-    return Recording(*joined, thresholds)
+    return Recording(spikes, potentials, outputs, thresholds)
 
 
 def _nodes_to_record(network, names):

@@ -1,7 +1,10 @@
 """Spike rates of every layer during training, in logs and in TensorBoard."""
 
+from __future__ import annotations
+
 import os
 import warnings
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,6 +12,7 @@ import numpy as np
 from keras_snn import checks
 from keras_snn.callbacks import advice, summaries
 from keras_snn.callbacks.probe import Probe
+from keras_snn.typing import Path
 
 
 class SpikeRateMonitor(keras.callbacks.Callback):
@@ -86,15 +90,15 @@ class SpikeRateMonitor(keras.callbacks.Callback):
 
     def __init__(
         self,
-        x,
-        log_dir=None,
-        every_n_batches=None,
-        histograms=True,
-        rasters=0,
-        batch_size=64,
-        saturated_above=0.9,
-        warn=True,
-    ):
+        x: Any,
+        log_dir: Path | None = None,
+        every_n_batches: int | None = None,
+        histograms: bool = True,
+        rasters: int = 0,
+        batch_size: int = 64,
+        saturated_above: float = 0.9,
+        warn: bool = True,
+    ) -> None:
         super().__init__()
         self.x = checks.samples(x, "SpikeRateMonitor")
         self.log_dir = None if log_dir is None else os.fspath(log_dir)
@@ -131,7 +135,7 @@ class SpikeRateMonitor(keras.callbacks.Callback):
         self._warned = set()
         self._batches = self._batches_before = 0
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._batches = self._batches_before = 0
         self._open(self.log_dir or summaries.log_dir_of_fit(self.model))
         # A Sequential may be built by its first batch.
@@ -140,7 +144,9 @@ class SpikeRateMonitor(keras.callbacks.Callback):
             if self.warn:
                 self._warn(self._measure())
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(
+        self, epoch: int, logs: dict[str, Any] | None = None
+    ) -> None:
         self._batches_before = self._batches
         measured = self._measure()
         if logs is not None:
@@ -151,7 +157,7 @@ class SpikeRateMonitor(keras.callbacks.Callback):
         self._draw(epoch)
         self._warn(measured)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self._close()
 
     def _on_batch_end(self, batch, logs=None):

@@ -1,5 +1,9 @@
 """Whole data sets as NumPy arrays."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from keras_snn import optional
@@ -9,9 +13,16 @@ from keras_snn.datasets.digits import digits_arrays
 from keras_snn.datasets.events.arrays import load_frames
 from keras_snn.datasets.prepared import prepared_builder
 from keras_snn.datasets.scaling import one_hot, scale
+from keras_snn.typing import Path
 
 
-def load(name, data_dir=None, *, download=True, **event_options):
+def load(
+    name: str,
+    data_dir: Path | None = None,
+    *,
+    download: bool = True,
+    **event_options: Any,
+) -> Any:
     """Loads a data set as NumPy arrays, scaled as in the published work.
 
     Grey sets (`"digits"`, `"mnist"`, `"fashion_mnist"`) are scaled to 0..1.

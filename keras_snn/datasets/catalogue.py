@@ -1,6 +1,9 @@
 """What is known about each data set without loading it."""
 
+from __future__ import annotations
+
 import dataclasses
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +41,7 @@ class DatasetInfo:
     class_names: tuple[str, ...] = ()
 
     @property
-    def sizes(self):
+    def sizes(self) -> dict[str, int]:
         """Published number of images by split, `{"train": .., "test": ..}`."""
         return {"train": self.train_size, "test": self.test_size}
 
@@ -67,12 +70,12 @@ class EventDatasetInfo:
     window: int | None = None
 
     @property
-    def input_shape(self):
+    def input_shape(self) -> tuple[int, ...]:
         """Shape `(height, width, channels)` of one frame."""
         return (*self.sensor_size, 2)
 
     @property
-    def sizes(self):
+    def sizes(self) -> dict[str, int]:
         """Number of recordings by split, `{"train": .., "test": ..}`."""
         return {"train": self.train_size, "test": self.test_size}
 
@@ -80,7 +83,7 @@ class EventDatasetInfo:
 # The standard deviations are those of the published program, about twice
 # the true ones: they keep every |value| at or below 1 (a full blue pixel:
 # 1.0002), so that a signed Poisson encoder can use it as a probability.
-_COLOUR = {
+_COLOUR: dict[str, Any] = {
     "input_shape": (32, 32, 3),
     "mean": (0.4914, 0.4822, 0.4465),
     "std": (0.557, 0.549, 0.5534),
@@ -90,8 +93,17 @@ _DIGITS = tuple("0123456789")
 _CLOTHES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker"
 _CLOTHES += ",Bag,Ankle boot"
 _PHOTOGRAPHS = "airplane automobile bird cat deer dog frog horse ship truck"
-_GREY = {"input_shape": (28, 28, 1), "train_size": 60000, "test_size": 10000}
-_CIFAR = {**_COLOUR, "train_size": 50000, "test_size": 10000, "flip": True}
+_GREY: dict[str, Any] = {
+    "input_shape": (28, 28, 1),
+    "train_size": 60000,
+    "test_size": 10000,
+}
+_CIFAR: dict[str, Any] = {
+    **_COLOUR,
+    "train_size": 50000,
+    "test_size": 10000,
+    "flip": True,
+}
 
 _CATALOGUE = {
     entry.name: entry
@@ -145,7 +157,7 @@ EVENT_NAMES = tuple(_EVENT_CATALOGUE)
 NAMES = IMAGE_NAMES + EVENT_NAMES
 
 
-def info(name):
+def info(name: str) -> DatasetInfo | EventDatasetInfo:
     """Facts about a data set, without loading or downloading anything.
 
     Args:

@@ -1,5 +1,7 @@
 """Raw files to a prepared TensorFlow Datasets directory, without network."""
 
+from __future__ import annotations
+
 import pathlib
 import tempfile
 import warnings
@@ -14,6 +16,7 @@ from keras_snn.datasets import (
 )
 from keras_snn.datasets.catalogue import image_info
 from keras_snn.datasets.raw_files import find
+from keras_snn.typing import Path
 
 _READERS = {
     "mnist": (idx_files,),
@@ -25,7 +28,12 @@ _READERS = {
 _CHUNK = 1000
 
 
-def import_data(name, source, data_dir=None, overwrite=False):
+def import_data(
+    name: str,
+    source: Path,
+    data_dir: Path | None = None,
+    overwrite: bool = False,
+) -> pathlib.Path:
     """Prepares a data set from raw files that are already on disk.
 
     Afterwards `keras_snn.datasets.load(name, data_dir)` and `tfds.load(...,

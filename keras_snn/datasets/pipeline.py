@@ -1,24 +1,29 @@
 """Data sets as `tf.data` pipelines."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from keras_snn import checks
 from keras_snn.datasets.arrays import raw_arrays
 from keras_snn.datasets.augmentation import random_crop, random_flip
 from keras_snn.datasets.catalogue import image_info
 from keras_snn.datasets.scaling import scale
+from keras_snn.typing import Path
 
 
 def load_tf(
-    name,
-    split="train",
-    batch_size=64,
-    data_dir=None,
+    name: str,
+    split: str = "train",
+    batch_size: int = 64,
+    data_dir: Path | None = None,
     *,
-    augment=None,
-    shuffle=None,
-    seed=None,
-    drop_remainder=False,
-    download=True,
-):
+    augment: Any = None,
+    shuffle: bool | None = None,
+    seed: int | None = None,
+    drop_remainder: bool = False,
+    download: bool = True,
+) -> Any:
     """Loads one split as a batched, augmented and prefetched pipeline.
 
     Images are scaled as `keras_snn.datasets.load` does. Augmentation is that

@@ -1,9 +1,14 @@
 """Poisson, rate, latency and repeated input."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 from keras import ops
 
 from keras_snn import checks
+from keras_snn.typing import Tensor
 
 
 def _over_time(x, time_steps):
@@ -28,7 +33,9 @@ def _signed(spikes, x):
     return ops.stop_gradient(ops.where(ops.isnan(x), x, spikes))
 
 
-def poisson(x, time_steps, seed, max_rate=1.0):
+def poisson(
+    x: Any, time_steps: int, seed: int | None, max_rate: float = 1.0
+) -> Tensor:
     """Draw a spike at every step with probability `max_rate * |x|`.
 
         P(s(t) = sign(x)) = min(max_rate * |x|, 1), else s(t) = 0
@@ -56,7 +63,7 @@ def poisson(x, time_steps, seed, max_rate=1.0):
     return _signed(ops.less(noise, probability), x)
 
 
-def rate(x, time_steps, max_rate=1.0):
+def rate(x: Any, time_steps: int, max_rate: float = 1.0) -> Tensor:
     """Space `max_rate * |x| * T` spikes evenly, without randomness.
 
         s(t) = floor(r * t + 1/2) - floor(r * (t - 1) + 1/2),   r = rate
@@ -75,7 +82,7 @@ def rate(x, time_steps, max_rate=1.0):
     return _signed(spikes, y)
 
 
-def latency(x, time_steps):
+def latency(x: Any, time_steps: int) -> Tensor:
     """Give each nonzero value one spike, the earlier the larger it is.
 
         s(t) = 1 only at t = 1 + round((1 - |x|) * (T - 1)), and x != 0
@@ -92,7 +99,7 @@ def latency(x, time_steps):
     return _signed(ops.equal(steps, step), y)
 
 
-def repeat(x, time_steps):
+def repeat(x: Any, time_steps: int) -> Tensor:
     """Give the analog value itself at every step (direct encoding).
 
     Args:

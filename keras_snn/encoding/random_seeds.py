@@ -1,7 +1,11 @@
 """Random seeds that differ between the replicas of a `tf.distribute` run."""
 
+from __future__ import annotations
+
 import keras
 from keras import ops
+
+from keras_snn.typing import Tensor
 
 
 class ReplicaSeedGenerator(keras.random.SeedGenerator):
@@ -11,7 +15,7 @@ class ReplicaSeedGenerator(keras.random.SeedGenerator):
     them the same noise.
     """
 
-    def next(self, ordered=True):
+    def next(self, ordered: bool = True) -> Tensor:
         seed = super().next(ordered=ordered)
         replica = _replica_id()
         if replica is None:

@@ -1,6 +1,16 @@
 """Networks for other programs: SavedModel, LiteRT, ONNX, NIR, the runtime."""
 
 import importlib
+from typing import TYPE_CHECKING
+
+# ruff: noqa: F401
+if TYPE_CHECKING:
+    # What reads and does not run, such as a type checker, finds names here.
+    from keras_snn.export.lite import litert
+    from keras_snn.export.nir import from_nir, to_nir
+    from keras_snn.export.onnx_files import onnx
+    from keras_snn.export.runtime_files import runtime
+    from keras_snn.export.saved_models import saved_model
 
 # Each format's module is imported at its first use: it needs packages that
 # the others do without.

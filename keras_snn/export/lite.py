@@ -1,16 +1,27 @@
 """LiteRT files, for phones and microcontroller boards."""
 
+from __future__ import annotations
+
 import tempfile
+from typing import Any
+
+import keras
 
 from keras_snn import atomic
 from keras_snn.export import endpoints, frozen, requirements
 from keras_snn.network import read
 from keras_snn.running import StepModel
+from keras_snn.typing import Path
 
 QUANTIZE = (None, "int8_weights")
 
 
-def litert(model, path, quantize=None, overwrite=False):
+def litert(
+    model: keras.Model,
+    path: Path,
+    quantize: Any = None,
+    overwrite: bool = False,
+) -> None:
     """Write a LiteRT file (`.tflite`) for batches of one.
 
     It has built-in operations only, no Flex, so that any LiteRT interpreter

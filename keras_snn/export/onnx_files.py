@@ -1,16 +1,21 @@
 """ONNX files, for ONNX Runtime and what else reads them."""
 
+from __future__ import annotations
+
 import json
 import warnings
+
+import keras
 
 from keras_snn import atomic
 from keras_snn.export import endpoints, frozen, requirements
 from keras_snn.network import read
 from keras_snn.optional import require
 from keras_snn.running import Model, StepModel
+from keras_snn.typing import Path
 
 
-def onnx(model, path, overwrite=False):
+def onnx(model: keras.Model, path: Path, overwrite: bool = False) -> None:
     """Write an ONNX file by Keras' exporter, checked and with clear names.
 
     `model.export(path, format="onnx")` writes a file whatever comes; this

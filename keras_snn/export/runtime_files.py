@@ -1,8 +1,11 @@
 """The file of `keras_snn_runtime`, which needs neither TensorFlow nor Keras."""
 
+from __future__ import annotations
+
 import dataclasses
 import os
 import tempfile
+from typing import Any
 
 import keras
 
@@ -15,6 +18,7 @@ from keras_snn.layers import (
     RepeatEncoder,
 )
 from keras_snn.network import read
+from keras_snn.typing import Path
 
 ENCODERS = {
     RepeatEncoder: "repeat",
@@ -24,7 +28,7 @@ ENCODERS = {
 }
 
 
-def runtime(model, path=None):
+def runtime(model: keras.Model, path: Path | None = None) -> Any:
     """Write a network for `keras_snn_runtime`: NumPy and Numba, no TensorFlow.
 
     Elsewhere, `keras_snn_runtime.load(path)` has `predict`, `spike_rates` and

@@ -1,8 +1,11 @@
 """SavedModels that a server can ask for more than scores."""
 
+from __future__ import annotations
+
 import functools
 import json
 import pathlib
+from typing import Any
 
 import keras
 
@@ -11,13 +14,16 @@ from keras_snn.export import endpoints, requirements
 from keras_snn.layers import LatencyEncoder, PoissonEncoder, RateEncoder
 from keras_snn.network import read
 from keras_snn.running import StepModel, streaming
+from keras_snn.typing import Path
 
 # Encoders for which a value is a probability, and 255 is a mistake.
 SCALING = (PoissonEncoder, RateEncoder, LatencyEncoder)
 DESCRIPTION = pathlib.Path("assets.extra", "keras_snn.json")
 
 
-def saved_model(model, path, overwrite=False):
+def saved_model(
+    model: keras.Model, path: Path, overwrite: bool = False
+) -> dict[str, Any]:
     """Write a TensorFlow SavedModel with endpoints for spikes and streams.
 
     It runs where TensorFlow is installed and keras_snn is not. Besides

@@ -1,5 +1,9 @@
 """ALIF: LIF neurons that tire."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -7,6 +11,7 @@ from keras import ops
 from keras_snn import checks
 from keras_snn.layers.spiking_layer import ThroughTimeNeuron
 from keras_snn.neurons import adaptive
+from keras_snn.typing import LearningRule, PerNeuron, Reset, State, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
@@ -76,16 +81,16 @@ class ALIF(ThroughTimeNeuron):
 
     def __init__(
         self,
-        beta=None,
-        threshold=1.0,
-        reset="zero",
-        learning_rule="arctan",
-        amplitude=0.1,
-        rho=0.95,
-        tau=None,
-        unroll=False,
-        **kwargs,
-    ):
+        beta: PerNeuron | None = None,
+        threshold: PerNeuron = 1.0,
+        reset: Reset = "zero",
+        learning_rule: LearningRule = "arctan",
+        amplitude: float = 0.1,
+        rho: float = 0.95,
+        tau: PerNeuron | None = None,
+        unroll: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(threshold, reset, learning_rule, unroll, **kwargs)
         self.beta = checks.decays(beta, tau, default=0.99)
         self.amplitude = checks.number(
@@ -106,25 +111,31 @@ class ALIF(ThroughTimeNeuron):
             "rho": self.rho,
         }
 
-    def run(self, currents, state, unroll):
+    def run(
+        self, currents: Tensor, state: State, unroll: bool
+    ) -> tuple[Tensor, State]:
+        v, a = state
         spikes, *state = adaptive.alif_window(
-            currents, *state, self.learning_rule, **self._neuron, unroll=unroll
+            currents, v, a, self.learning_rule, **self._neuron, unroll=unroll
         )
         return spikes, state
 
-    def step(self, frame, state, training=False):
+    def step(
+        self, frame: Tensor, state: State, training: bool = False
+    ) -> tuple[Tensor, State]:
+        v, a = state
         frame = ops.cast(frame, "float32")
         spikes, *state = adaptive.alif_step(
-            *state, frame, **self._neuron, surrogate=self.learning_rule
+            v, a, frame, **self._neuron, surrogate=self.learning_rule
         )
         return ops.cast(spikes, self.compute_dtype), state
 
-    def potential(self, frame, state):
+    def potential(self, frame: Tensor, state: State) -> Tensor:
         v, a = state
         u = v + ops.cast(frame, "float32")
         return adaptive.above_adaptation(u, a, self.amplitude)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "beta": np.asarray(self.beta).tolist(),

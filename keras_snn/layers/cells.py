@@ -1,5 +1,9 @@
 """LIF and IF as cells for `keras.layers.RNN`."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -8,6 +12,7 @@ from keras_snn.layers.fixed_arguments import FixedArguments
 from keras_snn.neurons import learning_rules
 from keras_snn.neurons.rate import Rate
 from keras_snn.neurons.single_step import lif_step_with_rule
+from keras_snn.typing import LearningRule, Reset, Shape, State, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
@@ -54,14 +59,14 @@ class LIFCell(FixedArguments, keras.layers.Layer):
 
     def __init__(
         self,
-        units,
-        beta=None,
-        threshold=1.0,
-        reset="zero",
-        learning_rule="collapsed",
-        tau=None,
-        **kwargs,
-    ):
+        units: int,
+        beta: float | None = None,
+        threshold: float = 1.0,
+        reset: Reset = "zero",
+        learning_rule: LearningRule = "collapsed",
+        tau: float | None = None,
+        **kwargs: Any,
+    ) -> None:
         # Membrane potentials stay float32 under mixed precision.
         kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
@@ -87,14 +92,16 @@ class LIFCell(FixedArguments, keras.layers.Layer):
         self.state_size = self.units
         self.output_size = self.units
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         if input_shape[-1] != self.units or len(input_shape) != 2:
             raise ValueError(
                 f"{type(self).__name__} expects a current of shape (batch, "
                 f"units={self.units}). Received: shape {tuple(input_shape)}."
             )
 
-    def call(self, current, states, training=None):
+    def call(
+        self, current: Tensor, states: State, training: bool | None = None
+    ) -> Any:
         dtype = keras.backend.standardize_dtype(current.dtype)
         if "float" not in dtype:
             raise ValueError(
@@ -111,13 +118,15 @@ class LIFCell(FixedArguments, keras.layers.Layer):
         )
         return spikes, [v]
 
-    def get_initial_state(self, batch_size=None):
+    def get_initial_state(self, batch_size: int | None = None) -> State:
         return [ops.zeros((batch_size, self.units), dtype="float32")]
 
-    def compute_output_shape(self, input_shape, states_shape=None):
+    def compute_output_shape(
+        self, input_shape: Shape, states_shape: Any = None
+    ) -> Any:
         return tuple(input_shape), [tuple(input_shape)]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "units": self.units,
@@ -149,12 +158,12 @@ class IFCell(LIFCell):
 
     def __init__(
         self,
-        units,
-        threshold=1.0,
-        reset="zero",
-        learning_rule="collapsed",
-        **kwargs,
-    ):
+        units: int,
+        threshold: float = 1.0,
+        reset: Reset = "zero",
+        learning_rule: LearningRule = "collapsed",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             units,
             beta=1.0,
@@ -164,7 +173,7 @@ class IFCell(LIFCell):
             **kwargs,
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["beta"]
         return config

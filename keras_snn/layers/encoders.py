@@ -1,11 +1,16 @@
 """Encoders: from values to spike trains."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 
 from keras_snn import checks, encoding
 from keras_snn.encoding import ReplicaSeedGenerator
 from keras_snn.layers.fixed_arguments import FixedArguments
 from keras_snn.layers.input_range import InputRange
+from keras_snn.typing import Tensor
 
 
 class Encoder(FixedArguments, keras.layers.Layer):
@@ -69,18 +74,24 @@ class PoissonEncoder(Encoder):
 
     is_bounded = True
 
-    def __init__(self, time_steps, max_rate=1.0, seed=None, **kwargs):
+    def __init__(
+        self,
+        time_steps: int,
+        max_rate: float = 1.0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(time_steps, **kwargs)
         self.max_rate = checks.max_rate(max_rate)
         self.seed = checks.seed(seed)
         self.seed_generator = ReplicaSeedGenerator(self.seed)
 
-    def encode(self, inputs):
+    def encode(self, inputs: Tensor) -> Tensor:
         return encoding.poisson(
             inputs, self.time_steps, self.seed_generator, self.max_rate
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "max_rate": self.max_rate,
@@ -116,14 +127,16 @@ class RateEncoder(Encoder):
 
     is_bounded = True
 
-    def __init__(self, time_steps, max_rate=1.0, **kwargs):
+    def __init__(
+        self, time_steps: int, max_rate: float = 1.0, **kwargs: Any
+    ) -> None:
         super().__init__(time_steps, **kwargs)
         self.max_rate = checks.max_rate(max_rate)
 
-    def encode(self, inputs):
+    def encode(self, inputs: Tensor) -> Tensor:
         return encoding.rate(inputs, self.time_steps, self.max_rate)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "max_rate": self.max_rate}
 
 
@@ -152,7 +165,7 @@ class LatencyEncoder(Encoder):
 
     is_bounded = True
 
-    def encode(self, inputs):
+    def encode(self, inputs: Tensor) -> Tensor:
         return encoding.latency(inputs, self.time_steps)
 
 
@@ -182,5 +195,5 @@ class RepeatEncoder(Encoder):
             of integers.
     """
 
-    def encode(self, inputs):
+    def encode(self, inputs: Tensor) -> Tensor:
         return encoding.repeat(inputs, self.time_steps)

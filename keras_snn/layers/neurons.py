@@ -1,5 +1,9 @@
 """LIF and IF: spiking neurons over whole sequences."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -15,6 +19,14 @@ from keras_snn.neurons import (
     time_loop,
 )
 from keras_snn.neurons import sequences as neuron_sequences
+from keras_snn.typing import (
+    LearningRule,
+    PerNeuron,
+    Reset,
+    Shape,
+    State,
+    Tensor,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
@@ -101,16 +113,16 @@ class LIF(SpikingLayer):
 
     def __init__(
         self,
-        beta=None,
-        threshold=1.0,
-        reset="zero",
-        learning_rule="collapsed",
-        factor="leak_corrected",
-        tau=None,
-        unroll=False,
-        initial_potential=0.0,
-        **kwargs,
-    ):
+        beta: PerNeuron | None = None,
+        threshold: PerNeuron = 1.0,
+        reset: Reset = "zero",
+        learning_rule: LearningRule = "collapsed",
+        factor: float | str | None = "leak_corrected",
+        tau: PerNeuron | None = None,
+        unroll: bool = False,
+        initial_potential: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.beta = checks.decays(beta, tau, default=0.99)
         self.threshold = checks.thresholds(threshold)
@@ -121,13 +133,13 @@ class LIF(SpikingLayer):
         self.initial_potential = checks.potential(initial_potential)
 
     @property
-    def tau(self):
+    def tau(self) -> PerNeuron:
         """Time constant in steps, `-1 / ln(beta)`; infinite without leak."""
         with np.errstate(divide="ignore"):
             tau = np.abs(1.0 / np.log(self.beta))
         return tau if np.ndim(tau) else float(tau)
 
-    def call(self, currents, mask=None):
+    def call(self, currents: Tensor, mask: Tensor | None = None) -> Any:
         self.check_sequence(currents)
         return masks.on_existing_steps(self._spikes, currents, mask)
 
@@ -145,10 +157,14 @@ class LIF(SpikingLayer):
         )
         return ops.cast(spikes, self.compute_dtype)
 
-    def initial_state(self, frame_shape, dtype="float32"):
+    def initial_state(
+        self, frame_shape: Shape, dtype: str = "float32"
+    ) -> State:
         return [ops.full(frame_shape, self.initial_potential, "float32")]
 
-    def step(self, frame, state, training=False):
+    def step(
+        self, frame: Tensor, state: State, training: bool = False
+    ) -> tuple[Tensor, State]:
         """Return `(spikes, state)` of one step, with a surrogate's derivative.
 
         A whole sequence has the derivative of the other rules.
@@ -163,7 +179,9 @@ class LIF(SpikingLayer):
             spikes, v = dynamics.lif_step(state[0], current, *neuron)
         return ops.cast(spikes, self.compute_dtype), [v]
 
-    def window(self, sequence, state, training=False):
+    def window(
+        self, sequence: Tensor, state: State, training: bool = False
+    ) -> tuple[Tensor, State]:
         """Return `(output, state)` of some steps; surrogates only."""
         spikes, v = neuron_sequences.surrogate_window(
             ops.cast(sequence, "float32"),
@@ -176,25 +194,29 @@ class LIF(SpikingLayer):
         )
         return ops.cast(spikes, self.compute_dtype), [v]
 
-    def potential(self, frame, state):
+    def potential(self, frame: Tensor, state: State) -> Tensor:
         return state[0] + ops.cast(frame, "float32")
 
     @property
-    def lif(self):
+    def lif(self) -> tuple[PerNeuron, PerNeuron, str]:
         """The numbers with which `step` is `neurons.lif_step`."""
         return self.beta, self.threshold, self.reset
 
-    def factor_of(self, sums):
+    def factor_of(self, sums: Any) -> Tensor:
         """Return the derivative of the paper's rules from `means.Sums`."""
         return learning_rules.resolve_factor(
             self.factor, sums.total, sums.trace, self.beta, self.threshold
         )
 
-    def collapsed(self, mean, outcome, state, training=False):
+    def collapsed(
+        self, mean: Tensor, outcome: Any, state: State, training: bool = False
+    ) -> Tensor:
         """Return the spikes' rate, differentiable to the mean current."""
         return means.replace(mean, *outcome)
 
-    def credit(self, currents, carry, seen):
+    def credit(
+        self, currents: Tensor, carry: Tensor, seen: Any
+    ) -> tuple[Tensor, Tensor]:
         """Return spikes that were seen, differentiable by the exact rule."""
         spikes, carry = neuron_sequences.credit_next_spike(
             ops.cast(currents, "float32"),
@@ -204,7 +226,7 @@ class LIF(SpikingLayer):
         )
         return ops.cast(spikes, self.compute_dtype), carry
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "beta": np.asarray(self.beta).tolist(),
@@ -256,14 +278,14 @@ class IF(LIF):
 
     def __init__(
         self,
-        threshold=1.0,
-        reset="zero",
-        learning_rule="collapsed",
-        factor=None,
-        unroll=False,
-        initial_potential=0.0,
-        **kwargs,
-    ):
+        threshold: PerNeuron = 1.0,
+        reset: Reset = "zero",
+        learning_rule: LearningRule = "collapsed",
+        factor: float | str | None = None,
+        unroll: bool = False,
+        initial_potential: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             beta=1.0,
             threshold=threshold,
@@ -275,7 +297,7 @@ class IF(LIF):
             **kwargs,
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["beta"]
         return config

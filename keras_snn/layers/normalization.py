@@ -1,9 +1,14 @@
 """Threshold-dependent batch normalization."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 
 from keras_snn import checks
 from keras_snn.layers.fixed_arguments import FixedArguments
+from keras_snn.typing import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
@@ -59,7 +64,9 @@ class ThresholdBatchNormalization(
           With Directly-Trained Larger Spiking Neural Networks"
     """
 
-    def __init__(self, threshold=1.0, alpha=1.0, **kwargs):
+    def __init__(
+        self, threshold: float = 1.0, alpha: float = 1.0, **kwargs: Any
+    ) -> None:
         if not kwargs.pop("scale", True):
             raise ValueError(
                 "ThresholdBatchNormalization scales to the threshold. "
@@ -76,7 +83,7 @@ class ThresholdBatchNormalization(
         super().__init__(**kwargs)
 
     @property
-    def gamma(self):
+    def gamma(self) -> Tensor:
         """The factor of the normalized input, `alpha * threshold * g`."""
         # None until built, as in `BatchNormalization`.
         return None if self._g is None else self._factor * self._g
@@ -85,7 +92,7 @@ class ThresholdBatchNormalization(
     def gamma(self, g):
         self._g = g
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["scale"]
         return {**config, "threshold": self.threshold, "alpha": self.alpha}

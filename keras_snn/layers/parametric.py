@@ -1,6 +1,9 @@
 """PLIF: LIF neurons that learn how fast they forget."""
 
+from __future__ import annotations
+
 import math
+from typing import Any
 
 import keras
 from keras import ops
@@ -8,6 +11,14 @@ from keras import ops
 from keras_snn import checks
 from keras_snn.layers.spiking_layer import ThroughTimeNeuron
 from keras_snn.neurons import parametric
+from keras_snn.typing import (
+    LearningRule,
+    PerNeuron,
+    Reset,
+    Shape,
+    State,
+    Tensor,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
@@ -80,16 +91,16 @@ class PLIF(ThroughTimeNeuron):
 
     def __init__(
         self,
-        beta=None,
-        threshold=1.0,
-        reset="zero",
-        learning_rule="arctan",
-        tau=None,
-        per_channel=False,
-        scale_input=False,
-        unroll=False,
-        **kwargs,
-    ):
+        beta: float | None = None,
+        threshold: PerNeuron = 1.0,
+        reset: Reset = "zero",
+        learning_rule: LearningRule = "arctan",
+        tau: float | None = None,
+        per_channel: bool = False,
+        scale_input: bool = False,
+        unroll: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(threshold, reset, learning_rule, unroll, **kwargs)
         self.beta = checks.decay(beta, tau, default=0.5)
         if self.beta == 1.0:
@@ -101,7 +112,7 @@ class PLIF(ThroughTimeNeuron):
         self.per_channel = bool(per_channel)
         self.scale_input = bool(scale_input)
 
-    def build(self, currents_shape):
+    def build(self, currents_shape: Shape) -> None:
         channels = currents_shape[-1]
         if self.per_channel and channels is None:
             raise ValueError(
@@ -120,11 +131,13 @@ class PLIF(ThroughTimeNeuron):
         )
 
     @property
-    def decay(self):
+    def decay(self) -> Tensor:
         """The decay per step now: a scalar, or one value a channel."""
         return ops.sigmoid(-ops.convert_to_tensor(self.w))
 
-    def run(self, currents, state, unroll):
+    def run(
+        self, currents: Tensor, state: State, unroll: bool
+    ) -> tuple[Tensor, State]:
         spikes, v = parametric.plif_window(
             self._input(currents),
             state[0],
@@ -136,7 +149,9 @@ class PLIF(ThroughTimeNeuron):
         )
         return spikes, [v]
 
-    def step(self, frame, state, training=False):
+    def step(
+        self, frame: Tensor, state: State, training: bool = False
+    ) -> tuple[Tensor, State]:
         spikes, v = parametric.plif_step(
             state[0],
             self._input(frame),
@@ -147,14 +162,14 @@ class PLIF(ThroughTimeNeuron):
         )
         return ops.cast(spikes, self.compute_dtype), [v]
 
-    def potential(self, frame, state):
+    def potential(self, frame: Tensor, state: State) -> Tensor:
         return state[0] + self._input(frame)
 
     def _input(self, currents):
         currents = ops.cast(currents, "float32")
         return (1.0 - self.decay) * currents if self.scale_input else currents
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "beta": self.beta,

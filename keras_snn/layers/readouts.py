@@ -1,5 +1,9 @@
 """Readouts: from currents or spikes over time to one output."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -8,6 +12,7 @@ from keras_snn.layers.time_layer import TimeLayer
 from keras_snn.neurons import learning_rules, masks, means
 from keras_snn.neurons import sequences as neuron_sequences
 from keras_snn.neurons.surrogates import Surrogate
+from keras_snn.typing import LearningRule, Shape, State, Tensor
 
 
 class Readout(TimeLayer):
@@ -21,17 +26,23 @@ class Readout(TimeLayer):
     # Whether the result is on the scale of a mean over time, or of a sum.
     normalize = True
 
-    def initial_state(self, frame_shape, dtype="float32"):
+    def initial_state(
+        self, frame_shape: Shape, dtype: str = "float32"
+    ) -> State:
         return [ops.zeros(frame_shape, "float32")]
 
-    def result(self, state, time_steps):
+    def result(self, state: State, time_steps: Any) -> Tensor:
         """Return the output after `time_steps` calls of `step`."""
         raise NotImplementedError
 
-    def conclude(self, outputs, state, time_steps):
+    def conclude(
+        self, outputs: Tensor, state: State, time_steps: Any
+    ) -> Tensor:
         return self.result(state, time_steps)
 
-    def compute_mask(self, sequences, mask=None):
+    def compute_mask(
+        self, sequences: Tensor, mask: Tensor | None = None
+    ) -> Any:
         super().compute_mask(sequences, mask)
         if mask is not None and type(self).call is TimeLayer.call:
             raise ValueError(
@@ -42,7 +53,7 @@ class Readout(TimeLayer):
         # What has no time axis has no masked steps.
         return None
 
-    def compute_output_shape(self, sequences_shape):
+    def compute_output_shape(self, sequences_shape: Shape) -> Any:
         return (sequences_shape[0], *sequences_shape[2:])
 
 
@@ -100,13 +111,17 @@ class MembraneReadout(LinearReadout):
     """
 
     def __init__(
-        self, beta=None, learning_rule="collapsed", tau=None, **kwargs
-    ):
+        self,
+        beta: float | None = None,
+        learning_rule: LearningRule = "collapsed",
+        tau: float | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.beta = checks.decay(beta, tau, default=0.99)
         self.learning_rule = learning_rules.get(learning_rule)
 
-    def call(self, currents, mask=None):
+    def call(self, currents: Tensor, mask: Tensor | None = None) -> Any:
         self.check_sequence(currents)
         currents, time_steps = masks.existing_first(currents, mask)
         outputs = neuron_sequences.leaky_average(
@@ -117,11 +132,15 @@ class MembraneReadout(LinearReadout):
         )
         return ops.cast(outputs, self.compute_dtype)
 
-    def step(self, frame, state, training=False):
+    def step(
+        self, frame: Tensor, state: State, training: bool = False
+    ) -> tuple[Tensor, State]:
         v = self.beta * (state[0] + ops.cast(frame, "float32"))
         return v, [v]
 
-    def window(self, sequence, state, training=False):
+    def window(
+        self, sequence: Tensor, state: State, training: bool = False
+    ) -> tuple[Tensor, State]:
         v = neuron_sequences.leaky_sum(
             ops.cast(sequence, "float32"),
             state[0],
@@ -130,11 +149,11 @@ class MembraneReadout(LinearReadout):
         )
         return v, [v]
 
-    def result(self, state, time_steps):
+    def result(self, state: State, time_steps: Any) -> Tensor:
         mean = state[0] / ops.cast(time_steps, "float32")
         return ops.cast(mean, self.compute_dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "beta": self.beta,
@@ -165,11 +184,11 @@ class SpikeCountReadout(LinearReadout):
         ValueError: For integer input or input without time and feature axes.
     """
 
-    def __init__(self, normalize=True, **kwargs):
+    def __init__(self, normalize: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.normalize = bool(normalize)
 
-    def call(self, spikes, mask=None):
+    def call(self, spikes: Tensor, mask: Tensor | None = None) -> Any:
         self.check_sequence(spikes)
         spikes, time_steps = masks.existing_first(spikes, mask)
         spikes = ops.cast(spikes, "float32")
@@ -179,20 +198,24 @@ class SpikeCountReadout(LinearReadout):
             outputs = ops.sum(spikes, axis=1)
         return ops.cast(outputs, self.compute_dtype)
 
-    def step(self, frame, state, training=False):
+    def step(
+        self, frame: Tensor, state: State, training: bool = False
+    ) -> tuple[Tensor, State]:
         count = state[0] + ops.cast(frame, "float32")
         return count, [count]
 
-    def window(self, sequence, state, training=False):
+    def window(
+        self, sequence: Tensor, state: State, training: bool = False
+    ) -> tuple[Tensor, State]:
         sequence = ops.cast(sequence, "float32")
         count = state[0] + ops.sum(sequence, axis=1)
         return count, [count]
 
-    def result(self, state, time_steps):
+    def result(self, state: State, time_steps: Any) -> Tensor:
         count = state[0]
         if self.normalize:
             count = count / ops.cast(time_steps, "float32")
         return ops.cast(count, self.compute_dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "normalize": self.normalize}

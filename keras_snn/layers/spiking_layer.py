@@ -1,11 +1,16 @@
 """What all layers of spiking neurons have in common."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 from keras import ops
 
 from keras_snn import checks
 from keras_snn.layers.time_layer import TimeLayer
 from keras_snn.neurons import learning_rules, masks, time_loop
+from keras_snn.typing import Shape, Tensor
 
 
 class SpikingLayer(TimeLayer):
@@ -37,15 +42,15 @@ class SpikingLayer(TimeLayer):
     # State variables that each neuron updates at every step.
     state_variables = 1
 
-    def factor_of(self, sums):
+    def factor_of(self, sums: Any) -> Tensor:
         """Return the derivative of one spike that `collapsed` works with."""
         return ops.ones_like(sums.total)
 
-    def check_sequence(self, sequences):
+    def check_sequence(self, sequences: Tensor) -> None:
         super().check_sequence(sequences)
         checks.broadcasts(self, sequences.shape[2:])
 
-    def check_rule(self):
+    def check_rule(self) -> None:
         if self.rule == "surrogate":
             return
         kind = type(self).__name__
@@ -58,7 +63,7 @@ class SpikingLayer(TimeLayer):
             "the whole-sequence `call` whose derivative the rule is."
         )
 
-    def obstacle(self, rule):
+    def obstacle(self, rule: str) -> str | None:
         if rule == "rate" and self.lif is None:
             kind = type(self).__name__
             return (
@@ -67,7 +72,7 @@ class SpikingLayer(TimeLayer):
             )
         return super().obstacle(rule)
 
-    def compute_output_shape(self, currents_shape):
+    def compute_output_shape(self, currents_shape: Shape) -> Any:
         return tuple(currents_shape)
 
 
@@ -79,7 +84,7 @@ class ThroughTimeNeuron(SpikingLayer):
 
     sequence_methods = ("call", "conclude", "run")
     # Why the paper's rules do not apply, for messages.
-    not_by_rules = None
+    not_by_rules: str | None = None
 
     def __init__(self, threshold, reset, learning_rule, unroll, **kwargs):
         super().__init__(**kwargs)

@@ -1,5 +1,9 @@
 """SynapticLIF: LIF neurons behind synapses with a memory."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -8,6 +12,7 @@ from keras_snn import checks
 from keras_snn.layers.spiking_layer import ThroughTimeNeuron
 from keras_snn.neurons import sequences, synaptic
 from keras_snn.neurons.single_step import lif_step_with_rule
+from keras_snn.typing import LearningRule, PerNeuron, Reset, State, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
@@ -73,20 +78,22 @@ class SynapticLIF(ThroughTimeNeuron):
 
     def __init__(
         self,
-        beta=None,
-        threshold=1.0,
-        reset="zero",
-        learning_rule="arctan",
-        alpha=0.8,
-        tau=None,
-        unroll=False,
-        **kwargs,
-    ):
+        beta: PerNeuron | None = None,
+        threshold: PerNeuron = 1.0,
+        reset: Reset = "zero",
+        learning_rule: LearningRule = "arctan",
+        alpha: PerNeuron = 0.8,
+        tau: PerNeuron | None = None,
+        unroll: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(threshold, reset, learning_rule, unroll, **kwargs)
         self.beta = checks.decays(beta, tau, default=0.99)
         self.alpha = checks.fractions("alpha", alpha)
 
-    def run(self, currents, state, unroll):
+    def run(
+        self, currents: Tensor, state: State, unroll: bool
+    ) -> tuple[Tensor, State]:
         v, i = state
         currents = synaptic.synaptic_currents(currents, i, self.alpha, unroll)
         spikes, v = sequences.surrogate_window(
@@ -100,7 +107,9 @@ class SynapticLIF(ThroughTimeNeuron):
         )
         return spikes, [v, currents[:, -1]]
 
-    def step(self, frame, state, training=False):
+    def step(
+        self, frame: Tensor, state: State, training: bool = False
+    ) -> tuple[Tensor, State]:
         i = self._synaptic_current(frame, state)
         spikes, v = lif_step_with_rule(
             state[0],
@@ -112,13 +121,13 @@ class SynapticLIF(ThroughTimeNeuron):
         )
         return ops.cast(spikes, self.compute_dtype), [v, i]
 
-    def potential(self, frame, state):
+    def potential(self, frame: Tensor, state: State) -> Tensor:
         return state[0] + self._synaptic_current(frame, state)
 
     def _synaptic_current(self, frame, state):
         return self.alpha * state[1] + ops.cast(frame, "float32")
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "beta": np.asarray(self.beta).tolist(),

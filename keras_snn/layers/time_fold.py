@@ -1,5 +1,9 @@
 """Any Keras layer at all time steps at once."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -10,6 +14,7 @@ from keras_snn.layers.time_layer import (
     takes_statistics,
 )
 from keras_snn.neurons import masks
+from keras_snn.typing import Shape, State, Tensor
 
 SEQUENCE_LAYERS = (
     TimeLayer,
@@ -58,7 +63,7 @@ class TimeFold(TimeLayer):
     >>> currents = TimeFold(conv)(spikes)     # (batch, time, 32, 32, 64)
     """
 
-    def __init__(self, layer, **kwargs):
+    def __init__(self, layer: keras.layers.Layer, **kwargs: Any) -> None:
         if not isinstance(layer, keras.layers.Layer):
             raise ValueError(
                 "TimeFold expects a Keras layer, e.g. TimeFold("
@@ -86,7 +91,7 @@ class TimeFold(TimeLayer):
         super().__init__(**kwargs)
         self.layer = layer
 
-    def build(self, sequences_shape):
+    def build(self, sequences_shape: Shape) -> None:
         frame_shape = (None, *sequences_shape[2:])
         first = self.layer
         while isinstance(first, keras.Sequential) and first.layers:
@@ -105,7 +110,12 @@ class TimeFold(TimeLayer):
             self.layer.build(frame_shape)
             self.layer.built = True
 
-    def call(self, sequences, training=None, mask=None):
+    def call(
+        self,
+        sequences: Tensor,
+        training: bool | None = None,
+        mask: Tensor | None = None,
+    ) -> Any:
         self.check_sequence(sequences)
         sequences = masks.silenced(sequences, mask)
         shape = ops.shape(sequences)
@@ -117,13 +127,19 @@ class TimeFold(TimeLayer):
         outputs = ops.reshape(outputs, (-1, shape[1], *ops.shape(outputs)[1:]))
         return masks.silenced(outputs, mask)
 
-    def step(self, frame, state, training=False):
+    def step(
+        self, frame: Tensor, state: State, training: bool = False
+    ) -> tuple[Tensor, State]:
         return self._apply(frame, training), state
 
-    def window(self, sequence, state, training=False):
+    def window(
+        self, sequence: Tensor, state: State, training: bool = False
+    ) -> tuple[Tensor, State]:
         return self.call(sequence, training=training), state
 
-    def collapsed(self, mean, outcome, state, training=False):
+    def collapsed(
+        self, mean: Tensor, outcome: Any, state: State, training: bool = False
+    ) -> Tensor:
         """Return the layer of the mean: the output's mean, if it is linear."""
         return self._apply(mean, training)
 
@@ -147,24 +163,26 @@ class TimeFold(TimeLayer):
         mask = ops.reshape(masks.of_steps(mask), (-1,) + (1,) * (axes - 1))
         return ops.broadcast_to(mask, ops.shape(frames)[:-1])
 
-    def compute_mask(self, sequences, mask=None):
+    def compute_mask(
+        self, sequences: Tensor, mask: Tensor | None = None
+    ) -> Any:
         mask = super().compute_mask(sequences, mask)
         if mask is None:
             return None
         rank = len(self.compute_output_shape(sequences.shape))
         return masks.over(mask, rank - 1)
 
-    def compute_output_shape(self, sequences_shape):
+    def compute_output_shape(self, sequences_shape: Shape) -> Any:
         frame_shape = (None, *sequences_shape[2:])
         output_shape = self.layer.compute_output_shape(frame_shape)
         return (*sequences_shape[:2], *output_shape[1:])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         layer = keras.saving.serialize_keras_object(self.layer)
         return {**super().get_config(), "layer": layer}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Any:
         config = dict(config)
         layer = keras.saving.deserialize_keras_object(config.pop("layer"))
         return cls(layer, **config)

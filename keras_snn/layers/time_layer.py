@@ -1,6 +1,9 @@
 """What all layers over a time axis have in common."""
 
+from __future__ import annotations
+
 import inspect
+from typing import Any
 
 import keras
 from keras import ops
@@ -9,6 +12,7 @@ from keras_snn import checks
 from keras_snn.layers.fixed_arguments import FixedArguments
 from keras_snn.neurons import masks, time_loop
 from keras_snn.neurons.rate import Rate
+from keras_snn.typing import Shape, State, Tensor
 
 # What does the work of T calls of `step` at once, or knows what they do.
 SHORTCUTS = ("call", "window", "lif", "potential", "collapsed", "credit")
@@ -33,25 +37,25 @@ class TimeLayer(FixedArguments, keras.layers.Layer):
     min_rank = 3
     axes = "(batch, time, ...features)"
     # What works on whole sequences, and says nothing about a step.
-    sequence_methods = ("call", "conclude")
+    sequence_methods: tuple[str, ...] = ("call", "conclude")
     # Whether `step` carries something from one time step to the next.
     keeps_state = False
     # Whether random numbers are drawn in `initial_state` only.
     draws_at_start = False
     # `(beta, threshold, reset)` if `step` is `neurons.lif_step` with these.
-    lif = None
+    lif: Any = None
     # Function of currents and state of a step that returns the potential that
     # is compared with the threshold; see `SpikingLayer`.
-    potential = None
+    potential: Any = None
     # Function `collapsed(mean, outcome, state, training)` that returns the
     # output's mean over time, differentiable to the input's mean by rules
     # that need no more. `outcome` is a `neurons.means.Outcome` of neurons and
     # readouts, else None.
-    collapsed = None
+    collapsed: Any = None
     # Function `credit(currents, carry, seen)` that returns the output of some
     # steps and the carry after them, differentiable by the exact rule; `seen`
     # is a `neurons.means.Seen`.
-    credit = None
+    credit: Any = None
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -60,7 +64,7 @@ class TimeLayer(FixedArguments, keras.layers.Layer):
                 setattr(cls, name, vars(TimeLayer)[name])
 
     @classmethod
-    def sees_only_sequences(cls):
+    def sees_only_sequences(cls) -> bool:
         """Return whether whole sequences are treated by code of their own.
 
         A class that overrides `call`, and not the `step` beside it, says
@@ -72,7 +76,12 @@ class TimeLayer(FixedArguments, keras.layers.Layer):
             at(_owner(cls, name)) < step for name in cls.sequence_methods
         )
 
-    def call(self, sequences, training=False, mask=None):
+    def call(
+        self,
+        sequences: Tensor,
+        training: bool | None = False,
+        mask: Tensor | None = None,
+    ) -> Any:
         self.check_sequence(sequences)
         if training:
             self.check_rule()
@@ -85,11 +94,15 @@ class TimeLayer(FixedArguments, keras.layers.Layer):
 
         return masks.on_existing_steps(run, sequences, mask)
 
-    def conclude(self, outputs, state, time_steps):
+    def conclude(
+        self, outputs: Tensor, state: State, time_steps: Any
+    ) -> Tensor:
         """Return what `call` returns after the last step."""
         return outputs
 
-    def initial_state(self, frame_shape, dtype="float32"):
+    def initial_state(
+        self, frame_shape: Shape, dtype: str = "float32"
+    ) -> State:
         """Return the state before the first step, a list of tensors.
 
         Args:
@@ -98,11 +111,15 @@ class TimeLayer(FixedArguments, keras.layers.Layer):
         """
         return []
 
-    def step(self, frame, state, training=False):
+    def step(
+        self, frame: Tensor, state: State, training: bool = False
+    ) -> tuple[Tensor, State]:
         """Return `(output, state)` of one step."""
         raise NotImplementedError
 
-    def window(self, sequence, state, training=False):
+    def window(
+        self, sequence: Tensor, state: State, training: bool = False
+    ) -> tuple[Tensor, State]:
         """Return `(output, state)` of some steps, like as many `step`s.
 
         Differentiable to the state, too.
@@ -127,11 +144,11 @@ class TimeLayer(FixedArguments, keras.layers.Layer):
         outputs, state = time_loop.through_time(step, state, sequence, unroll)
         return ops.cast(outputs, self.compute_dtype), state
 
-    def check_rule(self):
+    def check_rule(self) -> None:
         """Refuse, before training, a rule that does not fit `step`."""
 
     @property
-    def rule(self):
+    def rule(self) -> str:
         """How the layer learns: a rule's name, or `"surrogate"`.
 
         That is backpropagation through time, also by a derivative of one's
@@ -142,7 +159,7 @@ class TimeLayer(FixedArguments, keras.layers.Layer):
             return "rate"
         return rule if isinstance(rule, str) else "surrogate"
 
-    def obstacle(self, rule):
+    def obstacle(self, rule: str) -> str | None:
         """Return why a network's one loop cannot train this layer, or None.
 
         Args:
@@ -162,11 +179,15 @@ class TimeLayer(FixedArguments, keras.layers.Layer):
                 )
         return None
 
-    def compute_output_spec(self, sequences, *args, **kwargs):
+    def compute_output_spec(
+        self, sequences: Tensor, *args: Any, **kwargs: Any
+    ) -> Any:
         self.check_sequence(sequences)
         return super().compute_output_spec(sequences, *args, **kwargs)
 
-    def compute_mask(self, sequences, mask=None):
+    def compute_mask(
+        self, sequences: Tensor, mask: Tensor | None = None
+    ) -> Any:
         if mask is None:
             return None
         self._check_masked()
@@ -190,12 +211,12 @@ class TimeLayer(FixedArguments, keras.layers.Layer):
                 "Leave the regularizer out, or the mask."
             )
 
-    def check_sequence(self, sequences):
+    def check_sequence(self, sequences: Tensor) -> None:
         """Raise a `ValueError` unless the input is a float sequence."""
         checks.floating(self, sequences)
         self.check_rank(sequences.shape)
 
-    def check_rank(self, shape):
+    def check_rank(self, shape: Shape) -> None:
         """Raise a `ValueError` unless a shape has time and features."""
         if len(shape) < self.min_rank:
             raise ValueError(

@@ -1,8 +1,12 @@
 """The signature and the docstring that all network builders share."""
 
+from __future__ import annotations
+
 import dataclasses
+from typing import Any
 
 from keras_snn.models import blocks, files, pretrained
+from keras_snn.typing import LearningRule, Model, Norm, Path, Shape
 
 _DOC = """{summary}
 
@@ -162,22 +166,22 @@ def make_builder(name, network, summary, defaults=Defaults(), reference=LEE):
     """
 
     def build(
-        include_top=True,
-        weights=None,
-        input_tensor=None,
-        input_shape=None,
-        classes=10,
+        include_top: bool = True,
+        weights: Path | None = None,
+        input_tensor: Any = None,
+        input_shape: Shape | None = None,
+        classes: int = 10,
         *,
-        time_steps="auto",
-        encoder="auto",
-        learning_rule=None,
-        norm=None,
-        beta=None,
-        dropout=None,
-        width=None,
-        seed=None,
-        spiking=True,
-    ):
+        time_steps: int | str | None = "auto",
+        encoder: Any = "auto",
+        learning_rule: LearningRule | None = None,
+        norm: Norm | None = None,
+        beta: float | None = None,
+        dropout: float | None = None,
+        width: float | None = None,
+        seed: int | None = None,
+        spiking: bool = True,
+    ) -> Model:
         if not isinstance(include_top, bool):
             raise ValueError(
                 "`include_top` must be True or False. Received: include_top="

@@ -1,5 +1,9 @@
 """Gains and biases of standardized layers, set once from first samples."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -7,7 +11,7 @@ from keras_snn.layers.standardized import Standardized
 from keras_snn.network import kinds, read
 
 
-def calibrate(model, x):
+def calibrate(model: keras.Model, x: Any) -> list[str]:
     """Set gain and bias of all standardized layers from some samples.
 
     Going forward, each `StandardizedConv2D` and `StandardizedDense` gets the

@@ -1,5 +1,7 @@
 """Reading `.keras` and `.weights.h5` files, whole or not at all."""
 
+from __future__ import annotations
+
 import json
 import os
 import pathlib
@@ -8,11 +10,12 @@ import zipfile
 import keras
 
 from keras_snn.models import pretrained
+from keras_snn.typing import Path
 
 PARTS = ("config.json", "metadata.json", "model.weights.h5")
 
 
-def load_model(path):
+def load_model(path: Path) -> keras.Model:
     """Return the model of a `.keras` file, or say what is wrong with it.
 
     `keras.models.load_model` reads the same files, but of one that is cut off,

@@ -1,6 +1,9 @@
 """Initial weights that make every layer fire."""
 
+from __future__ import annotations
+
 import warnings
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,7 +16,9 @@ TOLERANCE = 1.25
 MOST_TRIES = 16
 
 
-def scale_to_rate(model, x, rate=0.1, batch_size=64):
+def scale_to_rate(
+    model: keras.Model, x: Any, rate: float = 0.1, batch_size: int = 64
+) -> dict[str, float]:
     """Scale the weights of an untrained network until its layers fire.
 
     In a deep spiking network with few time steps the last layers may be

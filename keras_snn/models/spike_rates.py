@@ -1,12 +1,19 @@
 """How often each layer's neurons fire."""
 
+from __future__ import annotations
+
+from typing import Any
+
+import keras
 import numpy as np
 
 from keras_snn.network import read
 from keras_snn.running.activity import Activity
 
 
-def spike_rates(model, x, batch_size=64):
+def spike_rates(
+    model: keras.Model, x: Any, batch_size: int = 64
+) -> dict[str, Any]:
     """Return each spiking layer's mean rate, in spikes a neuron and step.
 
     Random encoders draw what they would draw next; their seeds are put back.

@@ -10,12 +10,15 @@ Conventions, the same everywhere in this package:
 - `beta` is the fraction of the potential kept after one time step.
 """
 
+from __future__ import annotations
+
 from keras import ops
 
 from keras_snn import checks
+from keras_snn.typing import PerNeuron, Reset, Tensor
 
 
-def fire(membrane_potential, threshold=1.0):
+def fire(membrane_potential: Tensor, threshold: PerNeuron = 1.0) -> Tensor:
     """Return the spikes (0 or 1) of the integrated potential.
 
         s = 1 where u > threshold, else 0
@@ -46,8 +49,12 @@ def above(x, bound):
 
 
 def reset_and_leak(
-    membrane_potential, spikes, beta=0.99, threshold=1.0, reset="zero"
-):
+    membrane_potential: Tensor,
+    spikes: Tensor,
+    beta: PerNeuron = 0.99,
+    threshold: PerNeuron = 1.0,
+    reset: Reset = "zero",
+) -> Tensor:
     """Return the potential at the end of a step.
 
         v = beta * u * (1 - s)             reset="zero"
@@ -76,8 +83,12 @@ def reset_and_leak(
 
 
 def lif_step(
-    membrane_potential, current, beta=0.99, threshold=1.0, reset="zero"
-):
+    membrane_potential: Tensor,
+    current: Tensor,
+    beta: PerNeuron = 0.99,
+    threshold: PerNeuron = 1.0,
+    reset: Reset = "zero",
+) -> tuple[Tensor, Tensor]:
     """Advance leaky integrate-and-fire neurons by one time step.
 
         u = v + I
@@ -103,7 +114,12 @@ def lif_step(
     return spikes, reset_and_leak(u, spikes, beta, threshold, reset)
 
 
-def if_step(membrane_potential, current, threshold=1.0, reset="zero"):
+def if_step(
+    membrane_potential: Tensor,
+    current: Tensor,
+    threshold: PerNeuron = 1.0,
+    reset: Reset = "zero",
+) -> tuple[Tensor, Tensor]:
     """Advance integrate-and-fire neurons (no leak) by one time step.
 
     `lif_step` with `beta = 1`.

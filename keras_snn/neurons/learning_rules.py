@@ -14,6 +14,8 @@ References:
       Architectures", Frontiers in Neuroscience 14:119.
 """
 
+from __future__ import annotations
+
 import math
 import numbers
 
@@ -24,6 +26,7 @@ from keras import ops
 from keras_snn.neurons import masks, surrogates, time_loop
 from keras_snn.neurons.rate import Rate, rate_backward
 from keras_snn.neurons.surrogates import Surrogate
+from keras_snn.typing import PerNeuron, Reset, Tensor
 
 WHOLE_SEQUENCE_RULES = ("exact", "collapsed")
 
@@ -116,7 +119,12 @@ def log(beta):
     return np.log(beta) if np.ndim(beta) else math.log(beta)
 
 
-def leak_corrected_factor(total, trace, beta=0.99, threshold=1.0):
+def leak_corrected_factor(
+    total: Tensor,
+    trace: Tensor,
+    beta: PerNeuron = 0.99,
+    threshold: PerNeuron = 1.0,
+) -> Tensor:
     """Return the approximate derivative of the spikes to the current.
 
         factor = ([f > 1e-3] + ln(beta) * f / max(total, 1)) / threshold
@@ -134,7 +142,9 @@ def leak_corrected_factor(total, trace, beta=0.99, threshold=1.0):
     return (fired + leak) / threshold
 
 
-def spike_statistics(spikes, beta=0.99, time_steps=None):
+def spike_statistics(
+    spikes: Tensor, beta: PerNeuron = 0.99, time_steps: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return `(total, trace, t_last)` of spikes with axes (batch, time, ...).
 
     total = sum_t s(t)
@@ -163,7 +173,13 @@ def resolve_factor(factor, total, trace, beta, threshold):
     return ops.full_like(total, 1.0 if factor is None else factor)
 
 
-def exact_backward(spikes, upstream, factor, unroll=False, credit=None):
+def exact_backward(
+    spikes: Tensor,
+    upstream: Tensor,
+    factor: Tensor,
+    unroll: bool = False,
+    credit: Tensor | None = None,
+) -> Tensor:
     """Return `dL/dI` of the exact rule.
 
         c(t) = factor * G(t) where s(t) else c(t+1);   D(t) = c(t)
@@ -193,7 +209,12 @@ def exact_backward(spikes, upstream, factor, unroll=False, credit=None):
     )
 
 
-def collapsed_backward(upstream, factor, t_last, time_steps=None):
+def collapsed_backward(
+    upstream: Tensor,
+    factor: Tensor,
+    t_last: Tensor,
+    time_steps: Tensor | None = None,
+) -> Tensor:
     """Return `dL/dI` of the collapsed rule, the same at every step.
 
         D = factor * mean_t(G) * t_last / T
@@ -210,15 +231,15 @@ def collapsed_backward(upstream, factor, t_last, time_steps=None):
 
 
 def surrogate_backward(
-    potentials,
-    upstream,
-    surrogate,
-    beta,
-    threshold,
-    reset,
-    unroll=False,
-    upstream_v=None,
-):
+    potentials: Tensor,
+    upstream: Tensor,
+    surrogate: Surrogate,
+    beta: PerNeuron,
+    threshold: PerNeuron,
+    reset: Reset,
+    unroll: bool = False,
+    upstream_v: Tensor | None = None,
+) -> Tensor:
     """Return `dL/dI` of backpropagation through time.
 
         d(t) = G(t) * surrogate'(u(t) - threshold) + k(t) * d(t+1)

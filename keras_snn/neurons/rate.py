@@ -6,10 +6,15 @@ References:
       Backpropagation".
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 from keras import ops
 
 from keras_snn.neurons import masks, surrogates
+from keras_snn.typing import PerNeuron, Reset, Surrogate, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
@@ -49,15 +54,15 @@ class Rate:
         - [Yu et al., 2024](https://arxiv.org/abs/2410.11488)
     """
 
-    def __init__(self, surrogate="sigmoid"):
+    def __init__(self, surrogate: Surrogate | str = "sigmoid") -> None:
         self.surrogate = surrogates.get(surrogate)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         surrogate = keras.saving.serialize_keras_object(self.surrogate)
         return {"surrogate": surrogate}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Any:
         return cls(**config)
 
     def __eq__(self, other):
@@ -73,15 +78,15 @@ class Rate:
 
 
 def rate_step(
-    membrane_potential,
-    spikes,
-    eligibility,
-    derivative,
-    surrogate,
-    beta=0.99,
-    threshold=1.0,
-    reset="zero",
-):
+    membrane_potential: Tensor,
+    spikes: Tensor,
+    eligibility: Tensor,
+    derivative: Tensor,
+    surrogate: Surrogate,
+    beta: PerNeuron = 0.99,
+    threshold: PerNeuron = 1.0,
+    reset: Reset = "zero",
+) -> tuple[Tensor, Tensor]:
     """Carry the rate rule's derivative through one time step.
 
         e = 1 + eligibility
@@ -121,7 +126,9 @@ def rate_step(
     return beta * kept * e, derivative + slope * e
 
 
-def rate_backward(upstream, derivative, time_steps=None):
+def rate_backward(
+    upstream: Tensor, derivative: Tensor, time_steps: Tensor | None = None
+) -> Tensor:
     """Return `dL/dI` of the rate rule, the same at every step.
 
         D = g * mean_t(G)

@@ -4,13 +4,17 @@ Every surrogate is the same step function forward, `1 where x > 0`, with
 `x = u - threshold`, and its own bell-shaped derivative backward.
 """
 
+from __future__ import annotations
+
 import math
+from typing import Any
 
 import keras
 from keras import ops
 
 from keras_snn import checks
 from keras_snn.neurons.dynamics import above
+from keras_snn.typing import Tensor
 
 
 class Surrogate:
@@ -19,15 +23,15 @@ class Surrogate:
     Subclasses have one positive shape parameter and a `derivative`.
     """
 
-    parameter = None
+    parameter: str
 
-    def __init__(self, value):
+    def __init__(self, value: float) -> None:
         value = checks.number(
             self.parameter, value, "(0, inf)", of=type(self).__name__
         )
         setattr(self, self.parameter, value)
 
-    def derivative(self, x):
+    def derivative(self, x: Any) -> Tensor:
         """Return the stand-in derivative at `x = u - threshold`."""
         raise NotImplementedError
 
@@ -35,11 +39,11 @@ class Surrogate:
         """Return 1 where `x > 0`, else 0, differentiable by `derivative`."""
         return _step(x, self.derivative)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {self.parameter: getattr(self, self.parameter)}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Any:
         return cls(**config)
 
     def __repr__(self):
@@ -72,11 +76,12 @@ class Arctan(Surrogate):
     """
 
     parameter = "alpha"
+    alpha: float
 
-    def __init__(self, alpha=2.0):
+    def __init__(self, alpha: float = 2.0) -> None:
         super().__init__(alpha)
 
-    def derivative(self, x):
+    def derivative(self, x: Any) -> Tensor:
         return (self.alpha / 2) / (
             1.0 + ops.square((math.pi / 2 * self.alpha) * x)
         )
@@ -94,11 +99,12 @@ class FastSigmoid(Surrogate):
     """
 
     parameter = "slope"
+    slope: float
 
-    def __init__(self, slope=25.0):
+    def __init__(self, slope: float = 25.0) -> None:
         super().__init__(slope)
 
-    def derivative(self, x):
+    def derivative(self, x: Any) -> Tensor:
         return 1.0 / ops.square(1.0 + self.slope * ops.abs(x))
 
 
@@ -114,11 +120,12 @@ class Sigmoid(Surrogate):
     """
 
     parameter = "slope"
+    slope: float
 
-    def __init__(self, slope=4.0):
+    def __init__(self, slope: float = 4.0) -> None:
         super().__init__(slope)
 
-    def derivative(self, x):
+    def derivative(self, x: Any) -> Tensor:
         y = ops.sigmoid(self.slope * x)
         return self.slope * y * (1.0 - y)
 
@@ -135,11 +142,12 @@ class Triangle(Surrogate):
     """
 
     parameter = "width"
+    width: float
 
-    def __init__(self, width=1.0):
+    def __init__(self, width: float = 1.0) -> None:
         super().__init__(width)
 
-    def derivative(self, x):
+    def derivative(self, x: Any) -> Tensor:
         return ops.relu(1.0 - ops.abs(x) / self.width) / self.width
 
 
@@ -155,11 +163,12 @@ class Boxcar(Surrogate):
     """
 
     parameter = "width"
+    width: float
 
-    def __init__(self, width=0.5):
+    def __init__(self, width: float = 0.5) -> None:
         super().__init__(width)
 
-    def derivative(self, x):
+    def derivative(self, x: Any) -> Tensor:
         inside = ops.cast(ops.less_equal(ops.abs(x), self.width), x.dtype)
         return inside / (2.0 * self.width)
 

@@ -1,5 +1,9 @@
 """A network one time step at a time, with its state in the open."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -9,9 +13,10 @@ from keras_snn.layers.readouts import Readout
 from keras_snn.layers.time_layer import TimeLayer
 from keras_snn.network import read, readable
 from keras_snn.network.reading import check_shapes
+from keras_snn.typing import State
 
 
-def streaming(model):
+def streaming(model: keras.Model) -> StepModel:
     """Return a step model of `model` for live streams of unknown length.
 
         output(t), state(t) = step([frame(t), *state(t-1)])
@@ -217,7 +222,7 @@ class StepModel(keras.Model):
     initial_values = ()
 
     @property
-    def state_inputs(self):
+    def state_inputs(self) -> list[Any]:
         """The symbolic inputs of the state, the last ones."""
         return self.inputs[len(self.inputs) - len(self.initial_values) :]
 
@@ -228,7 +233,7 @@ class StepModel(keras.Model):
         check_shapes(self, keras.tree.flatten(inputs), inputs)
         return super().__call__(inputs, *args, **kwargs)
 
-    def initial_state(self, batch_size=1):
+    def initial_state(self, batch_size: int = 1) -> State:
         """Return the state before the first step, a list of tensors."""
         return [
             ops.broadcast_to(
@@ -238,11 +243,13 @@ class StepModel(keras.Model):
             for x, value in zip(self.state_inputs, self.initial_values)
         ]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "initial_values": self.initial_values}
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: Any = None
+    ) -> Any:
         config = dict(config)
         initial_values = config.pop("initial_values")
         step = super().from_config(config, custom_objects)

@@ -1,10 +1,13 @@
 """Train both networks, run them, and compare them."""
 
+from __future__ import annotations
+
 import dataclasses
 import hashlib
 import json
 import pathlib
 import sys
+from typing import Any
 
 import keras
 import numpy as np
@@ -20,6 +23,7 @@ from keras_snn.study.twin import ordinary_twin
 from keras_snn.training import records
 from keras_snn.training.callbacks import BestModel, HistoryFile
 from keras_snn.training.data import first, load_run_data
+from keras_snn.typing import Path
 
 RESULT = "study.json"
 ORIGIN = "origin.json"
@@ -35,18 +39,18 @@ TOLERANCE = 0.002
 
 
 def study(
-    settings,
-    output,
+    settings: Any,
+    output: Path,
     *,
-    data_dir=None,
-    weights=None,
-    most_steps=256,
-    images=1000,
-    method="percentile",
-    device="45nm-int32",
-    ann_epochs=None,
-    command=None,
-):
+    data_dir: Path | None = None,
+    weights: Path | None = None,
+    most_steps: int = 256,
+    images: int = 1000,
+    method: str = "percentile",
+    device: Any = "45nm-int32",
+    ann_epochs: int | None = None,
+    command: str | None = None,
+) -> Any:
     """Compare a spike-trained network with its converted ordinary twin.
 
     1. Train the spiking network (or take `weights`), without augmentation.

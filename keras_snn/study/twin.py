@@ -1,5 +1,7 @@
 """The ordinary network of a spiking network's architecture."""
 
+from __future__ import annotations
+
 import itertools
 
 import keras
@@ -10,7 +12,7 @@ from keras_snn.layers.readouts import Readout
 from keras_snn.network import kinds, read
 
 
-def ordinary_twin(model, seed=None):
+def ordinary_twin(model: keras.Model, seed: int | None = None) -> keras.Model:
     """Return the network of the same layers with ReLU instead of spikes.
 
     Neurons become ReLU; encoders, neurons after a pooling, and readouts go;

@@ -1,6 +1,9 @@
 """Measure a saved model, also with another number of time steps."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -29,16 +32,16 @@ SPIKE_RATE_IMAGES = 256
 
 
 def evaluate(
-    path,
-    dataset=None,
+    path: Path,
+    dataset: str | None = None,
     *,
-    model=None,
-    time_steps=None,
-    data_dir=None,
-    batch_size=64,
-    limit=None,
-    **builder_settings,
-):
+    model: Any = None,
+    time_steps: int | None = None,
+    data_dir: Path | None = None,
+    batch_size: int = 64,
+    limit: int | None = None,
+    **builder_settings: Any,
+) -> dict[str, Any]:
     """Return the test accuracy, loss and spike rates of a saved model.
 
     Args:
@@ -82,8 +85,13 @@ def evaluate(
 
 
 def open_model(
-    path, dataset=None, *, model=None, time_steps=None, **builder_settings
-):
+    path: Path,
+    dataset: str | None = None,
+    *,
+    model: Any = None,
+    time_steps: int | None = None,
+    **builder_settings: Any,
+) -> tuple[keras.Model, Any]:
     """Return a saved model, and the `Settings` of the run it belongs to.
 
     Arguments are those of `evaluate`.
@@ -109,7 +117,7 @@ def time_steps_of(model):
     return None
 
 
-def with_time_steps(model, time_steps):
+def with_time_steps(model: keras.Model, time_steps: int) -> keras.Model:
     """Return the model with the same weights and another number of steps.
 
     Args:

@@ -1,5 +1,9 @@
 """The optimizer of the recipes."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 
 from keras_snn import checks
@@ -9,15 +13,15 @@ SCHEDULES = ("triangular", "cosine")
 
 
 def sgd(
-    peak,
-    total_steps,
+    peak: float,
+    total_steps: int,
     *,
-    schedule="triangular",
-    warmup=0.2,
-    momentum=0.9,
-    weight_decay=5e-4,
-    **kwargs,
-):
+    schedule: str = "triangular",
+    warmup: float = 0.2,
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+    **kwargs: Any,
+) -> Any:
     """Return SGD with Nesterov momentum, a schedule and decay of kernels.
 
         m <- momentum * m - rate * g

@@ -7,7 +7,10 @@ Network Architectures", Frontiers in Neuroscience 14:119, 2020, with T = 25
 instead of 100 time steps and, for LeNet, 5 epochs instead of 125.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import Any
 
 from keras_snn.training import records
 from keras_snn.training.settings import Settings, model_name
@@ -49,7 +52,9 @@ FEW_STEPS_DIGITS = {"batch_size": 32, "epochs": 16, "shift": None}
 ADAM_LEARNING_RATE = 1e-3
 
 
-def recipe(model=DEFAULT_MODEL, dataset=DEFAULT_DATASET, **given):
+def recipe(
+    model: str = DEFAULT_MODEL, dataset: str = DEFAULT_DATASET, **given: Any
+) -> Settings:
     """Return `Settings` with defaults that suit the model and the dataset.
 
     Args:

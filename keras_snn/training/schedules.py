@@ -1,5 +1,9 @@
 """Schedules of the learning rate."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -35,7 +39,13 @@ class Triangular(keras.optimizers.schedules.LearningRateSchedule):
     >>> optimizer = keras.optimizers.Adam(schedule)
     """
 
-    def __init__(self, peak, total_steps, warmup=0.2, end=0.0):
+    def __init__(
+        self,
+        peak: float,
+        total_steps: int,
+        warmup: float = 0.2,
+        end: float = 0.0,
+    ) -> None:
         super().__init__()
         self.peak = checks.number("peak", peak, "(0, inf)")
         self.total_steps = checks.integer(
@@ -53,7 +63,7 @@ class Triangular(keras.optimizers.schedules.LearningRateSchedule):
         rising = self.peak * (step + 1.0) / up
         return ops.minimum(rising, self.end + (self.peak - self.end) * left)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "peak": self.peak,
             "total_steps": self.total_steps,

@@ -1,6 +1,9 @@
 """The settings of one training run, and where their defaults come from."""
 
+from __future__ import annotations
+
 from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 MODELS = (
     "LeNet",
@@ -240,7 +243,7 @@ class Settings:
             )
 
     @classmethod
-    def from_dict(cls, values):
+    def from_dict(cls, values: dict[str, Any]) -> Settings:
         """Return the settings that `to_dict` wrote, unknown keys refused."""
         known = {field.name for field in fields(cls)}
         unknown = sorted(set(values) - known)
@@ -251,7 +254,7 @@ class Settings:
             )
         return cls(**values)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Return the settings as a dictionary that JSON can hold."""
         return {**asdict(self), "lr_drop": list(self.lr_drop)}
 

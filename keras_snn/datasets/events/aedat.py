@@ -1,11 +1,14 @@
 """AEDAT 2.0 and 3.1, the file formats of jAER and cAER, for the DVS128."""
 
+from __future__ import annotations
+
 import pathlib
 import struct
 
 import numpy as np
 
 from keras_snn.datasets.events.array import EVENT_DTYPE, finish_reading
+from keras_snn.typing import Path
 
 DVS128 = (128, 128)
 _POLARITY_EVENT = 1
@@ -13,7 +16,7 @@ _PACKET_HEADER = struct.Struct("<hhiiiiii")
 _END_OF_HEADER = b"#!END-HEADER\r\n"
 
 
-def read_aedat3(path, sort=False):
+def read_aedat3(path: Path, sort: bool = False) -> np.ndarray:
     """Reads the polarity events of an AEDAT 3.1 file of a DVS128.
 
     After text lines that begin with `#` and end with `#!END-HEADER` come
@@ -93,7 +96,7 @@ def _decode_packet(words, overflow):
     return events[(data & 1) == 1]
 
 
-def read_aedat2(path, sort=False):
+def read_aedat2(path: Path, sort: bool = False) -> np.ndarray:
     """Reads an AEDAT 2.0 file of a DVS128, as CIFAR10-DVS has them.
 
     After text lines that begin with `#` come events of 8 big-endian bytes:

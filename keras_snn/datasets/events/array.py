@@ -1,11 +1,15 @@
 """Events as NumPy structured arrays, and the checks all readers share."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 EVENT_DTYPE = np.dtype([("x", "u2"), ("y", "u2"), ("t", "i8"), ("p", "u1")])
 
 
-def as_events(x, y, t, p):
+def as_events(x: Any, y: Any, t: Any, p: Any) -> np.ndarray:
     """Returns events as a structured array with the fields x, y, t and p.
 
     Args:

@@ -1,6 +1,9 @@
 """Random changes of a recording that leave its class as it is."""
 
+from __future__ import annotations
+
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -8,7 +11,12 @@ from keras_snn import checks
 from keras_snn.datasets.events.array import check_events
 
 
-def shift(events, sensor_size, pixels, rng):
+def shift(
+    events: np.ndarray,
+    sensor_size: tuple[int, int],
+    pixels: Any,
+    rng: np.random.Generator,
+) -> np.ndarray:
     """Moves all events by one random offset; what leaves the sensor is lost.
 
     Args:
@@ -31,7 +39,9 @@ def shift(events, sensor_size, pixels, rng):
     return moved
 
 
-def drop_events(events, rate, rng):
+def drop_events(
+    events: np.ndarray, rate: float, rng: np.random.Generator
+) -> np.ndarray:
     """Leaves out each event with probability `rate`.
 
     Args:
@@ -50,7 +60,9 @@ def drop_events(events, rate, rng):
     return events[rng.random(len(events)) >= rate]
 
 
-def drop_time(events, fraction, rng):
+def drop_time(
+    events: np.ndarray, fraction: float, rng: np.random.Generator
+) -> np.ndarray:
     """Leaves out the events of a random span of time.
 
     Args:
@@ -75,7 +87,12 @@ def drop_time(events, fraction, rng):
     return events[(since < 0) | (since >= fraction * duration)]
 
 
-def drop_area(events, sensor_size, fraction, rng):
+def drop_area(
+    events: np.ndarray,
+    sensor_size: tuple[int, int],
+    fraction: float,
+    rng: np.random.Generator,
+) -> np.ndarray:
     """Leaves out the events of a random rectangle of pixels.
 
     Args:
@@ -101,14 +118,14 @@ def drop_area(events, sensor_size, fraction, rng):
     return events[~inside]
 
 
-def flip(events, sensor_size):
+def flip(events: np.ndarray, sensor_size: tuple[int, int]) -> np.ndarray:
     """Mirrors the events left to right."""
     mirrored = check_events(events).copy()
     mirrored["x"] = sensor_size[1] - 1 - mirrored["x"]
     return mirrored
 
 
-def flip_polarity(events):
+def flip_polarity(events: np.ndarray) -> np.ndarray:
     """Makes ON events of OFF events and the other way round."""
     inverted = check_events(events).copy()
     inverted["p"] = 1 - inverted["p"]

@@ -1,5 +1,9 @@
 """Batches of frames, read and augmented while a network trains."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -61,22 +65,22 @@ class Frames(keras.utils.PyDataset):
 
     def __init__(
         self,
-        recordings,
-        labels,
-        batch_size,
-        time_steps,
+        recordings: Any,
+        labels: Any,
+        batch_size: int,
+        time_steps: int | None,
         *,
-        window=None,
-        events_per_frame=None,
-        sensor_size=None,
-        augment=None,
-        shuffle=True,
-        seed=None,
-        representation="count",
-        polarity_channels=2,
-        dtype="float32",
-        **kwargs,
-    ):
+        window: int | None = None,
+        events_per_frame: int | None = None,
+        sensor_size: tuple[int, int] | None = None,
+        augment: Any = None,
+        shuffle: bool = True,
+        seed: int | None = None,
+        representation: str = "count",
+        polarity_channels: int = 2,
+        dtype: str = "float32",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if len(recordings) != len(labels) or len(labels) == 0:
             raise ValueError(
@@ -117,7 +121,7 @@ class Frames(keras.utils.PyDataset):
         chosen = order[first : first + self.batch_size]
         return np.stack([self._frames(i) for i in chosen]), self.labels[chosen]
 
-    def on_epoch_end(self):
+    def on_epoch_end(self) -> None:
         # Not in `on_epoch_begin`: workers start before it is called.
         self.epoch += 1
 

@@ -1,14 +1,18 @@
 """Recordings of a data set, read one by one."""
 
+from __future__ import annotations
+
 import collections.abc
 import functools
 import pathlib
+from typing import Any
 
 import numpy as np
 
 from keras_snn.datasets.catalogue import event_info
 from keras_snn.datasets.events import cifar10_dvs, dvs_gesture, nmnist
 from keras_snn.datasets.scaling import one_hot
+from keras_snn.typing import Path
 
 _READERS = {
     "nmnist": nmnist,
@@ -29,7 +33,9 @@ class Recordings(collections.abc.Sequence):
         labels: float32 one-hot rows `(N, classes)`.
     """
 
-    def __init__(self, entries, read, labels, sensor_size):
+    def __init__(
+        self, entries: Any, read: Any, labels: Any, sensor_size: tuple[int, int]
+    ) -> None:
         self._entries, self._read = entries, read
         self.labels, self.sensor_size = labels, sensor_size
 
@@ -45,7 +51,9 @@ class Recordings(collections.abc.Sequence):
         return Recordings(entries, self._read, labels, self.sensor_size)
 
 
-def recordings(name, split, data_dir, *, sort=False):
+def recordings(
+    name: str, split: str, data_dir: Path | None, *, sort: bool = False
+) -> Recordings:
     """Finds the recordings of an event-camera data set; reads none yet.
 
     Nothing is downloaded. What `data_dir`, or a folder of the data set's

@@ -1,5 +1,9 @@
 """Events to frames: what a spiking network takes, one frame a time step."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+
 import numpy as np
 
 from keras_snn import checks
@@ -10,17 +14,17 @@ DTYPES = ("float32", "uint8")
 
 
 def to_frames(
-    events,
-    sensor_size,
+    events: np.ndarray,
+    sensor_size: tuple[int, int],
     *,
-    time_steps=None,
-    window=None,
-    events_per_frame=None,
-    start=None,
-    representation="count",
-    polarity_channels=2,
-    dtype="float32",
-):
+    time_steps: int | None = None,
+    window: int | None = None,
+    events_per_frame: int | None = None,
+    start: int | None = None,
+    representation: str = "count",
+    polarity_channels: int = 2,
+    dtype: str = "float32",
+) -> np.ndarray:
     """Sorts events into frames by their time, place and polarity.
 
         frames[k, y, x, p] = number of events (x, y, t, p) in frame k
@@ -163,7 +167,9 @@ def _frame_of_each(times, time_steps, window, events_per_frame, start):
     return frame, time_steps
 
 
-def split_windows(events, window, time_steps=None):
+def split_windows(
+    events: np.ndarray, window: int, time_steps: int | None = None
+) -> Iterator[tuple[int, np.ndarray]]:
     """Yields a recording as a camera would deliver it, window by window.
 
     Frame k of `to_frames(events, ..., window=window)` holds the events of

@@ -1,5 +1,7 @@
 """N-MNIST: digits shown to a moving event camera."""
 
+from __future__ import annotations
+
 import pathlib
 import re
 
@@ -7,6 +9,7 @@ import numpy as np
 
 from keras_snn.datasets.events.array import EVENT_DTYPE, finish_reading
 from keras_snn.datasets.events.containers import Archive, Folder
+from keras_snn.typing import Path
 
 SENSOR = (34, 34)
 _OVERFLOW_ROW = 240
@@ -17,7 +20,7 @@ DESCRIPTION = (
 )
 
 
-def read_nmnist(path, sort=False):
+def read_nmnist(path: Path, sort: bool = False) -> np.ndarray:
     """Reads one recording of N-MNIST.
 
     Five bytes an event: x, y, then polarity (1 = ON) in the highest bit and

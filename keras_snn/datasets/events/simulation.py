@@ -1,5 +1,9 @@
 """Events of an event camera that looks at images: frames -> events."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from keras_snn import checks
@@ -9,15 +13,15 @@ STEP = 5_000  # microseconds between two frames of a saccade
 
 
 def simulate(
-    frames,
-    times,
+    frames: Any,
+    times: Any,
     *,
-    threshold=0.2,
-    threshold_spread=0.03,
-    offset=0.1,
-    noise_rate=0.0,
-    seed=0,
-):
+    threshold: float = 0.2,
+    threshold_spread: float = 0.03,
+    offset: float = 0.1,
+    noise_rate: float = 0.0,
+    seed: int | None = 0,
+) -> np.ndarray:
     """Turns a video into the events that an event camera would send.
 
     A pixel remembers the logarithm of its brightness, `log(I + offset)`, and
@@ -74,13 +78,13 @@ def simulate(
 
 
 def saccades(
-    image,
-    sensor_size=(34, 34),
+    image: Any,
+    sensor_size: tuple[int, int] = (34, 34),
     *,
-    amplitude=7.0,
-    duration=100_000,
-    **settings,
-):
+    amplitude: float = 7.0,
+    duration: int = 100_000,
+    **settings: Any,
+) -> np.ndarray:
     """Turns an image into events as N-MNIST was recorded: the camera moves.
 
     Three saccades along a triangle: the image moves down and right, up and
@@ -128,10 +132,10 @@ def saccades(
     steps = max(duration // STEP, int(np.ceil(4 * amplitude)))
     way = (1 - np.cos(np.pi * np.arange(1, steps + 1) / steps)) / 2
     corners = amplitude * np.array([[0, 0], [1, 0.5], [0, 1], [0, 0]])
-    path = [corners[:1]]
+    parts = [corners[:1]]
     for start, end in zip(corners, corners[1:]):
-        path.append(start + way[:, None] * (end - start))
-    path = np.concatenate(path)
+        parts.append(start + way[:, None] * (end - start))
+    path = np.concatenate(parts)
     margin = (np.array(size) - image.shape - amplitude) / 2
     frames = np.stack([_moved(image, size, margin + p) for p in path])
     times = np.linspace(0, 3 * duration, len(frames)).round()
