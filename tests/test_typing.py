@@ -62,9 +62,9 @@ def test_arguments_and_result_have_types(name):
 
 
 RIGHT = """
-import keras
 import numpy as np
 import keras_snn as snn
+import keras_snn.__main__
 
 layer = snn.layers.LIF(beta=0.5, reset="subtract", learning_rule="rate")
 snn.layers.LIF(beta=np.ones(3), learning_rule=snn.surrogates.Arctan())

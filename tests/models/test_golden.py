@@ -25,6 +25,11 @@ CASES = [
     else pytest.param(case, marks=slow_on_jax)
     for case in GOLDEN_CASES
 ]
+# Enough on JAX for what follows from the other tests.
+SMALL = [
+    case if case == "lenet" else pytest.param(case, marks=slow_on_jax)
+    for case in GOLDEN_CASES
+]
 # Cosine of the collapsed with the exact gradient, its least over all layers.
 # LeNet and VGG9 were measured beforehand; the ResNets' first layers are a
 # harder case.
@@ -81,7 +86,9 @@ def layer_first_of(model):
 WAYS = {"loop": lambda model: model, "layers": layered}
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way", ["loop", pytest.param("layers", marks=slow_on_jax)]
+)
 @pytest.mark.parametrize("case", CASES)
 def test_exact_rule_equals_the_golden_case(case, way, engine, monkeypatch):
     golden = Golden(case)
@@ -94,7 +101,7 @@ def test_exact_rule_equals_the_golden_case(case, way, engine, monkeypatch):
         assert relative_error(actual, expected) < 1e-5
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", SMALL)
 def test_collapsed_rule_points_along_the_exact_gradient(
     case, monkeypatch, record_property
 ):
@@ -123,7 +130,9 @@ def test_rate_rule_equals_the_golden_case(case, engine, monkeypatch):
     assert_rate_gradients(model, model, golden)
 
 
-@pytest.mark.parametrize("way", [layered, layer_first_of])
+@pytest.mark.parametrize(
+    "way", [layer_first_of, pytest.param(layered, marks=slow_on_jax)]
+)
 @pytest.mark.parametrize("case", CASES)
 def test_rate_rule_in_other_orders_equals_it(case, way, monkeypatch):
     golden = Golden(case)
@@ -138,7 +147,7 @@ def assert_rate_gradients(model, run, golden):
         assert relative_error(actual, expected) < 1e-5
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", SMALL)
 def test_one_loop_over_time_equals_layer_by_layer(case, engine, monkeypatch):
     golden = Golden(case)
     model = masked_model(golden, "collapsed", monkeypatch)

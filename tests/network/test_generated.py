@@ -6,7 +6,7 @@ import pytest
 from tests.network import drawing, generated
 
 # JAX compiles for long.
-SEEDS = range(50 if keras.config.backend() == "tensorflow" else 8)
+SEEDS = range(50 if keras.config.backend() == "tensorflow" else 5)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
