@@ -60,6 +60,10 @@ setup(
     long_description=Path(__file__).with_name("README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
     author="The keras_snn authors",
+    keywords=(
+        "spiking neural networks, neuromorphic, event-driven, keras, "
+        "tensorflow, jax, surrogate gradient, event camera"
+    ),
     license="MIT",
     packages=find_packages(
         include=["keras_snn", "keras_snn.*", "keras_snn_runtime"]
@@ -97,6 +101,10 @@ setup(
         "Intended Audience :: Science/Research",
         "Operating System :: OS Independent",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Typing :: Typed",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
 )

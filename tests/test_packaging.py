@@ -2,8 +2,10 @@
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,29 @@ def test_setup_and_the_package_state_one_version():
     source = (ROOT / "keras_snn" / "__init__.py").read_text("utf-8")
     version = re.search(r'__version__ = "(.+)"', source).group(1)
     assert version == setup_keywords()["version"]
+
+
+def test_a_source_distribution_can_be_tested(tmp_path):
+    source = tmp_path / "source"
+    ignored = shutil.ignore_patterns(".*", "*.egg-info", "runs", "__pycache__")
+    shutil.copytree(ROOT, source, ignore=ignored)
+    command = [sys.executable, "setup.py", "-q", "sdist", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as files:
+        names = {name.split("/", 1)[-1] for name in files.getnames()}
+    for tree in ("benchmarks", "docs", "examples", "keras_snn", "tests"):
+        ours = (x for x in source.glob(f"{tree}/**/*") if x.is_file())
+        missing = {str(x.relative_to(source)) for x in ours} - names
+        assert not missing
+    assert {"CHANGELOG.md", "mkdocs.yml", "pyproject.toml"} <= names
+
+
+def test_the_command_prints_its_version():
+    command = [sys.executable, "-m", "keras_snn", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    version = setup_keywords()["version"]
+    assert done.stdout.strip() == f"keras-snn {version}", done.stderr
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])

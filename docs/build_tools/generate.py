@@ -133,7 +133,8 @@ def _parameters(signature):
         if parameter.kind is parameter.KEYWORD_ONLY and not star:
             star = True
             yield "*"
-        yield str(parameter)
+        # The text on each argument says its type.
+        yield str(parameter.replace(annotation=parameter.empty))
 
 
 PAGES = {"command_line.md": command_line, "networks.md": networks}

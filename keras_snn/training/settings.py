@@ -1,7 +1,5 @@
 """The settings of one training run, and where their defaults come from."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -243,7 +241,7 @@ class Settings:
             )
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Settings:
+    def from_dict(cls, values: dict[str, Any]) -> "Settings":
         """Return the settings that `to_dict` wrote, unknown keys refused."""
         known = {field.name for field in fields(cls)}
         unknown = sorted(set(values) - known)
