@@ -1,6 +1,7 @@
 """Metadata and dependencies of keras-snn.
 
-Lower bounds are the versions the test suite ran with; upper bounds stop
+Lower bounds are the versions the test suite ran with (of TensorFlow, Keras and
+NumPy those that .ci/run tests layers and models with); upper bounds stop
 before the next release that may break something (the next minor release of
 TensorFlow, Keras and packages below 1.0, the next major one elsewhere).
 """
@@ -18,7 +19,7 @@ DATASETS = [
     "importlib-resources>=7.1,<8",
 ]
 CLI = ["typer>=0.29,<0.30", "rich>=15,<16"]
-TENSORBOARD = ["tensorboard>=2.21,<2.22"]
+TENSORBOARD = ["tensorboard>=2.20,<2.22"]
 JAX = ["jax>=0.10.2,<0.11"]
 PLOT = ["matplotlib>=3.11,<4"]
 ANALYSIS = ["pandas>=3.1,<4", *PLOT]
@@ -74,9 +75,9 @@ setup(
     },
     python_requires=">=3.11",
     install_requires=[
-        "tensorflow>=2.21,<2.22",
-        "keras>=3.15,<3.16",
-        "numpy>=2.4,<2.5",
+        "tensorflow>=2.20,<2.22",
+        "keras>=3.10,<3.16",
+        "numpy>=2.1,<2.5",
     ],
     extras_require={
         "datasets": DATASETS,

@@ -15,8 +15,12 @@ from keras_snn.layers.spiking_layer import SpikingLayer
 from keras_snn.layers.time_layer import TimeLayer
 from keras_snn.network import kinds, parts
 
+_INPUT = keras.Input((1,))
 # Types of models that run their layers in the order of the graph, and no more.
-_PLAIN = {type(keras.Model(*[keras.Input((1,))] * 2)), keras.Sequential}
+_PLAIN = {
+    type(keras.Model(_INPUT, keras.layers.Identity()(_INPUT))),
+    keras.Sequential,
+}
 
 
 def readable(model_type):

@@ -218,10 +218,6 @@ def with_keras_rnn():
             r"'max_pool.*' \(MaxPooling2D\) is not linear",
         ),
         (
-            network(middle=keras.layers.BatchNormalization(renorm=True)),
-            r"\(BatchNormalization\) renormalizes",
-        ),
-        (
             network(middle=keras.layers.Dense(3, activation="relu")),
             r"\(Dense\) is not linear",
         ),
@@ -236,7 +232,6 @@ def with_keras_rnn():
     ids=[
         "surrogate",
         "max",
-        "batch_norm",
         "relu",
         "mixed",
         "norm",
