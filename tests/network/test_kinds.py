@@ -288,6 +288,22 @@ def test_one_function_handles_several_kinds():
     assert handlers.of(L.Flatten()) is handlers.of(L.Dense(2)) is count
 
 
+def test_many_refusals_of_one_reason_are_one_line():
+    layers = [L.LSTM(2, name=f"lstm{i}") for i in range(9)]
+    handlers = Handlers("counted")
+    text = str(handlers.error("net", handlers.refusals(layers)))
+    assert text.startswith("'net' has 9 layer(s)")
+    (line,) = text.split("\n")[1:]
+    assert line.startswith("- 'lstm0', 'lstm1', 'lstm2' and 6 more (LSTM): re")
+    few = str(handlers.error("net", handlers.refusals(layers[:4])))
+    assert [s.split("'")[1] for s in few.split("\n")[1:]] == [
+        "lstm0",
+        "lstm1",
+        "lstm2",
+        "lstm3",
+    ]
+
+
 @pytest.mark.parametrize("kind", [L.Dense, "wiring"])
 def test_registering_twice_is_an_error(kind):
     handlers = Handlers("counted")
