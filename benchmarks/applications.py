@@ -13,7 +13,8 @@ ordinary one on 16 other random images, after T steps:
 - agreement, the share of images with the same largest output.
 
 Results go to `results/conversion_applications.json`, networks that are there
-already are left out; `--table` prints them as Markdown.
+already are left out; `--table` prints them as Markdown. `--reports ResNet50` adds
+`keras_snn.conversion.report` of a network, layer by layer.
 """
 
 import argparse
@@ -139,6 +140,17 @@ def measure(name, args):
     }
 
 
+def report(name, args, samples=4, time_steps=128):
+    """Return the report of one network, layer by layer."""
+    size = NETWORKS[name]
+    ann, x_calibration = network(name, size)
+    model = snn.conversion.convert(
+        ann, x_calibration, args.method, time_steps=time_steps
+    )
+    found = snn.conversion.report(ann, model, images(samples, size, 2))
+    return found.to_dict()
+
+
 def refusal(name):
     """Return the lines of the error that names what cannot be converted."""
     ann = getattr(keras.applications, name)(
@@ -181,6 +193,7 @@ def arguments(argv=None):
         "--time-steps", type=int, nargs="+", default=[8, 32, 128]
     )
     parser.add_argument("--output", type=pathlib.Path, default=RESULT)
+    parser.add_argument("--reports", nargs="*", default=[], choices=NETWORKS)
     parser.add_argument("--table", action="store_true", help="print, no more")
     return parser.parse_args(argv)
 
@@ -211,6 +224,10 @@ def main(argv=None):
             text = json.dumps(result, indent=1)
             args.output.write_text(text + "\n", "utf-8")
             print(name, run, flush=True)
+        for name in args.reports:
+            found = result.setdefault("reports", {})
+            found[name] = report(name, args)
+            args.output.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
     print(table(result))
 
 

