@@ -13,8 +13,8 @@ ordinary one on 16 other random images, after T steps:
 - agreement, the share of images with the same largest output.
 
 Results go to `results/conversion_applications.json`, networks that are there
-already are left out; `--table` prints them as Markdown. `--reports ResNet50` adds
-`keras_snn.conversion.report` of a network, layer by layer.
+already are left out; `--table` prints them as Markdown. `--reports ResNet50`
+adds `keras_snn.conversion.report` of a network, layer by layer.
 """
 
 import argparse
