@@ -256,8 +256,11 @@ def _check_sizes(operation, shapes, arrays):
         known = {"gamma", "beta", "moving_mean", "moving_variance"}
         needed = {"moving_mean", "moving_variance"}
         _expect(needed <= set(names) <= known, text)
-        for weight in names.values():
-            _expect(arrays[weight].shape == (shape[-1],), text)
+        for name, weight in names.items():
+            known = {(shape[-1],)}
+            if name == "beta":  # may be one of each position
+                known.add(tuple(shape))
+            _expect(arrays[weight].shape in known, text)
     else:
         _expect(before == shape, text)
         _expect(0 < float(operation.beta) <= 1, f"{text}, beta")

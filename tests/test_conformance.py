@@ -20,6 +20,7 @@ LAYERS = {
         lambda: layers.ALIF(0.9, 0.5, "subtract", "sigmoid", 0.2, 0.9),
         (None, *FRAME),
     ),
+    "Affine": (lambda: layers.Affine(per_position=True), IMAGE),
     "IF": (lambda: layers.IF(0.5, "subtract", factor=0.7), (None, *FRAME)),
     "IFCell": (lambda: layers.IFCell(6, 0.5, "subtract", "exact"), (None, 6)),
     "LIF": (
@@ -31,6 +32,14 @@ LAYERS = {
         (None, 6),
     ),
     "LatencyEncoder": (lambda: layers.LatencyEncoder(3), IMAGE),
+    "MaxRatePooling1D": (
+        lambda: layers.MaxRatePooling1D(2, 1, padding="same"),
+        (None, 4, 2),
+    ),
+    "MaxRatePooling3D": (
+        lambda: layers.MaxRatePooling3D((2, 1, 2)),
+        (None, 4, 2, 2, 2),
+    ),
     "MaxRatePooling2D": (
         lambda: layers.MaxRatePooling2D((2, 1), padding="same"),
         (None, *FRAME),

@@ -202,6 +202,8 @@ def profile(model, data, batch_size=64, verbose=0):
     - The spikes of a `RecurrentLIF` cross its feedback's synapses, too, those
       of the last step included.
     - What is between a readout and the output runs once, on analog values.
+    - What prepares images before the encoder without weights of its own, such
+      as scaling and resizing, is not counted.
 
     One forward pass, without keeping spike trains; only networks in which more
     than inputs and spiking layers has to be watched (max pooling of spikes,

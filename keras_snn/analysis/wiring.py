@@ -7,12 +7,12 @@ import numpy as np
 
 from keras_snn.analysis import graph
 from keras_snn.analysis.graph import is_current, origin
-from keras_snn.layers import RecurrentLIF, TimeFold
+from keras_snn.layers import Affine, RecurrentLIF, TimeFold
 from keras_snn.layers.encoders import Encoder, RepeatEncoder
 from keras_snn.layers.readouts import Readout
 from keras_snn.layers.spiking_layer import SpikingLayer
 from keras_snn.layers.time_layer import TimeLayer
-from keras_snn.network import kinds
+from keras_snn.network import kinds, parts
 from keras_snn.network.handlers import Handlers
 
 HANDLERS = Handlers("counted", bases=True)
@@ -95,6 +95,13 @@ class Wiring:
     def __init__(self, network):
         self.network = network
         self._problems, seen = [], set()
+        self._preparing = parts.ancestors(
+            [
+                node.inputs[0]
+                for node in network.nodes
+                if isinstance(node.layer, Encoder)
+            ]
+        )
         rows = []
         for node in network.nodes:
             row = self._new_row(node)
@@ -163,9 +170,10 @@ class Wiring:
         """Leave the row empty."""
 
     def _fill_layer(self, row, node):
-        """Complete the row of a layer of Keras."""
+        """Complete the row of a layer of Keras, or of a function."""
         if not row.over_time:
-            self._fill_frame_layer(row, node)
+            if node not in self._preparing or not _prepares(node):
+                self._fill_frame_layer(row, node)
         elif kinds.of(node.layer).role not in graph.WITHOUT_SYNAPSES:
             self._problem(
                 node.layer, "works on the whole sequence; wrap it in TimeFold"
@@ -256,6 +264,13 @@ class Wiring:
         self._problems.append(f"'{layer.name}' ({kind}) {reason}")
 
 
+def _prepares(node):
+    """Return whether a node before an encoder only prepares its input."""
+    return not getattr(node.layer, "weights", ()) and all(
+        kinds.of(stage).geometry is None for stage in node.stages
+    )
+
+
 def _problem_of(stages, at):
     """Return why the operations of these layers are not known, or None."""
     unknown = [type(x).__name__ for x in stages if not _is_known(x)]
@@ -285,7 +300,7 @@ def _is_known(layer):
 
 def _adds_bias(layer):
     return getattr(layer, "use_bias", False) or isinstance(
-        layer, keras.layers.BatchNormalization
+        layer, (keras.layers.BatchNormalization, Affine)
     )
 
 

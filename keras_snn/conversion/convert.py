@@ -37,8 +37,13 @@ def convert(
     see, biases are currents of every step, and the network's output is read
     from the mean current of the last layer, so it means what the output of
     `ann` means; a softmax stays behind it. Batch normalisation is folded into
-    the weights, dropout is left out. Branches that meet in a merge are
-    brought to one scale.
+    the weights of a layer next to it, else it becomes a
+    `keras_snn.layers.Affine`, a scale and a bias a channel. Dropout and
+    augmentation are left out; what prepares images before the first layer
+    with weights (scaling, resizing, any function) runs once, before the
+    encoder. Functions of `keras.ops` and operators (`a + b`, `x / 255`) are
+    converted as the layers that compute the same. Branches that meet in a
+    merge are brought to one scale.
 
     The `method` chooses the thresholds, in units of activations of `ann`:
 
@@ -73,10 +78,10 @@ def convert(
             is, the more so the closer they are to 1. With `"zero"` choose a
             method of high thresholds, and expect little of deep networks.
         percentile: For `"percentile"`, in (0, 100].
-        max_pooling: `"rate"`: `keras_snn.layers.MaxRatePooling2D`, the
-            maximum of the rates; `"spike"`: the maximum of the spikes, cheap,
-            too high; `"average"`: average pooling instead, which `ann` should
-            have been trained with.
+        max_pooling: `"rate"`: `keras_snn.layers.MaxRatePooling2D` (1D, 3D),
+            the maximum of the rates; `"spike"`: the maximum of the spikes,
+            cheap, too high; `"average"`: average pooling instead, which `ann`
+            should have been trained with.
         pooling_neurons: Whether neurons follow each average pooling of
             spikes, so that all synapses see spikes. None is True, except
             False for `"qcfs"`.

@@ -1,13 +1,15 @@
 """Batch normalisation, folded into the weights next to it."""
 
+import dataclasses
+
 import keras
 import numpy as np
 
-from keras_snn.conversion.plan import read
+from keras_snn.conversion.plan import fresh_layer, read
+from keras_snn.layers import Affine
 
 L = keras.layers
 DEPTHWISE = (L.DepthwiseConv1D, L.DepthwiseConv2D)
-SEPARABLE = (L.SeparableConv1D, L.SeparableConv2D)
 TRANSPOSED = (L.Conv1DTranspose, L.Conv2DTranspose, L.Conv3DTranspose)
 
 
@@ -28,32 +30,77 @@ def folded(ann, what="convert"):
 
 
 def fold(graph):
-    """Take dropout and batch normalisation out of a graph, exactly.
+    """Take dropout and all affine maps of channels out of a graph, exactly.
 
     A normalisation in use is `y = a * x + c` in each channel, with
-    `a = gamma / sqrt(variance + epsilon)` and `c = beta - a * mean`. It goes
-    into the convolution or dense layer before it,
+    `a = gamma / sqrt(variance + epsilon)` and `c = beta - a * mean`; so are
+    scalings by constants. Such a map goes into the convolution or dense layer
+    before it,
 
         W <- W * a (output channels),   b <- a * b + c,
 
     also past an average pooling between them, whose means scale and shift
-    as what they are of; or else into the one after it,
+    as what they are of, or past a max pooling if all `a > 0`; or else into
+    the one after it, also past poolings, padding and flattening,
 
-        W <- W * a (input channels),   b <- b + sum(W * c),
+        W <- W * a (input channels),   b <- b + W * c,
 
-    which is exact unless that one pads its input with zeros. What fits
-    neither is noted in `graph.problems`.
+    where `W * c` is what the layer makes of frames of the constant `c`. A
+    layer that pads with zeros makes less of it at borders; then this bias is
+    one of each position, an `Affine` behind the layer. What fits neither
+    (before a ReLU, a merge, or several layers) stays: an `Affine` with scale
+    and bias of its own. An axis other than the last is noted in
+    `graph.problems`.
     """
     for op in list(graph.ops):
         if op.role == "identity":
             graph.remove(op)
-    for op in list(graph.ops):
-        if op.role == "normalization":
-            problem = _fold_one(graph, op)
+    before = graph.before()
+    maps = {}
+    for op in graph.ops:
+        if op.role in AFFINE and op not in before:
+            found, problem = _map_of(op)
             if problem:
                 graph.refuse(op, problem)
             else:
-                graph.remove(op)
+                maps[op] = found
+    for put in (_into_layer_before, _into_layer_after, _to_stay):
+        for op, (a, c) in list(maps.items()):
+            if put(graph, op, a, c):
+                del maps[op]
+
+
+# Roles of layers that are `a * x + c` in each channel.
+AFFINE = ("normalization", "scaling")
+
+
+def _map_of(op):
+    """Return `((a, c), None)` of a layer, or `(None, problem)`."""
+    layer, channels = op.layer, op.shape[-1:]
+    if op.role == "normalization":
+        if layer.axis not in (-1, len(op.shape)):
+            return None, f"axis={layer.axis}; only the last axis is known"
+        return affine(layer), None
+    found = [_numbers(x) for x in _scale_and_offset(layer)]
+    if any(x.shape[-1:] != (x.size,) and x.size > 1 for x in found):
+        return None, "inside the network one number, or one a channel, is known"
+    return [np.broadcast_to(x.ravel(), channels) for x in found], None
+
+
+def _scale_and_offset(layer):
+    """Return the numbers of a Rescaling or an adapted Normalization."""
+    if isinstance(layer, L.Rescaling):
+        return layer.scale, layer.offset
+    mean = _numbers(layer.mean)
+    deviation = np.sqrt(_numbers(layer.variance))
+    deviation = np.maximum(deviation, keras.config.epsilon())
+    if layer.invert:
+        return deviation, mean
+    return 1.0 / deviation, -mean / deviation
+
+
+def _numbers(value):
+    return np.asarray(keras.ops.convert_to_numpy(value), "float64")
 
 
 def affine(norm):
@@ -73,39 +120,114 @@ def affine(norm):
     return a, (0.0 if beta is None else beta) - a * mean
 
 
-def _fold_one(graph, op):
-    """Fold one normalisation; return why it cannot be, or None."""
-    if op.layer.axis not in (-1, len(op.shape)):
-        return f"axis={op.layer.axis}; only the last axis is known"
-    a, c = affine(op.layer)
-    before = _synapses_before(graph, op)
+def _into_layer_before(graph, op, a, c):
+    """Fold a map backward; return whether it fits there."""
+    before = _synapses_before(graph, op, a)
     if before is not None:
         into_outputs(before, a, c)
-        return None
-    after = graph.consumers(op)
-    if graph.output is not op and list(map(_is_synapses, after)) == [True]:
-        return _into_inputs(after[0], a, c)
-    return (
-        "no convolution or dense layer stands directly before it, or before "
-        "an average pooling (or after it), whose output goes nowhere else, so "
-        "it cannot be folded"
-    )
+        graph.remove(op)
+    return before is not None
 
 
-def _synapses_before(graph, op):
-    """Return the weights whose output only a normalization takes, or None."""
+def _into_layer_after(graph, op, a, c):
+    """Fold a map forward; return whether it fits there."""
+    between, after = _synapses_after(graph, op, a)
+    if after is None:
+        return False
+    factor, frame = a, np.broadcast_to(c, op.shape)
+    for x in between:
+        frame = _made_of(x, frame)
+        if isinstance(x.layer, L.Flatten):
+            factor = np.broadcast_to(a, x.inputs[0].shape).ravel()
+    bias = _made_of(after, frame)
+    _scale_inputs(after, factor)
+    if np.ptp(bias.reshape(-1, bias.shape[-1]), axis=0).max() > 0:
+        _bias_behind(graph, after, bias)
+    else:
+        bias = bias.reshape(-1, bias.shape[-1])[0]
+        after.weights["bias"] = after.weights.get("bias", 0.0) + bias
+    graph.remove(op)
+    return True
+
+
+def _to_stay(graph, op, a, c):
+    """Let a map be a layer of its own."""
+    op.layer, op.role = Affine(name=op.name), "synapses"
+    op.weights = {"kernel": a, "bias": c}
+    return True
+
+
+def _bias_behind(graph, op, bias):
+    layer = Affine(use_scale=False, per_position=True)
+    weights = {"bias": bias}
+    graph.insert(op, "synapses", f"{op.name}_bias", layer, weights)
+
+
+def _synapses_before(graph, op, a):
+    """Return the weights whose output only a map takes, or None."""
     while graph.consumers(op.inputs[0]) == [op]:
         (op,) = op.inputs
         if _is_synapses(op):
             return op
-        if op.role != "average":
+        if op.role != "average" and not _keeps_order(op, a):
             return None
     return None
 
 
+# Wiring that keeps channels what they are.
+PER_CHANNEL = (
+    L.ZeroPadding1D,
+    L.ZeroPadding2D,
+    L.ZeroPadding3D,
+    L.Cropping1D,
+    L.Cropping2D,
+    L.Cropping3D,
+    L.UpSampling1D,
+    L.UpSampling2D,
+    L.UpSampling3D,
+    L.Flatten,
+)
+
+
+def _synapses_after(graph, op, a):
+    """Return `(between, weights)` that alone take a map, or `([], None)`."""
+    between = []
+    while graph.output is not op and len(graph.consumers(op)) == 1:
+        (op,) = graph.consumers(op)
+        flat = any(isinstance(x.layer, L.Flatten) for x in between)
+        if _is_synapses(op) and (not flat or "kernel" in op.weights):
+            return between, op
+        known = op.role == "average" or _keeps_order(op, a)
+        if flat or not (known or type(op.layer) in PER_CHANNEL):
+            break
+        between.append(op)
+    return [], None
+
+
+def _keeps_order(op, a):
+    """Return whether a pooling of maxima takes a map as what it is of."""
+    return op.role == "maximum" and bool(np.all(a > 0))
+
+
+def _made_of(op, frame):
+    """Return what an operation without its bias makes of one frame."""
+    if op.weights is not None:
+        weights = {k: w for k, w in op.weights.items() if k != "bias"}
+        op = dataclasses.replace(op, weights=weights)
+    layer = fresh_layer(op)
+    layer.dtype_policy = "float32"
+    made = layer(np.float32(frame)[None])
+    return keras.ops.convert_to_numpy(made)[0].astype("float64")
+
+
 def _is_synapses(op):
-    # The axes of the kernel of an EinsumDense may mean anything.
-    return op.role == "synapses" and not isinstance(op.layer, L.EinsumDense)
+    # The axes of the kernel of an EinsumDense may mean anything, and a bias
+    # alone has no kernel.
+    return (
+        op.role == "synapses"
+        and not isinstance(op.layer, L.EinsumDense)
+        and not op.weights.keys() <= {"bias"}
+    )
 
 
 def into_outputs(op, a, c):
@@ -122,26 +244,19 @@ def into_outputs(op, a, c):
     weights["bias"] = weights.get("bias", 0.0) * a + c
 
 
-def _into_inputs(op, a, c):
+def _scale_inputs(op, a):
+    """Have an operation's weights take `y` for `a * y`, bias apart."""
     layer, weights = op.layer, op.weights
-    kind = type(layer).__name__
-    if isinstance(layer, (*SEPARABLE, *TRANSPOSED)):
-        return f"it cannot be folded into the {kind} after it"
-    if getattr(layer, "groups", 1) != 1:
-        return f"it cannot be folded into the grouped {kind} after it"
-    padded = getattr(layer, "padding", "valid") != "valid"
-    if padded and not np.allclose(c, 0.0, atol=1e-12):
-        return (
-            f"the {kind} after it pads with zeros, which stood for 0 after "
-            'the normalisation. Use padding="valid", or put the normalisation '
-            "before the activation"
-        )
-    kernel = weights["kernel"]
-    shift = kernel * c[:, None]
-    if isinstance(layer, DEPTHWISE):
-        shift = shift.sum(axis=tuple(range(kernel.ndim - 2))).reshape(-1)
-    else:
-        shift = shift.sum(axis=tuple(range(kernel.ndim - 1)))
-    weights["kernel"] = kernel * a[:, None]
-    weights["bias"] = weights.get("bias", 0.0) + shift
-    return None
+    first = "depthwise_kernel" if "depthwise_kernel" in weights else "kernel"
+    kernel = weights[first]
+    if isinstance(layer, TRANSPOSED) or isinstance(layer, Affine):
+        weights[first] = kernel * a
+        return
+    groups = getattr(layer, "groups", 1)
+    if isinstance(layer, DEPTHWISE) or groups == 1:
+        weights[first] = kernel * a[:, None]
+        return
+    *window, inputs, outputs = kernel.shape
+    split = kernel.reshape(*window, inputs, groups, outputs // groups)
+    factor = a.reshape(groups, inputs).T[..., None]
+    weights[first] = (split * factor).reshape(kernel.shape)

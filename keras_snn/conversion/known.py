@@ -8,29 +8,28 @@ L = keras.layers
 
 # What becomes of each operation in the spiking network; filled in `spiking`.
 CONVERT = Handlers("converted")
-CONVERT.refuse(
-    "maximum",
-    reason="only MaxPooling2D is known. Use it, or global average pooling",
-)
 # Gone before that: folded, left out, or before the encoder.
-WITHOUT_SPIKES = ("normalization", "identity", "scaling")
+WITHOUT_SPIKES = ("normalization", "identity", "scaling", "preprocessing")
+LAMBDA = (
+    "the code of a Lambda cannot be read. It is known only before the first "
+    "layer with weights and at the output. Use layers, e.g. "
+    "keras.layers.Rescaling"
+)
 
 KNOWN = (
     "Known are Conv1D/2D/3D and their transposes, DepthwiseConv1D/2D, "
     "SeparableConv1D/2D, Dense, EinsumDense, standardized layers, "
-    "BatchNormalization, ReLU, QCFS, average, global average and 2D max "
-    "pooling, Add, Average, Subtract, Concatenate, Flatten, Reshape, Permute, "
-    "RepeatVector, padding, cropping, upsampling, dropout, Rescaling and "
-    "Normalization of the input, and any activation of the output."
+    "BatchNormalization, Rescaling, Normalization, ReLU, QCFS, average and "
+    "max pooling, global too, Add, Average, Subtract, Concatenate, Flatten, "
+    "Reshape, Permute, RepeatVector, padding, cropping, upsampling, dropout, "
+    "augmentation (left out), what prepares images at the input, any "
+    "activation of the output, and the functions of keras.ops that mean one "
+    "of these."
 )
 
 
 def problem(layer):
-    """Return why a layer (or function) cannot be converted, or None."""
-    if not isinstance(layer, L.Layer):
-        return (
-            "it is a function of keras.ops. Use a layer, e.g. keras.layers.Add"
-        )
+    """Return why a layer cannot be converted, or None."""
     if isinstance(layer, keras.Model):
         return (
             "its layers cannot be read. Build it in the functional API, and "

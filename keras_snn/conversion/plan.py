@@ -4,14 +4,19 @@ import dataclasses
 
 import keras
 import numpy as np
+from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 
 from keras_snn.conversion import activations
-from keras_snn.conversion.known import CONVERT, KNOWN, problem
+from keras_snn.conversion.known import CONVERT, KNOWN, LAMBDA, problem
 from keras_snn.conversion.qcfs import QCFS
-from keras_snn.network import kinds, reading, weights
+from keras_snn.network import functions, kinds, reading, weights
 
 # Names that the spiking network's own layers have.
 RESERVED = {"input", "encoder", "readout", "readout_scale"}
+# What may end the part of a network that prepares its input, and what else
+# may be in it: all that has no weights and no activation.
+PREPARES = ("scaling", "preprocessing", "function")
+BEFORE = (*PREPARES, "wiring", "identity", "average", "merge", "join")
 
 
 @dataclasses.dataclass(eq=False)
@@ -19,13 +24,17 @@ class Op:
     """One operation.
 
     Attributes:
-        role: What its layer does, a role of `network.kinds`; "input"; or
-            "unknown" where it cannot be converted.
+        role: What its layer does, a role of `network.kinds`; "input";
+            "function" of one that runs as it is before the encoder or behind
+            the readout, and nowhere else; or "unknown" where it cannot be
+            converted.
         name: Unique name.
         layer: The Keras layer it was read from, None for the input.
         inputs: List of the operations whose outputs it takes.
         shape: Shape of its output, without batch.
         weights: For synapses, dict from names to NumPy arrays.
+        reason: For functions, why they run nowhere else.
+        node: For functions, the `Node` of the call.
     """
 
     role: str
@@ -34,6 +43,8 @@ class Op:
     inputs: list
     shape: tuple
     weights: dict = None
+    reason: str = None
+    node: object = None
 
     @property
     def function(self):
@@ -93,26 +104,62 @@ class Graph:
         if self.problems:
             raise CONVERT.error(self.name, self.problems.items(), KNOWN)
 
+    def insert(self, before, role, name, layer, weights=None):
+        """Add an operation between another one and all that take from it."""
+        takers = self.consumers(before)
+        op = self.add(role, name, layer, [before], before.shape, weights)
+        self.ops.insert(self.ops.index(before) + 1, self.ops.pop())
+        for taker in takers:
+            taker.inputs = [op if x is before else x for x in taker.inputs]
+        if self.output is before:
+            self.output = op
+        return op
+
     def head(self):
         """Return `(op, tail)`: the last operation on spikes or currents, and
         the activations after it, which work on the network's output."""
         op, tail = self.output, []
-        while op.role in ("activation", "identity"):
+        while op.role in ("activation", "identity", "function"):
+            if len(op.inputs) > 1:
+                break
             tail.insert(0, op)
             op = op.inputs[0]
             if len(self.consumers(op)) > 1:
                 break
-        return op, [x for x in tail if x.role == "activation"]
+        return op, [x for x in tail if x.role != "identity"]
 
     def before(self):
-        """Return the scalings of the input, which precede the encoder."""
-        op, found = self.input, []
-        while len(self.consumers(op)) == 1:
-            (op,) = self.consumers(op)
-            if op.role != "scaling":
-                break
-            found.append(op)
+        """Return what prepares the input, which precedes the encoder.
+
+        The longest part of the network from the input on without weights or
+        activations, from whose last operation alone all others take.
+        """
+        known, found = {self.input}, []
+        for op in self.ops[1:]:
+            if op.role not in BEFORE or not known.issuperset(op.inputs):
+                continue
+            known.add(op)
+            if op.role in PREPARES and self._is_neck(op):
+                found = self._up_to(op)
         return found
+
+    def _up_to(self, op):
+        """Return the operations that `op` needs and itself, in order."""
+        needed, waiting = set(), [op]
+        while waiting:
+            x = waiting.pop()
+            if x not in needed:
+                needed.add(x)
+                waiting += x.inputs
+        return [x for x in self.ops[1:] if x in needed]
+
+    def _is_neck(self, op):
+        """Return whether nothing passes `op` by on the way to the output."""
+        inside = {self.input, *self._up_to(op)}
+        others = inside - {op}
+        return self.output not in others and all(
+            x in inside for y in others for x in self.consumers(y)
+        )
 
     def neurons(self):
         """Return the activations that become spiking neurons."""
@@ -165,7 +212,42 @@ def _input_shape(network, what):
 
 def _read_node(graph, node, found):
     """Append a node's operations; return one for each of its outputs."""
-    layer, reason = node.layer, problem(node.layer)
+    layer, inputs = node.layer, [found[x.key] for x in node.inputs]
+    if not isinstance(layer, keras.layers.Layer):
+        try:
+            layer, values = functions.as_layer(node)
+        except functions.NoLayer as reason:
+            return _read_function(graph, node, inputs, str(reason))
+        inputs = [found[x.key] for x in values]
+    elif activations.is_foreign_relu(layer):
+        layer = activations.relu_of(layer)
+    elif type(layer) is keras.layers.Lambda:
+        return _read_function(graph, node, inputs, LAMBDA)
+    if type(layer) in _PARTS:
+        shape = node.output.shape[1:]
+        op = _PARTS[type(layer)](graph, layer, inputs, shape)
+        return [op] * len(node.outputs)
+    return _read_layer(graph, node, layer, inputs)
+
+
+def _read_function(graph, node, inputs, reason):
+    """Append a function that is no layer."""
+    several = len(node.outputs) > 1
+    op = graph.add(
+        "unknown" if several else "function",
+        node.layer.name,
+        node.layer,
+        inputs,
+        node.output.shape[1:],
+    )
+    op.reason, op.node = reason, node
+    if several:
+        graph.refuse(op, reason)
+    return [op] * len(node.outputs)
+
+
+def _read_layer(graph, node, layer, inputs):
+    reason = problem(layer)
     role = kinds.of(layer).role if reason is None else "unknown"
     linear = role == "synapses"
     name = layer.name
@@ -176,14 +258,14 @@ def _read_node(graph, node, found):
         role,
         name,
         layer,
-        [found[x.key] for x in node.inputs],
+        inputs,
         node.output.shape[1:],
         weights.effective(layer) if linear else None,
     )
     if reason:
         graph.refuse(op, reason)
     activation = getattr(layer, "activation", None)
-    if linear and activation is not keras.activations.linear:
+    if linear and activation not in (None, keras.activations.linear):
         op = _read_activation(graph, op, activation)
     return [op] * len(node.outputs)
 
@@ -193,7 +275,26 @@ def _read_activation(graph, op, activation):
     if not isinstance(activation, (QCFS, keras.layers.ReLU)):
         activation = keras.layers.Activation(activation)
     name = f"{op.name}_{activations.name_of(activation)}"
+    if activations.is_foreign_relu(activation):
+        activation = activations.relu_of(activation)
     return graph.add("activation", name, activation, [op], op.shape)
+
+
+def _residual(graph, layer, inputs, shape):
+    """Append `a + scale * b`, a layer of InceptionResNetV2."""
+    scaled = graph.add(
+        "scaling",
+        f"{layer.name}_scale",
+        keras.layers.Rescaling(layer.scale),
+        [inputs[1]],
+        shape,
+    )
+    merge = keras.layers.Add(name=layer.name)
+    return graph.add("merge", layer.name, merge, [inputs[0], scaled], shape)
+
+
+# Layers that are several operations.
+_PARTS = {CustomScaleLayer: _residual}
 
 
 def _check_places(graph):
@@ -201,10 +302,12 @@ def _check_places(graph):
     _, tail = graph.head()
     before = graph.before()
     for op in graph.ops:
-        if len({len(x.shape) for x in op.inputs}) > 1:
+        if len({len(x.shape) for x in op.inputs}) > 1 and op not in before:
             graph.refuse(op, "its inputs have different numbers of axes")
-        if op.role == "scaling" and op not in before:
-            graph.refuse(op, "it is known only directly after the input")
+        if op.role == "preprocessing" and op not in before:
+            graph.refuse(op, kinds.of(op.layer).refusal)
+        if op.role == "function" and op not in (*before, *tail):
+            graph.refuse(op, op.reason)
         if op.role != "activation" or op.fires or op in tail:
             continue
         if op.function == "linear":
@@ -225,10 +328,14 @@ def frame_shape(op):
 def fresh_layer(op, input_scale=1.0):
     """Return a new layer of `op`, without activation, with its weights.
 
+    Functions are what they are: they keep nothing.
+
     Args:
         op: An operation of any role that has a layer.
         input_scale: Number that the kernel is multiplied by.
     """
+    if op.role == "function":
+        return _Call(op)
     config = {**op.layer.get_config(), "name": op.name}
     if op.layer.quantization_mode is not None:
         config["dtype"] = _plain_dtype(op.layer)
@@ -239,10 +346,24 @@ def fresh_layer(op, input_scale=1.0):
     layer.build(frame_shape(op))
     scaled = dict(op.weights)
     first = "depthwise_kernel" if "depthwise_kernel" in scaled else "kernel"
-    scaled[first] = scaled[first] * input_scale
+    if first in scaled:
+        scaled[first] = scaled[first] * input_scale
     for name, value in scaled.items():
         getattr(layer, name).assign(np.asarray(value, "float32"))
     return layer
+
+
+class _Call:
+    """The call of a function, on other inputs."""
+
+    def __init__(self, op):
+        self._keys = [x.key for x in op.node.inputs]
+        self._node = op.node
+
+    def __call__(self, inputs):
+        inputs = inputs if isinstance(inputs, list) else [inputs]
+        (output,) = self._node(dict(zip(self._keys, inputs)))
+        return output
 
 
 def _plain_dtype(layer):
@@ -255,7 +376,8 @@ def _plain_layer(op, config):
     """Return a layer of Keras whose weights are the effective ones."""
     for name in ("quantization_config", "lora_rank", "lora_alpha"):
         config.pop(name, None)
-    config["activation"] = "linear"
+    if "activation" in config:
+        config["activation"] = "linear"
     if "use_bias" in config:
         config["use_bias"] = "bias" in op.weights
     return weights.plain_type(op.layer).from_config(config)

@@ -6,14 +6,30 @@ import numpy as np
 from keras import ops
 
 from keras_snn import layers
-from keras_snn.conversion import calibration, plain, spiking
+from keras_snn.conversion import calibration, explaining, plain, spiking
 from keras_snn.conversion.folding import folded
 from keras_snn.models import Model
+
+PARTS = ("inherited", "clipping", "rounding", "unevenness")
 
 
 @dataclasses.dataclass
 class LayerReport:
     """One spiking layer beside the layer of the ordinary network.
+
+    Its error is the sum of four parts. With the activation `a` of the
+    ordinary network, its function `f`, the mean current `I` that the spiking
+    neuron receives, its threshold `h` in units of activations, its spike rate
+    `r`, and the rate `n(I) / T` that the constant current `I` would make,
+
+        h r - a = [f(I) - a]                    inherited from layers before
+                + [min(f(I), h) - f(I)]         clipping
+                + [h n(I) / T - min(f(I), h)]   rounding
+                + [h r - h n(I) / T]            unevenness
+
+    Unevenness is what it costs that currents come in bursts, and, with
+    `reset="zero"`, what that loses. The parts are given as root mean squares,
+    over that of `a`.
 
     Attributes:
         name: Name of the activation or pooling that it stands for.
@@ -24,6 +40,8 @@ class LayerReport:
         mean_error: Mean of `|scale * rate - activation|`.
         relative_error: Root mean square of that, over that of activations.
         cut_off: Fraction of activations above `scale`.
+        inherited, clipping, rounding, unevenness: See above.
+        silent: Fraction of the positive activations whose neurons never fire.
     """
 
     name: str
@@ -34,6 +52,11 @@ class LayerReport:
     mean_error: float
     relative_error: float
     cut_off: float
+    inherited: float
+    clipping: float
+    rounding: float
+    unevenness: float
+    silent: float
 
 
 @dataclasses.dataclass
@@ -47,6 +70,8 @@ class Report:
         max_error: Largest difference of an output.
         mean_error: Mean absolute difference of the outputs.
         agreement: Fraction of samples with the same largest output.
+        reasons: List of sentences: which layers lose accuracy, to what, and
+            which option to try.
     """
 
     layers: list
@@ -55,28 +80,29 @@ class Report:
     max_error: float
     mean_error: float
     agreement: float
+    reasons: list
 
     def to_dict(self):
         """Return the report as numbers, text, lists and dicts."""
         return dataclasses.asdict(self)
 
     def summary(self):
-        """Print the report as a table."""
+        """Print the report as a table, and the reasons."""
         from rich.console import Console
         from rich.table import Table
 
         table = Table(title=f"Conversion, T = {self.time_steps or 'any'}")
         table.add_column("layer")
-        for name in ("threshold", "scale", "rate", "error", "cut off"):
+        for name in ("threshold", "rate", "error", *PARTS, "silent"):
             table.add_column(name, justify="right")
         for row in self.layers:
             table.add_row(
                 row.name,
                 f"{row.threshold:.4g}",
-                f"{row.scale:.4g}",
                 f"{row.spike_rate:.4f}",
-                f"{row.relative_error:.2%}",
-                f"{row.cut_off:.3%}",
+                f"{row.relative_error:.1%}",
+                *(f"{getattr(row, part):.1%}" for part in PARTS),
+                f"{row.silent:.1%}",
             )
         console = Console()
         console.print(table)
@@ -85,10 +111,16 @@ class Report:
             f"{self.max_error:.3g}; same class for {self.agreement:.2%} of "
             f"{self.samples} samples"
         )
+        for reason in self.reasons:
+            console.print(f"- {reason}", markup=False, highlight=False)
 
 
 def report(ann, model, x, batch_size=64):
     """Compare a converted network with the network it was made from.
+
+    Says of each spiking layer how far its rates are from the activations, and
+    why (see `LayerReport`), and in words which layers and which options to
+    look at.
 
     Args:
         ann: The ordinary network.
@@ -126,36 +158,45 @@ def report(ann, model, x, batch_size=64):
     found = [op for op in graph.ops if spiking.neuron_name(op) in names]
     neurons = {op: model.get_layer(spiking.neuron_name(op)) for op in found}
     thresholds = {op: neuron.threshold for op, neuron in neurons.items()}
+    time_steps = next(
+        (y.time_steps for y in model.layers if hasattr(y, "time_steps")), None
+    )
     rows = [
-        _Row(op, thresholds[op], spiking.scale_of(op, thresholds))
-        for op in found
+        _Row(op, neuron, spiking.scale_of(op, thresholds), time_steps)
+        for op, neuron in neurons.items()
     ]
     rates = [
         layers.SpikeCountReadout(dtype="float32")(neuron.output)
         for neuron in neurons.values()
     ]
-    probe = Model(model.input, [*rates, model.output], name="probe")
+    currents = [
+        layers.MembraneReadout(beta=1.0, dtype="float32")(neuron.input)
+        for neuron in neurons.values()
+    ]
+    outputs = [*rates, *currents, model.output]
+    probe = Model(model.input, outputs, name="probe")
     reference = plain.reference(graph, found) if found else None
     errors = []
-    for batch, (*rates, output) in plain.predict_batches(probe, x, batch_size):
+    for batch, (*seen, output) in plain.predict_batches(probe, x, batch_size):
         activations = reference.predict_on_batch(batch) if found else []
         if not isinstance(activations, list):
             activations = [activations]
-        for row, rate, activation in zip(rows, rates, activations):
-            row.add(rate, np.asarray(activation))
+        seen = zip(seen[: len(rows)], seen[len(rows) :])
+        for row, (rate, current), activation in zip(rows, seen, activations):
+            row.add(rate, current, np.asarray(activation))
         errors.append(_compare(output, ann.predict_on_batch(batch)))
     largest, mean, same = (np.concatenate(part) for part in zip(*errors))
-    return Report(
+    found = Report(
         layers=[row.result() for row in rows],
         samples=len(x),
-        time_steps=next(
-            (y.time_steps for y in model.layers if hasattr(y, "time_steps")),
-            None,
-        ),
+        time_steps=time_steps,
         max_error=float(largest.max()),
         mean_error=float(mean.mean()),
         agreement=float(same.mean()),
+        reasons=[],
     )
+    found.reasons = explaining.reasons(found, model)
+    return found
 
 
 def _compare(output, expected):
@@ -172,31 +213,70 @@ def _compare(output, expected):
 class _Row:
     """Sums over batches for one layer."""
 
-    def __init__(self, op, threshold, scale):
-        self.op, self.threshold, self.scale = op, threshold, scale
-        self.sums, self.count = np.zeros(6), 0
+    def __init__(self, op, neuron, scale, time_steps):
+        self.op, self.neuron, self.scale = op, neuron, scale
+        self.time_steps = time_steps
+        self.sums, self.count = np.zeros(12), 0
 
-    def add(self, rate, activation):
-        error = rate.astype("float64") * self.scale - activation
+    def add(self, rate, current, activation):
+        rate, activation = rate.astype("float64"), activation.astype("float64")
+        parts = self._parts(rate, current, activation)
+        error = sum(parts)
+        positive = activation > 0
         self.count += error.size
         self.sums += [
-            rate.sum(dtype="float64"),
-            activation.sum(dtype="float64"),
+            rate.sum(),
+            activation.sum(),
             np.abs(error).sum(),
             np.square(error).sum(),
-            np.square(activation, dtype="float64").sum(),
+            np.square(activation).sum(),
             (activation > self.scale * (1 + 1e-6)).sum(),
+            positive.sum(),
+            (positive & (rate == 0)).sum(),
+            *(np.square(part).sum() for part in parts),
         ]
 
+    def _parts(self, rate, current, activation):
+        """Return the error in the order of `PARTS`."""
+        # From units of the potential to those of activations.
+        unit = self.scale / self.neuron.threshold
+        current = np.float32(current * unit)
+        meant = current
+        if self.op.role == "activation":
+            meant = ops.convert_to_numpy(self.op.layer(current))
+        meant = meant.astype("float64")
+        held = np.minimum(meant, self.scale)
+        steady = self._steady_rate(current.astype("float64"), unit)
+        return (
+            meant - activation,
+            held - meant,
+            self.scale * steady - held,
+            self.scale * (rate - steady),
+        )
+
+    def _steady_rate(self, current, unit):
+        """Return the rate that a constant current makes."""
+        total = self.time_steps * current
+        total = total + self.neuron.initial_potential * unit
+        # The potential has to be above the threshold, not at it.
+        spikes = np.ceil(total / self.scale) - 1
+        return np.clip(spikes, 0, self.time_steps) / self.time_steps
+
     def result(self):
-        rate, activation, error, squares, size, above = self.sums / self.count
+        rate, activation, error, *squares, above = self.sums[:6] / self.count
+        positive, silent = self.sums[6:8]
+        square, size = squares
+        squares = np.array([square, *self.sums[8:] / self.count])
+        relative, *parts = np.sqrt(squares / size) if size else 0 * squares
         return LayerReport(
             name=self.op.name,
-            threshold=self.threshold,
+            threshold=self.neuron.threshold,
             scale=self.scale,
             spike_rate=float(rate),
             mean_activation=float(activation),
             mean_error=float(error),
-            relative_error=float((squares / size) ** 0.5) if size else 0.0,
+            relative_error=float(relative),
             cut_off=float(above),
+            **dict(zip(PARTS, map(float, parts))),
+            silent=float(silent / positive) if positive else 0.0,
         )

@@ -6,8 +6,10 @@ import keras
 
 from keras_snn import layers
 from keras_snn.conversion.known import CONVERT
-from keras_snn.conversion.plan import fresh_layer
+from keras_snn.conversion.plan import PREPARES, fresh_layer
 from keras_snn.models import Model
+
+L = keras.layers
 
 
 @dataclasses.dataclass
@@ -96,13 +98,32 @@ def _start(graph, settings):
     before, shape = graph.before(), graph.input.shape
     if settings.encoder is None:
         shape = (settings.time_steps, *shape)
-    x = inputs = keras.Input(shape, name="input")
+        _check_frames(graph, before)
+    inputs = keras.Input(shape, name="input")
+    values = {graph.input: inputs}
     for op in before:
         layer = fresh_layer(op)
-        x = layer(x) if settings.encoder else layers.TimeFold(layer)(x)
+        if settings.encoder is None:
+            layer = layers.TimeFold(layer)
+        args = [values[x] for x in op.inputs]
+        values[op] = layer(args if len(args) > 1 else args[0])
+    x = values[before[-1] if before else graph.input]
     if settings.encoder is not None:
         x = settings.encoder(x)
-    return inputs, dict.fromkeys([graph.input, *before], Train(x))
+    return inputs, dict.fromkeys(values, Train(x))
+
+
+def _check_frames(graph, before):
+    """Refuse what prepares images, where there are sequences instead."""
+    found = [op for op in before if op.role != "scaling"]
+    if found:
+        names = ", ".join(f"'{op.name}'" for op in found)
+        raise ValueError(
+            f"'{graph.name}' prepares images by {names}, which runs once, "
+            "before the encoder. Received: encoder=None, sequences as input. "
+            "Prepare the frames yourself and convert the network behind it, "
+            "or convert with an encoder."
+        )
 
 
 def _convert(op, trains, thresholds, settings):
@@ -164,9 +185,23 @@ def _average_pooling(layer, op, source, settings):
     return pooled
 
 
-@CONVERT.register(keras.layers.MaxPooling2D)
+# Beside each max pooling: of averages, and of rates.
+MAX_POOLING = {
+    L.MaxPooling1D: (L.AveragePooling1D, layers.MaxRatePooling1D),
+    L.MaxPooling2D: (L.AveragePooling2D, layers.MaxRatePooling2D),
+    L.MaxPooling3D: (L.AveragePooling3D, layers.MaxRatePooling3D),
+}
+GLOBAL_MAX_POOLING = {
+    L.GlobalMaxPooling1D: (L.GlobalAveragePooling1D, layers.MaxRatePooling1D),
+    L.GlobalMaxPooling2D: (L.GlobalAveragePooling2D, layers.MaxRatePooling2D),
+    L.GlobalMaxPooling3D: (L.GlobalAveragePooling3D, layers.MaxRatePooling3D),
+}
+
+
+@CONVERT.register(*MAX_POOLING)
 def _max_pooling(op, sources, thresholds, settings):
     (source,) = sources
+    average, of_rates = MAX_POOLING[type(op.layer)]
     config = {
         "pool_size": op.layer.pool_size,
         "strides": op.layer.strides,
@@ -174,13 +209,29 @@ def _max_pooling(op, sources, thresholds, settings):
         "name": op.name,
     }
     if settings.max_pooling == "average":
-        layer = keras.layers.AveragePooling2D(**config)
+        return _average_pooling(average(**config), op, source, settings)
+    if settings.max_pooling == "spike" and source.bounded:
+        return _fold(fresh_layer(op), source.sequence, source)
+    sequence = of_rates(**config)(source.sequence)
+    return Train(sequence, source.scale, source.bounded)
+
+
+@CONVERT.register(*GLOBAL_MAX_POOLING)
+def _global_max_pooling(op, sources, thresholds, settings):
+    (source,) = sources
+    average, of_rates = GLOBAL_MAX_POOLING[type(op.layer)]
+    if settings.max_pooling == "average":
+        layer = average(keepdims=op.layer.keepdims, name=op.name)
         return _average_pooling(layer, op, source, settings)
     if settings.max_pooling == "spike" and source.bounded:
-        layer = keras.layers.MaxPooling2D(**config)
-        return _fold(layer, source.sequence, source)
-    sequence = layers.MaxRatePooling2D(**config)(source.sequence)
-    return Train(sequence, source.scale, source.bounded)
+        return _fold(fresh_layer(op), source.sequence, source)
+    # The one window of the whole frame.
+    pool = of_rates(op.inputs[0].shape[:-1], name=op.name)
+    pooled = Train(pool(source.sequence), source.scale, source.bounded)
+    if op.layer.keepdims:
+        return pooled
+    reshape = L.Reshape(op.shape, name=f"{op.name}_channels")
+    return _fold(reshape, pooled.sequence, pooled)
 
 
 @CONVERT.register("merge")
@@ -223,6 +274,6 @@ def scale_of(op, thresholds):
         return thresholds[op]
     if op.role == "join":
         return max(scale_of(x, thresholds) for x in op.inputs)
-    if op.role in ("synapses", "merge", "input", "scaling"):
+    if op.role in ("synapses", "merge", "input", *PREPARES):
         return 1.0
     return scale_of(op.inputs[0], thresholds)

@@ -118,7 +118,8 @@ class _Folded:
             roles = [kinds.of(x).role for x in stages]
             if roles == ["synapses"]:
                 einsum = isinstance(stages[0], keras.layers.EinsumDense)
-                return None if einsum else node
+                kernel = getattr(stages[0], "use_scale", True)
+                return node if kernel and not einsum else None
             if roles != ["average"]:
                 return None
         return None

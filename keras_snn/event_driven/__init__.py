@@ -18,7 +18,7 @@ cache. The sums are those of dense products up to the rounding of their order.
 - if it knows all layers between the encoder and the readout: LIF, IF,
   TimeConstantDropout, both readouts, Add, and in a TimeFold Conv1D, Conv2D,
   Dense, their average, maximum and global poolings, zero padding, Flatten,
-  Reshape, and BatchNormalization that does not train.
+  Reshape, Rescaling, and BatchNormalization and Affine that do not train.
 
 `keras_snn_runtime` is the same engine without Keras, for streams, too.
 Everything else, other exported models included, computes densely;

@@ -8,6 +8,7 @@ import numpy as np
 from keras_snn.layers import (
     IF,
     LIF,
+    Affine,
     MembraneReadout,
     RepeatEncoder,
     SpikeCountReadout,
@@ -300,6 +301,52 @@ def _normalization(program, layer, node):
             layer.epsilon,
         )
     )
+
+
+@FRAMES.register(Affine)
+def _affine(program, layer, node):
+    if program.training and layer.trainable:
+        raise _unknown(layer, "trains a scale or a bias of its own")
+    channels = node.output.frame[-1]
+    scale = layer.kernel if layer.use_scale else np.ones(channels, "float32")
+    _scale_and_shift(program, layer, node, scale, layer.bias)
+
+
+@FRAMES.register(L.Rescaling)
+def _rescaling(program, layer, node):
+    channels = node.output.frame[-1:]
+    numbers = [np.float32(x) for x in (layer.scale, layer.offset)]
+    if any(x.ndim > 1 for x in numbers):
+        raise _unknown(layer, "scales by more than a number a channel")
+    numbers = [np.broadcast_to(x, channels) for x in numbers]
+    _scale_and_shift(program, layer, node, *numbers)
+
+
+def _scale_and_shift(program, layer, node, scale, shift):
+    """Add `scale * input + shift` as a normalization by mean 0, variance 1."""
+    channels = node.output.frame[-1]
+    values = {
+        "gamma": scale,
+        "beta": shift,
+        "moving_mean": np.zeros(channels, "float32"),
+        "moving_variance": np.ones(channels, "float32"),
+    }
+    names = {name: f"{id(layer)} {name}" for name in values}
+    for name, value in values.items():
+        program.weights[names[name]] = functools.partial(_given, value)
+    program.add(
+        operations.Normalization(
+            program.source(node),
+            node.key,
+            node.output.frame,
+            tuple(names.items()),
+            0.0,
+        )
+    )
+
+
+def _given(value):
+    return value
 
 
 def _unknown(layer, reason="has no event-driven form"):

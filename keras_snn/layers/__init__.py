@@ -1,6 +1,7 @@
 """Spiking layers. Axes are always (batch, time, ...features)."""
 
 from keras_snn.layers.adaptive import ALIF
+from keras_snn.layers.affine import Affine
 from keras_snn.layers.cells import IFCell, LIFCell
 from keras_snn.layers.dropout import TimeConstantDropout
 from keras_snn.layers.encoders import (
@@ -12,7 +13,11 @@ from keras_snn.layers.encoders import (
 from keras_snn.layers.neurons import IF, LIF
 from keras_snn.layers.normalization import ThresholdBatchNormalization
 from keras_snn.layers.parametric import PLIF
-from keras_snn.layers.pooling import MaxRatePooling2D
+from keras_snn.layers.pooling import (
+    MaxRatePooling1D,
+    MaxRatePooling2D,
+    MaxRatePooling3D,
+)
 from keras_snn.layers.readouts import (
     MembraneReadout,
     Readout,
@@ -30,12 +35,15 @@ from keras_snn.layers.time_layer import TimeLayer
 
 __all__ = [
     "ALIF",
+    "Affine",
     "IF",
     "IFCell",
     "LIF",
     "LIFCell",
     "LatencyEncoder",
+    "MaxRatePooling1D",
     "MaxRatePooling2D",
+    "MaxRatePooling3D",
     "MembraneReadout",
     "PLIF",
     "PoissonEncoder",

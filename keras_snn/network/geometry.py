@@ -18,6 +18,11 @@ def dense(layer, shape):
     return np.full(shape, layer.units, "int64")
 
 
+def one_to_one(layer, shape):
+    """One synapse a position, or none where a layer only adds a bias."""
+    return np.full(shape, int(layer.use_scale), "int64")
+
+
 def global_pooling(layer, shape):
     """Pooling of whole frames: one output a channel."""
     return np.ones(shape, "int64")

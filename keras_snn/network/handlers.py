@@ -98,14 +98,31 @@ class Handlers:
                 `name` and a `layer`, as a `Node`.
             known: What is known instead, a sentence.
         """
-        lines = [_line(*refusal) for refusal in refusals]
+        refusals = list(refusals)
+        lines = _lines(refusals)
         return ValueError(
-            f"'{name}' has {len(lines)} layer(s) that cannot be "
+            f"'{name}' has {len(refusals)} layer(s) that cannot be "
             f"{self.purpose}:\n" + "\n".join(lines) + (known and f"\n{known}")
         )
 
 
-def _line(refused, reason):
-    is_layer = isinstance(refused, keras.Operation)
-    layer = refused if is_layer else refused.layer
-    return f"- '{refused.name}' ({type(layer).__name__}): {reason}."
+# So many layers of a type are named for one reason, all if they are no more.
+NAMED = 4
+
+
+def _lines(refusals):
+    """Return a line for each refusal, one for many of a type and reason."""
+    groups = {}
+    for refused, reason in refusals:
+        is_layer = isinstance(refused, keras.Operation)
+        kind = type(refused if is_layer else refused.layer).__name__
+        groups.setdefault((kind, reason), []).append(refused.name)
+    lines = []
+    for (kind, reason), names in groups.items():
+        if len(names) <= NAMED:
+            lines += [f"- '{name}' ({kind}): {reason}." for name in names]
+            continue
+        first = ", ".join(f"'{name}'" for name in names[: NAMED - 1])
+        more = f"{first} and {len(names) - NAMED + 1} more"
+        lines.append(f"- {more} ({kind}): {reason}.")
+    return lines

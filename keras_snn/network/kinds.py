@@ -11,6 +11,7 @@ from collections.abc import Callable
 import keras
 
 from keras_snn.layers import (
+    Affine,
     StandardizedConv2D,
     StandardizedDense,
     ThresholdBatchNormalization,
@@ -37,6 +38,7 @@ class Kind:
             - `"identity"`: nothing at inference;
             - `"normalization"`: an affine map a channel, by statistics;
             - `"scaling"`: an affine map of fixed numbers;
+            - `"preprocessing"`: what prepares images, before any encoder;
             - `"activation"`: a function of each value;
             - `"merge"`: a sum of several inputs;
             - `"join"`: several inputs side by side;
@@ -150,6 +152,7 @@ register(
     geometry=geometry.dense,
 )
 register(L.EinsumDense, role="synapses", linear=True)
+register(Affine, role="synapses", linear=True, geometry=geometry.one_to_one)
 register(
     L.AveragePooling1D,
     L.AveragePooling2D,
@@ -204,6 +207,46 @@ register(
     TimeConstantDropout,
     role="identity",
 )
+# Augmentation: it does nothing at inference.
+register(
+    L.AugMix,
+    L.CutMix,
+    L.MixUp,
+    L.RandAugment,
+    L.RandomBrightness,
+    L.RandomColorDegeneration,
+    L.RandomColorJitter,
+    L.RandomContrast,
+    L.RandomElasticTransform,
+    L.RandomErasing,
+    L.RandomFlip,
+    L.RandomGaussianBlur,
+    L.RandomGrayscale,
+    L.RandomHue,
+    L.RandomInvert,
+    L.RandomPerspective,
+    L.RandomPosterization,
+    L.RandomRotation,
+    L.RandomSaturation,
+    L.RandomSharpness,
+    L.RandomShear,
+    L.RandomTranslation,
+    L.RandomZoom,
+    role="identity",
+)
+register(
+    L.AutoContrast,
+    L.CenterCrop,
+    L.Equalization,
+    L.RandomCrop,
+    L.Resizing,
+    L.Solarization,
+    role="preprocessing",
+    refusal=(
+        "it prepares images, and is known only before the first layer with "
+        "weights. Put it directly after the input"
+    ),
+)
 register(
     L.BatchNormalization, ThresholdBatchNormalization, role="normalization"
 )
@@ -236,6 +279,14 @@ register(
 register(
     L.Multiply,
     L.Dot,
+    role="unknown",
+    refusal=(
+        "it multiplies activations by activations, as the gate of a "
+        "squeeze-and-excitation block does, which is not linear in the spike "
+        "rates. Use Add or Concatenate, and train again"
+    ),
+)
+register(
     L.Maximum,
     L.Minimum,
     role="unknown",

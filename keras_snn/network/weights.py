@@ -51,7 +51,9 @@ def problem(layer):
 
 
 def plain_type(layer):
-    """Return the type of Keras' own that works with the effective weights."""
+    """Return the type of layer that works with the effective weights."""
+    if not hasattr(layer, "effective_weights"):
+        return type(layer)
     return next(
         x for x in type(layer).__mro__ if x.__module__.startswith("keras.")
     )

@@ -1,5 +1,7 @@
 """Every obvious mistake is answered by what was expected and what came."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -31,14 +33,14 @@ def test_all_unsupported_layers_are_named_at_once():
         "c_tanh": "tanh inside the network",
         "leaky": "negative outputs",
         "norm": "statistic of each sample",
-        "gate": "not linear",
+        "gate": "squeeze-and-excitation",
         "g": "sigmoid inside the network",
         "lstm": "recurrent",
-        "sin": "function of keras.ops",
+        "sin": "keras.ops.sin: .* keras.layers.ReLU",
         "slope": "ReLU with a slope",
     }.items():
         (line,) = [s for s in text.split("\n") if s.startswith(f"- '{name}'")]
-        assert reason in line
+        assert re.search(reason, line)
     assert "8 layer(s)" in text and "Known are Conv1D" in text
 
 
@@ -84,20 +86,6 @@ class Scaled(keras.Model):
                 lambda x: L.Add()([x, L.GlobalAveragePooling2D()(x)])
             ),
             "different numbers of axes",
-        ),
-        (
-            lambda: network(L.Conv2D(2, 1), L.Rescaling(2.0), L.Flatten()),
-            "directly after the input",
-        ),
-        (
-            lambda: network(
-                L.Conv2D(2, 3), L.ReLU(), L.GlobalMaxPooling2D(), L.Dense(2)
-            ),
-            "only MaxPooling2D",
-        ),
-        (
-            lambda: network(L.Reshape((64, 2)), L.MaxPooling1D(), L.Flatten()),
-            "MaxPooling1D.*only MaxPooling2D",
         ),
         (
             lambda: network(L.Conv2D(2, 1, data_format="channels_first")),

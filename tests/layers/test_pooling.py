@@ -73,6 +73,27 @@ def test_steps_and_windows_equal_the_whole_sequence(options):
     )
 
 
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_one_axis_pools_as_two_of_which_one_is_single(padding):
+    x = spikes((2, 6, 7, 3))
+    y = snn.layers.MaxRatePooling1D(3, 2, padding)(x)
+    two = snn.layers.MaxRatePooling2D((3, 1), (2, 1), padding)(x[:, :, :, None])
+    np.testing.assert_array_equal(y, two[:, :, :, 0])
+
+
+def test_three_axes_have_fired_as_often_as_the_most_active_input():
+    x = spikes((2, 5, 4, 6, 2, 3))
+    layer = snn.layers.MaxRatePooling3D((2, 3, 1))
+    counts = np.cumsum(x, axis=1).reshape(2, 5, 2, 2, 2, 3, 2, 3)
+    y = np.asarray(layer(x))
+    np.testing.assert_array_equal(np.cumsum(y, 1), counts.max(axis=(3, 5)))
+    state, outputs = layer.initial_state((2, 4, 6, 2, 3)), []
+    for t in range(5):
+        frame, state = layer.step(x[:, t], state)
+        outputs.append(np.asarray(frame))
+    np.testing.assert_array_equal(np.stack(outputs, axis=1), y)
+
+
 def test_alternating_inputs_do_not_add_up():
     x = np.zeros((1, 6, 1, 2, 1), "float32")
     x[0, 0::2, 0, 0] = x[0, 1::2, 0, 1] = 1

@@ -17,6 +17,7 @@ ROLES = {
     "identity",
     "normalization",
     "scaling",
+    "preprocessing",
     "activation",
     "merge",
     "join",
@@ -46,6 +47,7 @@ LAYERS = {
     "Dense": (lambda: L.Dense(4), (5,)),
     "Dense on images": (lambda: L.Dense(4), IMAGE),
     "StandardizedDense": (lambda: S.StandardizedDense(4), (5,)),
+    "Affine": (S.Affine, IMAGE),
     "EinsumDense": (lambda: L.EinsumDense("ab,bc->ac", 4, bias_axes="c"), (5,)),
     "AveragePooling1D": (lambda: L.AveragePooling1D(3, 2), LINE),
     "AveragePooling2D": (lambda: L.AveragePooling2D(2, 1, "same"), IMAGE),
@@ -284,6 +286,22 @@ def test_one_function_handles_several_kinds():
         return 1
 
     assert handlers.of(L.Flatten()) is handlers.of(L.Dense(2)) is count
+
+
+def test_many_refusals_of_one_reason_are_one_line():
+    layers = [L.LSTM(2, name=f"lstm{i}") for i in range(9)]
+    handlers = Handlers("counted")
+    text = str(handlers.error("net", handlers.refusals(layers)))
+    assert text.startswith("'net' has 9 layer(s)")
+    (line,) = text.split("\n")[1:]
+    assert line.startswith("- 'lstm0', 'lstm1', 'lstm2' and 6 more (LSTM): re")
+    few = str(handlers.error("net", handlers.refusals(layers[:4])))
+    assert [s.split("'")[1] for s in few.split("\n")[1:]] == [
+        "lstm0",
+        "lstm1",
+        "lstm2",
+        "lstm3",
+    ]
 
 
 @pytest.mark.parametrize("kind", [L.Dense, "wiring"])
