@@ -43,12 +43,17 @@ def _repeated(window, state, start, count, steps):
     """Take `count` windows of `steps` steps each, from step `start`."""
     if isinstance(count, int) and count < 2:
         return window(start, steps, state) if count else state
-    _, state = ops.while_loop(
-        lambda n, _: n < count,
-        lambda n, state: (n + 1, window(start + n * steps, steps, state)),
-        (0, state),
-    )
-    return state
+
+    def body(n, before):
+        after = window(start + n * steps, steps, before)
+        return n + 1, keras.tree.map_structure(_shaped_like, after, before)
+
+    return ops.while_loop(lambda n, _: n < count, body, (0, state))[1]
+
+
+def _shaped_like(new, old):
+    """Return a tensor of whose shape as much is known as of another's."""
+    return ops.reshape(new, ops.shape(old))
 
 
 class Runner:

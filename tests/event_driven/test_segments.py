@@ -356,6 +356,17 @@ def test_rates_are_counted_in_both_kinds_of_segments(calls):
     assert found == snn.models.spike_rates(keras.Model(inputs, outputs), x)
 
 
+def test_rates_of_an_image_through_several_windows(calls):
+    images = keras.Input(FRAME)
+    x = lif()(conv()(L.RepeatEncoder(25)(images)))
+    outputs = scores(lif()(unknown("odd")(x)))
+    model = on_a_grid(snn.Model(images, outputs))
+    x = inputs_of(model)
+    found = snn.models.spike_rates(model, x)
+    assert calls == [8, 8, 8, 8, 8, 8, 1, 1] and all(found.values())
+    assert found == snn.models.spike_rates(keras.Model(images, outputs), x)
+
+
 def test_what_is_broken_stays_broken():
     inputs, outputs, _ = middle()
     model = on_a_grid(snn.Model(inputs, outputs))
