@@ -71,6 +71,7 @@ class Workspace:
         held: Keys of sources that are the same at every step.
 
     Attributes:
+        states: Dict of the arrays of potentials, and of readouts, by key.
         begin: Functions of `(first, samples)`, called before the first step
             of samples `first`, `first + 1`, ...
         sources: Functions of `(first, samples, t)`, called at each step.
@@ -92,6 +93,7 @@ class Workspace:
         self.time_steps = time_steps
         self.samples = samples
         self.held = set(held)
+        self.states = {}
         self.begin, self.sources = [], []
         self.once, self.step = [], []
         self.record, self.window, self.end = [], [], []
@@ -130,6 +132,7 @@ class Workspace:
             state: Its array.
             initial: What it is filled with, unless there is an input of it.
         """
+        self.states[key] = state
         given = self.inputs.get((key, "state"))
         wanted = self.outputs.get((key, "state"))
 
