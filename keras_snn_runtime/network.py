@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from keras_snn_runtime import files, operations, samples
-from keras_snn_runtime.operations import Workspace
+from keras_snn_runtime import files, operations, samples, streams
 
 
 def load(path):
@@ -161,24 +160,13 @@ class Stream:
 
     def __init__(self, network):
         self.network = network
-        source = network.operations[0]
-        self._frame = np.zeros((1, 1, *source.shape), "float32")
-        self._scores = network._scores(1)
-        inputs = {source.key: self._frame, **network.arrays}
-        readout = network.operations[-1]
-        self._space = Workspace(
-            inputs, {(readout.key, "state"): self._scores}, None, 1, 1
-        )
-        for operation in network.operations:
-            operation.build(self._space)
+        self._stepper = streams.Stepper(network.operations, network.arrays)
         self.reset()
 
     def reset(self):
         """Forget all frames."""
         self.steps = 0
-        self._space.lost[:] = False
-        for function in self._space.begin:
-            function(0, 1)
+        self._stepper.reset()
 
     def step(self, frame):
         """Take a frame; return the scores for the frames so far.
@@ -197,8 +185,7 @@ class Stream:
                 f"`frame` must be floats of shape {shape}. Received: "
                 f"{frame.dtype} of shape {frame.shape}."
             )
-        self._frame[0, 0] = frame
-        return self._advance()
+        return self._advance(frame[None])
 
     def step_events(self, x, y, channel):
         """Take the events of a step; return the scores so far.
@@ -212,37 +199,13 @@ class Stream:
             ValueError: For events beyond the frame, or lists of different
                 lengths.
         """
-        height, width, channels = self.network.input_shape
-        places = []
-        for name, values, size in (
-            ("y", y, height),
-            ("x", x, width),
-            ("channel", channel, channels),
-        ):
-            values = np.asarray(values)
-            if values.size == 0:
-                values = values.astype("int64")
-            inside = values.dtype.kind in "iub" and values.ndim == 1
-            if not inside or np.any((values < 0) | (values >= size)):
-                raise ValueError(
-                    f"`{name}` must be a list of integers in 0..{size - 1}. "
-                    f"Received: {values!r}."
-                )
-            places.append(values.astype("int64"))
-        if len({len(p) for p in places}) > 1:
-            raise ValueError(
-                "`x`, `y` and `channel` must be of one length. Received: "
-                f"{len(places[1])}, {len(places[0])} and {len(places[2])}."
-            )
-        self._frame.fill(0)
-        np.add.at(self._frame[0, 0], tuple(places), np.float32(1))
-        return self._advance()
+        shape = self.network.input_shape
+        frame = streams.frame_of_events(shape, x, y, channel)
+        return self._advance(frame if frame is None else frame[None])
 
-    def _advance(self):
-        space = self._space
-        space.take_step(0, 1, 0)
+    def _advance(self, frames):
+        self._stepper.step(frames)
         self.steps += 1
-        for function in space.end:
-            function(0, 1)
+        (scores,) = self._stepper.results.values()
         scale = 1 / self.steps if self.network.divides else 1.0
-        return self._scores[0] * np.float32(scale)
+        return scores[0] * np.float32(scale)

@@ -62,7 +62,8 @@ class Workspace:
 
     Args:
         inputs: Dict of sequences with axes (sample, time, ...) and masks with
-            axes (sample, ...) by key, and of weights by name.
+            axes (sample, ...) by key, of weights by name, and of the state to
+            start from by `(key, "state")`, where it is not the initial one.
         outputs: Dict of arrays with axes (sample, ...) to write to.
         statistics: Key of `STATISTICS`, or None.
         time_steps: T.
@@ -70,12 +71,14 @@ class Workspace:
         held: Keys of sources that are the same at every step.
 
     Attributes:
+        states: Dict of the arrays of potentials, and of readouts, by key.
         begin: Functions of `(first, samples)`, called before the first step
             of samples `first`, `first + 1`, ...
         sources: Functions of `(first, samples, t)`, called at each step.
         once: Functions of the number of samples, called at the first step:
             what depends on held sources alone.
         step: Functions of the number of samples, called after those.
+        record: Functions of `(first, samples, t)`, called after each step.
         window: Functions of `(first, samples, t)`, called after eight steps
             and after the last step.
         end: Functions of `(first, samples)`, called after the last step.
@@ -90,9 +93,10 @@ class Workspace:
         self.time_steps = time_steps
         self.samples = samples
         self.held = set(held)
+        self.states = {}
         self.begin, self.sources = [], []
         self.once, self.step = [], []
-        self.window, self.end = [], []
+        self.record, self.window, self.end = [], [], []
         # Which of the samples met a number that is none. No spike passes it
         # on, since nothing is above a threshold that it is compared with.
         self.lost = np.zeros(samples, bool)
@@ -119,6 +123,33 @@ class Workspace:
         self._shapes[key] = shape
         self._spikes[key] = Spikes(self.samples, shape, unit)
         return self._spikes[key]
+
+    def keep_state(self, key, state, initial):
+        """Begin with the state of `key`; write it out where it is wanted.
+
+        Args:
+            key: Of the operation.
+            state: Its array.
+            initial: What it is filled with, unless there is an input of it.
+        """
+        self.states[key] = state
+        given = self.inputs.get((key, "state"))
+        wanted = self.outputs.get((key, "state"))
+
+        def begin(first, samples):
+            if given is None:
+                state.fill(initial)
+                return
+            start = given[first : first + samples]
+            state[:samples] = start.reshape(state[:samples].shape)
+
+        def end(first, samples):
+            kept = wanted[first : first + samples]
+            kept[...] = state[:samples].reshape(kept.shape)
+
+        self.begin.append(begin)
+        if wanted is not None:
+            self.end.append(end)
 
     def reshape(self, source, key, shape):
         """Let `key` be another shape of `source`."""
@@ -178,6 +209,8 @@ class Workspace:
                 function(samples)
         for function in self.step:
             function(samples)
+        for function in self.record:
+            function(first, samples, t)
         if (t + 1) % WINDOW == 0 or t + 1 == self.time_steps:
             for function in self.window:
                 function(first, samples, t)
@@ -353,7 +386,7 @@ class Neurons:
         v = space.array(self.shape)
         byte = space.array(self.shape, "uint8")
         spikes = space.new_spikes(self.key, self.shape, unit=True)
-        space.begin.append(lambda *_: v.fill(self.initial_potential))
+        space.keep_state(self.key, v, self.initial_potential)
 
         def end(first, samples):
             sums = v[:samples].sum(axis=(1, 2, 3))
@@ -505,16 +538,42 @@ class Integration:
         state = np.empty_like(frame)
         beta = np.float32(self.beta)
         results = space.outputs[self.key, "state"]
+        space.keep_state(self.key, state, 0)
 
         def step(samples):
             np.add(state, frame, state)
             np.multiply(state, beta, state)
 
         def end(first, samples):
-            kept = results[first : first + samples]
-            kept[...] = state[:samples].reshape(kept.shape)
-            kept[space.lost[:samples]] = np.nan
+            results[first : first + samples][space.lost[:samples]] = np.nan
 
-        space.begin.append(lambda *_: state.fill(0))
         space.call(self.key, step)
+        space.end.append(end)
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """All steps of a frame, written to the output `(source, "sequence")`.
+
+    Of what is the same at every step there may be one.
+    """
+
+    source: int
+    key: tuple
+    shape: tuple
+
+    def build(self, space):
+        frame = space.frame(self.source)
+        sequence = space.outputs[self.source, "sequence"]
+        steps = sequence.shape[1]
+        sequence = sequence.reshape(-1, steps, *frame.shape[1:])
+
+        def record(first, samples, t):
+            if t < steps:
+                sequence[first : first + samples, t] = frame[:samples]
+
+        def end(first, samples):
+            sequence[first : first + samples][space.lost[:samples]] = np.nan
+
+        space.record.append(record)
         space.end.append(end)

@@ -5,7 +5,7 @@ import time
 
 from keras_snn_runtime.operations import Workspace
 
-LISTS = ("begin", "sources", "once", "step", "window", "end")
+LISTS = ("begin", "sources", "once", "step", "record", "window", "end")
 
 
 def seconds(operations, inputs, outputs, time_steps, samples, held, repeats=5):

@@ -110,6 +110,7 @@ NORMALISED = {"ResNet19", "SEWResNet18", "SpikingCNN", "VGG16"}
 NOT_NETWORKS = {
     "Model",
     "StepModel",
+    "Stream",
     "calibrate",
     "load_model",
     "scale_to_rate",

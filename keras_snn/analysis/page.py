@@ -203,3 +203,6 @@ def _execution(model, x):
     total = _Number(f"{1e3 * found.seconds:.3f}")
     rows.append(["all", "", "", total])
     yield _table(["layer", "type", "runs", "ms, one sample alone"], rows)
+    for row in found.layers:
+        if row.reason is not None:
+            yield f"<p>Dense: {html.escape(row.reason)}.</p>"

@@ -170,4 +170,13 @@ def execution(report, print_fn=None):
         console.print(table)
         if report.reason is not None:
             console.print(f"It runs densely: {report.reason}.")
+        else:
+            _print_reasons(report, console)
     (print_fn or print)(text.get())
+
+
+def _print_reasons(report, console):
+    """Say of each layer that runs densely, among others, why."""
+    for row in report.layers:
+        if row.reason is not None:
+            console.print(f"Dense: {row.reason}.", markup=False)

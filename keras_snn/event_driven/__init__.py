@@ -18,7 +18,12 @@ cache. The sums are those of dense products up to the rounding of their order.
 - if it knows all layers between the encoder and the readout: LIF, IF,
   TimeConstantDropout, both readouts, Add, and in a TimeFold Conv1D, Conv2D,
   Dense, their average, maximum and global poolings, zero padding, Flatten,
-  Reshape, Rescaling, and BatchNormalization and Affine that do not train.
+  Reshape, Rescaling, and what does nothing but in training: Dropout; and
+  BatchNormalization and Affine that do not train.
+
+In `evaluate`, `predict` and where spikes are counted, layers that it does not
+know run through Keras between those that it knows, eight steps at a time; in
+`fit` one such layer makes all forward passes dense.
 
 `keras_snn_runtime` is the same engine without Keras, for streams, too.
 Everything else, other exported models included, computes densely;
@@ -43,6 +48,8 @@ _LAZY = {
     "Unknown": "lowering",
     "run": "engine",
     "seconds": "engine",
+    "split": "segments",
+    "works_on_frames": "segments",
 }
 
 __all__ = ["disable", "enable", "is_enabled", "why_not"]

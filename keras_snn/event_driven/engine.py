@@ -14,7 +14,9 @@ from keras_snn_runtime.operations import LEAK_CORRECTED, STATISTICS, WINDOW
 ALIGNMENT = 64
 
 
-def run(program, values, statistics=None, history=False):
+def run(
+    program, values, statistics=None, history=False, state=None, steps=None
+):
     """Run a network through time, sample by sample and spike by spike.
 
     Args:
@@ -27,30 +29,40 @@ def run(program, values, statistics=None, history=False):
             and its `"derivative"` by the collapsed rule; or None.
         history: Whether to keep every spike, at one bit, besides the
             statistics.
+        state: Dict from keys to the potentials of neurons and the states of
+            readouts to start from. None begins a sequence.
+        steps: Number of steps. None takes it from the first source.
 
     Returns:
         Dict from `(key, name)` to float32 tensors with axes (batch, ...):
-        statistics by their names, `"state"` of a readout, `"mask"` of a
-        dropout, and `"history"` as uint8 with axes (window, batch, ...).
+        statistics by their names, `"state"` of a readout (with a `state` to
+        start from that of neurons, too), `"mask"` of a dropout, `"history"`
+        as uint8 with axes (window, batch, ...), and each `"sequence"` that
+        the program keeps, with axes (batch, time, ...).
     """
     import tensorflow as tf
 
     inputs = {key: ops.cast(x, "float32") for key, x in values.items()}
-    batch = ops.shape(next(iter(values.values())))[0]
+    first = values[program.sources[0]]
+    batch = ops.shape(first)[0]
+    if steps is None:
+        steps = ops.shape(first)[1]
     masks = {
         key: layer.mask((batch, *program.shapes[key]))
         for key, layer in program.masks.items()
     }
-    inputs = {**inputs, **masks, **_weights(program)}
+    start = {(key, "state"): x for key, x in (state or {}).items()}
+    inputs = {**inputs, **masks, **start, **_weights(program)}
     names = list(inputs)
-    specs = _outputs(program, statistics, history)
+    specs = _outputs(program, statistics, history, state is not None)
 
-    def call(*arrays):
-        return _run(program, dict(zip(names, arrays)), specs, statistics)
+    def call(steps, *arrays):
+        inputs = dict(zip(names, arrays))
+        return _run(program, inputs, specs, statistics, int(steps))
 
     arrays = tf.numpy_function(
         call,
-        list(inputs.values()),
+        [steps, *inputs.values()],
         [tf.as_dtype(spec.dtype) for spec in specs.values()],
         stateful=False,
     )
@@ -58,7 +70,8 @@ def run(program, values, statistics=None, history=False):
     # Outside of a graph a list of one comes back as its element.
     arrays = arrays if isinstance(arrays, (list, tuple)) else [arrays]
     for x, (name, spec) in zip(arrays, specs.items()):
-        x.set_shape([*[None] * spec.leading, *spec.shape])
+        known = {"batch": first.shape[0], "once": 1}
+        x.set_shape([*map(known.get, spec.axes), *spec.shape])
         results[name] = x
     return results
 
@@ -79,9 +92,11 @@ def seconds(program, values):
         name: ops.convert_to_numpy(ops.cast(x, "float32"))
         for name, x in inputs.items()
     }
-    samples, time_steps = inputs[program.sources[0]].shape[:2]
+    samples = len(inputs[program.sources[0]])
+    time_steps = max(inputs[key].shape[1] for key in program.sources)
+    sizes = {"batch": samples, "time": time_steps, "once": 1}
     outputs = {
-        name: np.empty((samples, *spec.shape), spec.dtype)
+        name: np.empty(spec.sizes(sizes), spec.dtype)
         for name, spec in _outputs(program, None, False).items()
     }
     return timing.seconds(
@@ -102,18 +117,29 @@ def _tensor(x):
 
 @dataclasses.dataclass(frozen=True)
 class _Output:
-    """A tensor of `leading` axes and those of one sample."""
+    """A tensor of leading axes, by their names, and those of one sample."""
 
     shape: tuple
     dtype: str = "float32"
-    leading: int = 1
+    axes: tuple = ("batch",)
+
+    def sizes(self, leading):
+        """Return its shape, given the sizes of leading axes."""
+        return (*(leading[axis] for axis in self.axes), *self.shape)
 
 
-def _outputs(program, statistics, history):
+def _outputs(program, statistics, history, states=False):
     """Return the outputs by key and name."""
     shapes, outputs = program.shapes, {}
     for key in program.readouts:
         outputs[key, "state"] = _Output(shapes[key])
+    for key in program.neurons if states else ():
+        outputs[key, "state"] = _Output(shapes[key])
+    for key in program.results:
+        axis = "once" if key in program.held_results else "time"
+        outputs[key, "sequence"] = _Output(
+            shapes[key, "sequence"], axes=("batch", axis)
+        )
     for key, layer in program.neurons.items():
         names = STATISTICS.get(statistics, ())
         if statistics == "sums" and layer.factor == LEAK_CORRECTED:
@@ -121,16 +147,22 @@ def _outputs(program, statistics, history):
         for name in names:
             outputs[key, name] = _Output(shapes[key])
         if history and statistics:
-            outputs[key, "history"] = _Output(shapes[key], "uint8", 2)
+            outputs[key, "history"] = _Output(
+                shapes[key], "uint8", ("window", "batch")
+            )
     return outputs
 
 
-def _run(program, inputs, specs, statistics):
+def _run(program, inputs, specs, statistics, time_steps):
     """Run all samples; return the list of outputs."""
-    batch, time_steps = inputs[program.sources[0]].shape[:2]
-    sizes = [-(-time_steps // WINDOW), batch]
+    sizes = {
+        "batch": len(inputs[program.sources[0]]),
+        "time": time_steps,
+        "once": 1,
+        "window": -(-time_steps // WINDOW),
+    }
     outputs = {
-        name: _aligned((*sizes[-spec.leading :], *spec.shape), spec.dtype)
+        name: _aligned(spec.sizes(sizes), spec.dtype)
         for name, spec in specs.items()
     }
     samples.run(

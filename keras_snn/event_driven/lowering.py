@@ -1,5 +1,6 @@
 """From the layers of a network to the operations of the engine."""
 
+import contextlib
 import functools
 
 import keras
@@ -18,6 +19,7 @@ from keras_snn.layers import (
     TimeConstantDropout,
     TimeFold,
 )
+from keras_snn.layers.time_layer import counts_or_draws
 from keras_snn.network import Handlers, kinds
 from keras_snn.neurons import surrogates
 from keras_snn_runtime import operations
@@ -41,15 +43,25 @@ FRAMES = Handlers("run event by event")
 
 
 class Unknown(Exception):
-    """What the engine does not know; the text says which layer or tensor."""
+    """What the engine does not know; the text says which layer or tensor.
+
+    Attributes:
+        node: The node that cannot be lowered.
+    """
+
+    node = None
 
 
 class Program:
     """The operations of a network's loop over time.
 
     Args:
-        network: A `Network` that runs as one loop.
+        network: A `Network` that runs as one loop, or a `segments.Segment`
+            of it.
         training: Whether dropout applies.
+        held: Keys of the values that are the same at every step. None finds
+            the sources that are.
+        results: `Value`s whose sequences are wanted.
 
     Attributes:
         operations: List of `operations`, in forward order.
@@ -60,28 +72,35 @@ class Program:
         shapes: Dict from keys to shapes of one sample at one step.
         sources: Keys of the sequences that the loop starts from.
         held: Those of them that are the same at every step.
+        results: Keys of the values whose sequences are kept.
+        held_results: Those of them that are the same at every step.
 
     Raises:
         Unknown: If a layer is not known.
     """
 
-    def __init__(self, network, training):
+    def __init__(self, network, training, held=None, results=()):
         self.operations = []
         self.weights, self.masks, self.shapes = {}, {}, {}
         self.neurons, self.readouts = {}, {}
         self.sources = [x.key for x in network.sources]
-        self.held = {
-            x.key
-            for x in network.sources
-            if type(x.node.layer) is RepeatEncoder
-        }
+        held = held_sources(network) if held is None else held
+        self.held = held.intersection(self.sources)
+        self.results = [x.key for x in results]
+        self.held_results = held.intersection(self.results)
         # Key of the frame and zeros before each axis, by key of the padded one.
         self.padded = {}
         self.training = training
         for x in network.sources:
-            self.add(operations.Source(x.key, _frame(x)))
+            taker = next(n for n in network.loop if x in n.inputs)
+            with _named(taker):
+                self.add(operations.Source(x.key, _frame(taker, x)))
         for node in network.loop:
-            self._lower(node)
+            with _named(node):
+                self._lower(node)
+        for x in results:
+            with _named(x.node):
+                self._record(x)
 
     def add(self, operation):
         """Append an operation."""
@@ -94,9 +113,16 @@ class Program:
         handler = NODES.of(layer)
         if handler is None:
             raise _unknown(layer)
-        _frame(node.inputs[0])
-        _frame(node.output)
+        _frame(node, node.inputs[0])
+        _frame(node, node.output)
         handler(self, node)
+
+    def _record(self, value):
+        if value.key in self.padded:
+            layer = value.node.layer
+            raise _unknown(layer, "pads what a layer reads through Keras")
+        key = (value.key, "sequence")
+        self.add(operations.Record(value.key, key, value.frame))
 
     def unpadded(self, layer, key):
         """Return `key`, which is no frame with zeros around it."""
@@ -121,6 +147,23 @@ class Program:
             bias = f"{id(layer)} bias"
             self.weights[bias] = lambda: layer.bias
         return kernel, bias
+
+
+def held_sources(network):
+    """Return the keys of the sources that are the same at every step."""
+    return {
+        x.key for x in network.sources if type(x.node.layer) is RepeatEncoder
+    }
+
+
+@contextlib.contextmanager
+def _named(node):
+    """Say of what is `Unknown` in this scope that it is a node."""
+    try:
+        yield
+    except Unknown as unknown:
+        unknown.node = node
+        raise
 
 
 @NODES.register(L.Add)
@@ -193,6 +236,18 @@ def _fold(program, node):
     if handler is None:
         raise _unknown(layer)
     handler(program, layer, node)
+
+
+@NODES.register("identity")
+def _identity_over_time(program, node):
+    _identity(program, node.layer, node)
+
+
+@FRAMES.register("identity")
+def _identity(program, layer, node):
+    if program.training and counts_or_draws(layer):
+        raise _unknown(layer, "draws random numbers at every step")
+    _reshape(program, layer, node)
 
 
 @FRAMES.register(L.ZeroPadding1D, L.ZeroPadding2D)
@@ -358,11 +413,11 @@ def _check_dtype(layer):
         raise _unknown(layer, f"computes in {layer.compute_dtype}")
 
 
-def _frame(value):
-    """Return the shape of one sample at one step."""
+def _frame(node, value):
+    """Return the shape of one sample of a node's value at one step."""
     shape = value.frame
     if None in shape or not 1 <= len(shape) <= 3:
-        raise Unknown(f"'{value.name}' has frames of shape {shape}")
+        raise _unknown(node.stages[0], f"has frames of shape {shape}")
     return shape
 
 

@@ -9,7 +9,7 @@ from keras_snn.models.resnet import ResNet7, ResNet9, ResNet11, ResNet19
 from keras_snn.models.sew import SEWResNet18
 from keras_snn.models.spike_rates import spike_rates
 from keras_snn.models.vgg import VGG5, VGG7, VGG9, VGG11, VGG16
-from keras_snn.running import Model, StepModel, streaming
+from keras_snn.running import Model, StepModel, Stream, streaming
 
 __all__ = [
     "LeNet",
@@ -26,6 +26,7 @@ __all__ = [
     "VGG7",
     "VGG9",
     "StepModel",
+    "Stream",
     "calibrate",
     "load_model",
     "scale_to_rate",

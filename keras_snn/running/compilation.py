@@ -25,6 +25,17 @@ def event_driven_program(network, training):
         return None
 
 
+def event_driven_split(network):
+    """Return how inference is split between the engine and Keras, or None.
+
+    Args:
+        network: The `Network`, of which the engine does not know all layers.
+    """
+    if not _may_call_python(network.model) or event_driven.why_not():
+        return None
+    return event_driven.split(network)
+
+
 def _may_call_python(model):
     """Return whether the graph that is made now may call Python."""
     if keras.config.backend() != "tensorflow" or portable.on:
@@ -83,6 +94,13 @@ def traced_once(function):
     return tf.function(function, autograph=False)
 
 
+def graph_of(function, *arguments):
+    """Return a function without arguments: a TensorFlow graph of a call."""
+    import tensorflow as tf
+
+    return tf.function(lambda: function(*arguments), autograph=False)
+
+
 def read_weights_first(model, values):
     """Return the model's weights, and `values` that wait for their reading.
 
@@ -128,6 +146,20 @@ def with_weights(model, weights):
         value = scope.get_current_value(v)
         if value is not None:
             v.assign(value)
+
+
+def waiting(values, tensors):
+    """Return a dict of tensors that are not computed before other tensors.
+
+    Where an operation has room for all it may need at once, TensorFlow starts
+    whatever it can.
+    """
+    if keras.config.backend() != "tensorflow":
+        return values
+    import tensorflow as tf
+
+    with tf.control_dependencies(tensors):
+        return {key: tf.identity(x) for key, x in values.items()}
 
 
 def checked_equal(sizes, tensors, message):

@@ -134,6 +134,10 @@ class Model(keras.Model):
     def dense_reason(self, training=False):
         """Return why the model does not run event by event, or None if it does.
 
+        In `predict` and `evaluate` layers that the engine does not know run
+        through Keras between those that it knows. The text names them then,
+        and says that the others run event by event.
+
         The answer is for its own `fit`, `evaluate` and `predict`. Within
         another model, and in a `tf.function` of one's own, it runs densely.
 
@@ -144,6 +148,18 @@ class Model(keras.Model):
             A text that names the layer or the setting in the way of the
             event-driven engine, or None. See `keras_snn.event_driven`.
         """
+        reason = self._engine_is_off(training)
+        if reason is not None:
+            return reason
+        try:
+            event_driven.Program(self.network, training)
+        except event_driven.Unknown as unknown:
+            split = None if training else self.event_driven_split()
+            return str(unknown) if split is None else split.reason
+        return None
+
+    def _engine_is_off(self, training=False):
+        """Return why the engine runs no layer, whatever it knows, or None."""
         reason = event_driven.why_not() or self.network.no_loop
         if reason is None and training:
             rule = obstacles.rule_of(self.network)
@@ -152,13 +168,19 @@ class Model(keras.Model):
                 reason = "its spiking layers learn through time"
         if reason is None and self.jit_compile:
             reason = "it is compiled with jit_compile=True"
-        if reason is not None:
-            return reason
-        try:
-            event_driven.Program(self.network, training)
-        except event_driven.Unknown as unknown:
-            return str(unknown)
-        return None
+        return reason
+
+    def event_driven_split(self):
+        """Return how `predict` runs where the engine knows but some layers.
+
+        Returns:
+            An `event_driven.segments.Split`: which layers run in the engine,
+            and which through Keras, and why. None if all layers run in one or
+            the other.
+        """
+        if self._engine_is_off() is not None:
+            return None
+        return event_driven.split(self.network)
 
     def runs_densely(self, training=False):
         """Return what `dense_reason` does. Deprecated."""

@@ -20,6 +20,7 @@ from keras_snn.layers.time_layer import TimeLayer
 from keras_snn.neurons.means import Outcome, Sums
 from keras_snn.running import (
     compilation,
+    segments,
     spike_history,
     states,
 )
@@ -165,6 +166,10 @@ class TimeLoop:
         program = compilation.event_driven_program(self.network, self.training)
         if program is not None:
             return self._run_event_driven(program)
+        if not (self.training or self.keep.credits or self.keep.history):
+            split = compilation.event_driven_split(self.network)
+            if split is not None:
+                return self._run_segments(split)
         with _constant_variables(self.network.model):
             start = (0, self.initial_state())
             counting = any(isinstance(x, CountingState) for x in start[1])
@@ -220,6 +225,11 @@ class TimeLoop:
             if credit := found(node, "rate", "derivative"):
                 self.credits[node.key] = Outcome(*credit)
         return final
+
+    def _run_segments(self, split):
+        """Run all steps where some layers run through Keras."""
+        final = segments.run(self, split)
+        return keras.tree.map_structure(ops.stop_gradient, final)
 
     def _empty_histories(self, start):
         """Return zeros for the bytes of every window and spiking layer."""
@@ -277,14 +287,14 @@ class TimeLoop:
         before, after = iter(before), []
 
         def visit(node, frames):
-            outputs, state = self._step(node, frames, next(before))
+            outputs, state = self.step_of(node, frames, next(before))
             after.append(state)
             return outputs
 
         self.network.run(frames, visit, self.network.loop)
         return after
 
-    def _step(self, node, frames, state):
+    def step_of(self, node, frames, state):
         """Return `(outputs, state)` of one node at one step."""
         if not isinstance(node.layer, TimeLayer):
             return node(frames), state

@@ -59,16 +59,49 @@ def test_random_spikes_come_at_every_step():
     assert {row.mode for row in report.layers} == {"event by event"}
 
 
-@pytest.mark.parametrize(
-    "options", [{"cls": keras.Model}, {"middle": [L.ALIF(name="alif")]}]
-)
-def test_what_runs_densely_says_why(options):
-    model = network(**options)
-    report = snn.analysis.execution_report(model, images())
-    if "cls" in options:
-        assert report.reason == "only a keras_snn.Model runs event by event"
+@on_tensorflow
+def test_layers_that_are_not_known_are_dense_between_others():
+    pytest.importorskip("numba")
+    fold = L.TimeFold(layers.DepthwiseConv2D(2, name="odd"))
+    model, x = (
+        network(L.RepeatEncoder(9), middle=[L.ALIF(name="a"), fold]),
+        images(),
+    )
+    report = snn.analysis.execution_report(model, x)
+    assert report.reason is None
+    rows = {row.name: row for row in report.layers}
+    assert list(rows) == [n.name for n in model.network.loop]
+    modes = {name: row.mode for name, row in rows.items()}
+    assert modes.pop("conv") == "once"
+    assert modes.pop("a") == modes.pop("odd") == "dense"
+    assert set(modes.values()) == {"event by event"}
+    reasons = {name: row.reason for name, row in rows.items() if row.reason}
+    assert reasons == {
+        "a": "'a' (ALIF) has no event-driven form",
+        "odd": "'odd' (DepthwiseConv2D) has no event-driven form",
+    }
+    rates = snn.models.spike_rates(model, x)
+    assert {k: r.rate for k, r in rows.items() if r.rate is not None} == rates
+    assert "a" in rates
+    assert all(row.seconds > 0 for k, row in rows.items() if k != "flat")
+    assert report.seconds == sum(row.seconds for row in report.layers)
+    text = []
+    report.summary(text.append)
+    for line in ("all", *(f"Dense: {reason}." for reason in reasons.values())):
+        assert line in text[0]
+
+
+@pytest.mark.parametrize("cls", [keras.Model, snn.Model])
+def test_what_runs_densely_says_why(cls):
+    model = network(cls=cls)
+    if cls is keras.Model:
+        reason = "only a keras_snn.Model runs event by event"
     else:
-        assert report.reason == model.dense_reason() is not None
+        model.compile(jit_compile=True)
+        reason = model.dense_reason()
+    report = snn.analysis.execution_report(model, images())
+    assert report.reason == reason is not None
+    assert {row.reason for row in report.layers} == {reason}
     text = []
     report.summary(text.append)
     assert f"It runs densely: {report.reason}" in " ".join(text[0].split())
