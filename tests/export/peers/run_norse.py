@@ -5,8 +5,10 @@ import norse.torch as norse
 import torch
 from exchange import Spikes, main, on_grid, random_spikes
 from norse.torch.module.iaf import IAFCell, IAFParameters
+from norse.torch.module.lif import LIFCell
+from norse.torch.utils.import_nir import CubaLIF
 
-NEURONS = (norse.LIFBoxCell, IAFCell)
+NEURONS = (norse.LIFBoxCell, IAFCell, LIFCell, CubaLIF)
 
 
 def run_file(path, x):

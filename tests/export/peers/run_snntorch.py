@@ -8,6 +8,8 @@ from snntorch import utils
 from snntorch.export_nir import export_to_nir
 from snntorch.import_nir import import_from_nir
 
+NEURONS = (snntorch.Leaky, snntorch.Synaptic)
+
 
 def run_file(path, x):
     net = import_from_nir(nir.read(path))
@@ -15,7 +17,7 @@ def run_file(path, x):
 
 
 def run(net, x):
-    spikes, state = Spikes(net, snntorch.Leaky), None
+    spikes, state = Spikes(net, NEURONS), None
     for t in range(x.shape[1]):
         output, state = net(x[:, t], state)
         spikes.add("output", output)
