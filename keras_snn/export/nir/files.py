@@ -29,9 +29,10 @@ def read(nir, path):
         raise ValueError(f"There is no NIR file at {str(path)!r}.")
     try:
         version, node = _content(nir, path)
+        problems = list(_problems(nir, "the graph", node))
     except Exception as error:
+        # What is damaged can fail anywhere between HDF5 and a node's fields.
         raise _damaged(path, error) from error
-    problems = list(_problems(nir, "the graph", node))
     if problems:
         raise ValueError(
             f"{str(path)!r} is a file of NIR version {version or 'unknown'}, "

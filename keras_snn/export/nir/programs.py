@@ -212,7 +212,7 @@ class Rockpool(Convention):
     def wrote(self, neurons):
         steps = self._steps(neurons)
         return _agree(steps, 1e-4) and (
-            _is_round(steps[0]) or len(np.unique(_taus(neurons))) > 1
+            _is_round(steps[0]) or _differ(_taus(neurons))
         )
 
     def step_of(self, neurons):
@@ -278,7 +278,7 @@ class Spyx(Convention):
     def wrote(self, neurons):
         steps = self._steps(neurons)
         return _agree(steps, 1e-3) and (
-            abs(steps[0] - 1.0) < 1e-3 or len(np.unique(_taus(neurons))) > 1
+            abs(steps[0] - 1.0) < 1e-3 or _differ(_taus(neurons))
         )
 
     def step_of(self, neurons):
@@ -327,6 +327,11 @@ def _agree(steps, tolerance):
         and np.all(steps > 0.0)
         and np.ptp(steps) <= tolerance * np.median(steps)
     )
+
+
+def _differ(taus):
+    """Return whether time constants differ by more than rounding."""
+    return bool(np.ptp(taus) > 1e-2 * np.median(taus))
 
 
 def _is_round(step):
