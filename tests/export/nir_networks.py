@@ -129,8 +129,8 @@ def recurrent():
     x = TimeFold(L.Dense(4, use_bias=False, name="dense2"))(x)
     back = L.Dense(4, name="back")
     x = snn.layers.RecurrentLIF(back, 1.0, name="lif2")(x)
-    x = TimeFold(L.Dense(4, use_bias=False, name="dense3"))(x)
-    x = snn.layers.RecurrentLIF(L.Rescaling(-0.25), BETA, 0.25, name="lif3")(x)
+    x = TimeFold(L.Dense(4, name="dense3"))(x)
+    x = snn.layers.RecurrentLIF(L.Rescaling(-0.25), BETA, name="lif3")(x)
     return snn.Model(inputs, x)
 
 
