@@ -103,9 +103,7 @@ def test_a_cnn_of_sinabs_read_as_another_programs_is_warned_of(source):
     graph, _, _ = sinabs_cnn()
     with pytest.warns(UserWarning, match="hardly fire: '1', '5'") as caught:
         snn.export.from_nir(graph, source=source)
-    (message,) = [
-        str(x.message) for x in caught if x.category is UserWarning
-    ]
+    (message,) = [str(x.message) for x in caught if x.category is UserWarning]
     assert "of its largest inputs to fire once" in message
     assert 'by "snntorch"' in message and '"sinabs": ' in message
     assert "rockpool" not in message
