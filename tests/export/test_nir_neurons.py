@@ -454,7 +454,7 @@ def test_input_through_the_weights_of_feedback_is_refused():
             nir.CubaLI(*(np.ones(4) for _ in range(4))),
             "'x' .CubaLI.*time constant of its own",
         ),
-        (nir.Threshold(np.zeros(4)), "'x' .Threshold.*`threshold` is 0.0"),
+        (nir.Threshold(np.zeros(4)), "'x' .Threshold.*`threshold` is 0.0, at"),
         (
             neuron(v_threshold=np.array([1.0, 2.0, 3.0]), shape=(3,)),
             "'x' .LIF.*its `v_threshold` of shape .3,. does not fit",

@@ -42,11 +42,18 @@ class Integrator:
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """A layer of neurons that was read, for `inputs_to_fire`."""
+    """A layer of neurons that was read, for `inputs_to_fire`.
+
+    Attributes:
+        name: Name of its node.
+        parameters: Dict from NIR's names to numbers.
+        gain: What its input is multiplied by before.
+        largest: The most that one input or spike adds to its input.
+    """
 
     name: str
     parameters: dict
-    scale: float
+    gain: float
     largest: float
 
 
@@ -84,7 +91,7 @@ def by(convention, dt, parameters):
 def inputs_to_fire(seen, convention, dt):
     """Return how many of the largest inputs the first neuron needs to fire."""
     threshold = np.min(by(convention, dt, seen.parameters).threshold)
-    return float(threshold) / (seen.scale * seen.largest)
+    return float(threshold) / (seen.gain * seen.largest)
 
 
 def decay(seen, convention, dt):
@@ -107,17 +114,18 @@ def neuron(builder, name, node):
             raise builder.error(name, ONLY_READOUT)
         found.alpha = value.integrator.beta
         gain = gain * value.integrator.gain
-    if not np.all(found.threshold > 0.0) or not np.all(
-        np.isfinite(found.threshold)
-    ):
+    found.threshold = found.threshold / gain
+    if not _is_positive(found.threshold):
         raise builder.error(
             name,
             f"its gain, by `r`={parameters['r']}, and its threshold above "
             f"rest, of `v_threshold`={parameters['v_threshold']} and "
             f"`v_reset`={parameters['v_reset']}, are not both positive",
         )
-    found.threshold = _plain(found.threshold / gain)
-    builder.seen.append(Seen(name, parameters, value.scale, value.largest))
+    found.threshold = _plain(found.threshold)
+    builder.seen.append(
+        Seen(name, parameters, float(np.max(gain)), value.largest)
+    )
     return _value(builder, name, node, value, found)
 
 
@@ -125,13 +133,15 @@ def threshold(builder, name, node):
     """Return the value of a `Threshold`: neurons without a memory."""
     value = builder.input_of(name)
     threshold = builder.values_of(name, node, "threshold", value)
-    if not np.all(np.asarray(threshold) > 0.0):
-        raise builder.error(
-            name, f"its `threshold` is {np.min(threshold)}, not positive"
-        )
     gain, alpha = value.scale, None
     if value.integrator:
         alpha, gain = value.integrator.beta, gain * value.integrator.gain
+    if not _is_positive(threshold / gain):
+        raise builder.error(
+            name,
+            f"its `threshold` is {np.min(threshold)}, at a gain of "
+            f"{np.max(gain)} before it; known are positive ones",
+        )
     found = Neuron(FORGETS, _plain(threshold / gain), alpha)
     return _value(builder, name, node, value, found)
 
@@ -284,8 +294,8 @@ def _feedback(builder, name, value, found, scale, reset):
         and builder.reset is None
         and reset == "subtract"
         and found.alpha is None
-        and np.any(found.beta < 1.0)
-        and found.beta is not FORGETS
+        # A `Threshold` has no reset.
+        and np.all(found.beta != FORGETS)
     ):
         # A reset here is of the potential before the leak; what it takes
         # less comes one step later, as the spikes do.
@@ -293,6 +303,10 @@ def _feedback(builder, name, value, found, scale, reset):
     if back is None and np.all(more == 0.0):
         return None
     return linear_nodes.feedback(builder, name, back, value, scale, more)
+
+
+def _is_positive(x):
+    return bool(np.all(x > 0.0) and np.all(np.isfinite(x)))
 
 
 def _plain(x):
