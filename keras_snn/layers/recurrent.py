@@ -16,10 +16,14 @@ from keras_snn.neurons.single_step import lif_step_with_rule
 class RecurrentLIF(ThroughTimeNeuron):
     """LIF neurons whose spikes come back as currents one step later.
 
-        u(t) = v(t-1) + I(t) + V(s(t-1)),   s(0) = 0
+        i(t) = alpha * i(t-1) + I(t) + V(s(t-1)),   s(0) = 0
+        u(t) = v(t-1) + i(t)
         s(t) = 1 where u(t) > threshold, else 0        (strictly above)
         v(t) = beta * u(t) * (1 - s(t))                reset="zero"
         v(t) = beta * (u(t) - threshold * s(t))        reset="subtract"
+
+    Without `alpha` synapses have no memory: `i(t) = I(t) + V(s(t-1))`. With it
+    input and feedback act on for a while, as in `SynapticLIF`.
 
     `V` is a Keras layer, by default a dense one over the last axis, without
     bias and with an orthogonal kernel.
@@ -44,6 +48,8 @@ class RecurrentLIF(ThroughTimeNeuron):
         tau: Time constant in steps, instead of `beta = exp(-1 / tau)`.
         unroll: Whether to lay the time steps out one by one instead of
             looping. Needs a fixed number of steps.
+        alpha: Decay of the synaptic current per step, in [0, 1]. Defaults to
+            0, no memory.
 
     Call arguments:
         currents: Input currents `I`, floating point.
@@ -84,10 +90,12 @@ class RecurrentLIF(ThroughTimeNeuron):
         learning_rule="arctan",
         tau=None,
         unroll=False,
+        alpha=0.0,
         **kwargs,
     ):
         super().__init__(threshold, reset, learning_rule, unroll, **kwargs)
         self.beta = checks.decays(beta, tau, default=0.99)
+        self.alpha = checks.fractions("alpha", alpha)
         is_layer = isinstance(recurrent, keras.layers.Layer)
         over_time = isinstance(recurrent, SEQUENCE_LAYERS)
         is_cell = hasattr(recurrent, "state_size")
@@ -140,31 +148,42 @@ class RecurrentLIF(ThroughTimeNeuron):
     def run(self, currents, state, unroll):
         return time_loop.through_time(self._advance, state, currents, unroll)
 
+    @property
+    def state_variables(self):
+        """State variables that each neuron updates at every step."""
+        return 2 if self.alpha else 1
+
     def _advance(self, current, state):
-        v, spikes = state
+        v, spikes, *synapses = state
+        i = self._input(current, spikes, *synapses)
         spikes, v = lif_step_with_rule(
             v,
-            self._input(current, spikes),
+            i,
             self.beta,
             self.threshold,
             self.reset,
             self.learning_rule,
         )
-        return spikes, [v, spikes]
+        return spikes, [v, spikes, *(i for _ in synapses)]
 
     def initial_state(self, frame_shape, dtype="float32"):
-        return [ops.zeros(frame_shape, "float32") for _ in range(2)]
+        return [
+            ops.zeros(frame_shape, "float32")
+            for _ in range(self.state_variables + 1)
+        ]
 
     def step(self, frame, state, training=False):
         spikes, state = self._advance(frame, state)
         return ops.cast(spikes, self.compute_dtype), state
 
     def potential(self, frame, state):
-        return state[0] + self._input(frame, state[1])
+        v, *others = state
+        return v + self._input(frame, *others)
 
-    def _input(self, frame, spikes):
-        feedback = self.recurrent(spikes)
-        return ops.cast(frame, "float32") + ops.cast(feedback, "float32")
+    def _input(self, frame, spikes, i=None):
+        feedback = ops.cast(self.recurrent(spikes), "float32")
+        current = ops.cast(frame, "float32") + feedback
+        return current if i is None else self.alpha * i + current
 
     def get_config(self):
         return {
@@ -173,6 +192,7 @@ class RecurrentLIF(ThroughTimeNeuron):
             if self.recurrent is not None
             else None,
             "beta": np.asarray(self.beta).tolist(),
+            "alpha": np.asarray(self.alpha).tolist(),
         }
 
     @classmethod

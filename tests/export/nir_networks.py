@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 import keras_snn as snn
+from keras_snn.layers.spiking_layer import SpikingLayer
 
 L = keras.layers
 TimeFold, LIF, IF = snn.layers.TimeFold, snn.layers.LIF, snn.layers.IF
@@ -65,6 +66,74 @@ def branches():
     return snn.Model(inputs, x)
 
 
+def synaptic():
+    """Return a network of neurons whose input acts on for a while."""
+    inputs = keras.Input((None, 6))
+    x = TimeFold(L.Dense(10, use_bias=False, name="dense1"))(inputs)
+    x = snn.layers.SynapticLIF(BETA, alpha=0.75, threshold=3.0, name="lif1")(x)
+    x = TimeFold(L.Dense(4, name="dense2"))(x)
+    x = snn.layers.SynapticLIF(1.0, alpha=0.5, threshold=4.0, name="lif2")(x)
+    return snn.Model(inputs, x)
+
+
+def parametric():
+    """Return a network whose channels have a decay each, and groups."""
+    inputs = keras.Input((None, 8, 8, 2))
+    x = conv(4, 3, "conv1")(inputs)
+    x = snn.layers.PLIF(per_channel=True, name="lif1")(x)
+    x = TimeFold(L.DepthwiseConv2D(3, depth_multiplier=2, name="conv2"))(x)
+    x = snn.layers.PLIF(name="lif2", scale_input=True, threshold=0.3)(x)
+    x = LIF(BETA, name="lif3")(conv(4, 3, "conv3", groups=2)(x))
+    return snn.Model(inputs, x)
+
+
+def parametric_layers():
+    """Return a network whose layers have a learned decay each."""
+    inputs = keras.Input((None, 6))
+    x = TimeFold(L.Dense(10, use_bias=False, name="dense1"))(inputs)
+    x = snn.layers.PLIF(name="lif1", scale_input=True, threshold=0.3)(x)
+    x = TimeFold(L.Dense(4, name="dense2"))(x)
+    return snn.Model(inputs, snn.layers.PLIF(name="lif2")(x))
+
+
+def series():
+    """Return a network of one spatial axis."""
+    inputs = keras.Input((None, 12, 3))
+    x = TimeFold(L.Conv1D(4, 3, padding="same", strides=2, name="conv1"))(
+        inputs
+    )
+    x = LIF(BETA, name="lif1")(x)
+    x = TimeFold(L.Conv1D(5, 3, dilation_rate=2, name="conv2"))(x)
+    x = LIF(BETA, name="lif2")(x)
+    x = TimeFold(L.Flatten(name="flatten"))(x)
+    x = LIF(BETA, name="lif3")(TimeFold(L.Dense(4, name="dense"))(x))
+    return snn.Model(inputs, x)
+
+
+def soft():
+    """Return a network of neurons reset by subtraction."""
+    inputs = keras.Input((None, 6))
+    x = TimeFold(L.Dense(10, use_bias=False, name="dense1"))(inputs)
+    x = LIF(BETA, reset="subtract", name="lif1")(x)
+    x = TimeFold(L.Dense(4, name="dense2"))(x)
+    return snn.Model(inputs, IF(4.0, reset="subtract", name="lif2")(x))
+
+
+def recurrent():
+    """Return a network of feedback of three kinds, one with synapses."""
+    inputs = keras.Input((None, 6))
+    x = TimeFold(L.Dense(10, name="dense1"))(inputs)
+    x = snn.layers.RecurrentLIF(
+        beta=BETA, alpha=0.75, threshold=3.0, name="lif1"
+    )(x)
+    x = TimeFold(L.Dense(4, use_bias=False, name="dense2"))(x)
+    back = L.Dense(4, name="back")
+    x = snn.layers.RecurrentLIF(back, 1.0, name="lif2")(x)
+    x = TimeFold(L.Dense(4, name="dense3"))(x)
+    x = snn.layers.RecurrentLIF(L.Rescaling(-0.25), BETA, name="lif3")(x)
+    return snn.Model(inputs, x)
+
+
 def dense(reset="zero", **options):
     """Return a network of vectors that returns spikes."""
     inputs = keras.Input((None, 6))
@@ -111,7 +180,7 @@ def spikes(model, time_steps=60, seed=3):
 
 def trains(model, x):
     """Return the output of every layer of neurons by name."""
-    found = [layer for layer in model.layers if isinstance(layer, LIF)]
+    found = [layer for layer in model.layers if isinstance(layer, SpikingLayer)]
     outputs = keras.Model(model.input, [layer.output for layer in found])(x)
     outputs = outputs if isinstance(outputs, list) else [outputs]
     arrays = map(keras.ops.convert_to_numpy, outputs)

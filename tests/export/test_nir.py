@@ -296,18 +296,15 @@ def test_an_average_at_the_end_is_refused_for_sum_pooling():
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_file_read_back_spikes_the_same(network, target, tmp_path):
-    name, model, x, expected = network
+    _, model, x, expected = network
     path = tmp_path / "model.nir"
     snn.export.to_nir(model, path, target=target)
-    if name == "resnet" and target in ("norse", "sinabs"):
-        # Channels that pass by a layer have a threshold of their own.
-        with pytest.raises(ValueError, match="`v_threshold` is not the same"):
-            snn.export.from_nir(path)
-        return
     found = networks.trains(snn.export.from_nir(path), x)
     assert list(found) == list(expected)
     for layer, train in expected.items():
-        np.testing.assert_array_equal(found[layer], train, err_msg=layer)
+        # Channels that pass by a layer come last.
+        own = found[layer][..., : train.shape[-1]]
+        np.testing.assert_array_equal(own, train, err_msg=layer)
         assert 0.0 < train.mean() < 1.0
 
 
@@ -394,7 +391,7 @@ def test_zero_padding_joins_the_convolution_behind_it():
 def test_all_layers_without_a_word_are_named_with_the_reason():
     model = networks.of(
         TimeFold(L.MaxPooling2D(2, name="max")),
-        TimeFold(L.DepthwiseConv2D(3, name="depthwise")),
+        snn.layers.ALIF(name="tired"),
         LIF(reset="subtract", name="soft"),
         IF(initial_potential=0.5, name="half"),
         TimeFold(L.Activation("relu", name="relu")),
@@ -403,7 +400,7 @@ def test_all_layers_without_a_word_are_named_with_the_reason():
         snn.export.to_nir(model)
     message = str(error.value)
     assert "'max' (MaxPooling2D): NIR has average and sum" in message
-    assert "'depthwise' (DepthwiseConv2D): grouped" in message
+    assert "'tired' (ALIF): amplitude=0.1" in message
     assert "'soft' (LIF): reset=\"subtract\"" in message
     assert "'half' (IF): initial_potential=0.5" in message
     assert "'relu' (Activation)" in message
@@ -414,7 +411,6 @@ def test_all_layers_without_a_word_are_named_with_the_reason():
     [
         ([L.Dense(3, name="x")], "put TimeFold.Flatten... before|vectors"),
         ([L.Conv2D(3, 3, activation="relu", name="x")], "activation is relu"),
-        ([L.Conv2D(2, 3, groups=2, name="x")], "grouped"),
         ([L.AveragePooling2D(3, padding="same", name="x")], "border"),
         ([L.BatchNormalization(name="x")], "cannot be folded"),
         ([L.ZeroPadding2D(1), L.AveragePooling2D(2, name="x")], "pads with"),
@@ -571,7 +567,6 @@ def test_the_step_can_be_given():
         ("snntorch", 0.9, 1.0),
         ("spikingjelly", 0.9, 1.0),
         ("sinabs", np.exp(-1e4), 1.0),
-        ("norse", 0.0, 1.0),
     ],
 )
 def test_the_source_says_what_the_numbers_mean(source, beta, threshold):
@@ -672,27 +667,6 @@ def test_a_batch_axis_in_the_input_is_dropped():
     assert model.input_shape == (None, None, 3)
 
 
-def cycle():
-    nodes = {
-        "in": vector_input(),
-        "lif": lif_node(),
-        "back": nir.Linear(np.eye(3)),
-        "out": nir.Output({"output": np.array([3])}),
-    }
-    edges = [("in", "lif"), ("lif", "back"), ("back", "lif"), ("lif", "out")]
-    return nir.NIRGraph(nodes, edges, type_check=False)
-
-
-def current_based():
-    values = {k: np.ones(3) for k in ("tau_syn", "tau_mem", "r", "v_leak")}
-    node = nir.CubaLIF(**values, v_threshold=np.ones(3))
-    return graph_of(vector_input(), node)
-
-
-def many_thresholds():
-    return graph_of(vector_input(), lif_node(v_threshold=[1.0, 2.0, 3.0]))
-
-
 def dangling():
     graph = graph_of(vector_input(), lif_node())
     graph.edges.append(("lif", "nowhere"))
@@ -706,21 +680,11 @@ def without_input():
     return graph
 
 
-def grouped():
-    weight = np.ones((2, 1, 3, 3), "float32")
-    node = nir.Conv2d((5, 5), weight, 1, 0, 1, 2, np.zeros(2))
-    return graph_of(nir.Input({"input": np.array([2, 5, 5])}), node)
-
-
 @pytest.mark.parametrize(
     "build, reason",
     [
-        (cycle, "without recurrence.*'?back|lif"),
-        (current_based, "'cubalif'.*time constant of its own"),
-        (many_thresholds, "'lif'.*`v_threshold` is not the same"),
         (dangling, "nowhere"),
         (without_input, "one Input node"),
-        (grouped, "'conv2d'.*grouped"),
         (
             lambda: graph_of(vector_input(), lif_node(v_leak=0.2)),
             "leaks to 0.2 and is reset to 0.0",
@@ -732,10 +696,6 @@ def grouped():
         (
             lambda: graph_of(vector_input(4), nir.Linear(np.eye(3))),
             "'linear'.*does not fit frames of",
-        ),
-        (
-            lambda: graph_of(vector_input(), cycle(), lif_node()),
-            "'nirgraph'.*a graph in a graph",
         ),
         (lambda: lif_node(), "Received: LIF"),
     ],

@@ -20,11 +20,25 @@ from tests.export import nir_networks as networks
 
 PROGRAMS = pathlib.Path(__file__).with_name("peers")
 LIBRARIES = ("snntorch", "spikingjelly", "norse", "sinabs")
-# They run nodes depth first, and to_nir refuses parallel branches for them.
-DEPTH_FIRST = ("norse", "sinabs")
-# Norse writes a time constant of dt / (1 / tau) = tau * dt.
-TO_READ = {"norse": {"dt": 1e-6}}
+# They read no file as it is meant.
+ONLY_SOURCES = ("rockpool",)
 TIME_STEPS = 60
+# What an importer does not know, and `to_nir` refuses for it.
+REFUSED = {
+    ("branches", "norse"): "one step late",
+    ("branches", "sinabs"): "one step late",
+    ("synaptic", "sinabs"): "alpha=0.75, and sinabs' importer knows no CubaLIF",
+    ("parametric", "spikingjelly"): "takes one time constant a layer",
+    ("series", "snntorch"): "knows no Conv1d",
+    ("series", "norse"): "knows no Conv1d",
+    ("soft", "snntorch"): 'reset="subtract"',
+    ("soft", "spikingjelly"): 'reset="subtract"',
+    ("soft", "norse"): 'reset="subtract"',
+    ("recurrent", "snntorch"): "importer fails on feedback",
+    ("recurrent", "spikingjelly"): "knows no feedback",
+    ("recurrent", "norse"): "knows no feedback",
+    ("recurrent", "sinabs"): "knows no feedback",
+}
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:sinabs.from_nir makes neurons:UserWarning"
@@ -47,6 +61,12 @@ def cases(peers_python):
         "resnet": networks.on_grid(networks.resnet()),
         "identity": networks.on_grid(networks.identity()),
         "branches": networks.on_grid(networks.branches()),
+        "synaptic": networks.on_grid(networks.synaptic()),
+        "parametric": networks.on_grid(networks.parametric()),
+        "parametric_layers": networks.on_grid(networks.parametric_layers()),
+        "series": networks.on_grid(networks.series()),
+        "soft": networks.on_grid(networks.soft()),
+        "recurrent": networks.on_grid(networks.recurrent()),
         "lenet_as_drawn": networks.as_drawn(networks.lenet()),
         "resnet_as_drawn": networks.as_drawn(networks.resnet()),
     }
@@ -64,11 +84,16 @@ def exchange(request, peers_python, cases, tmp_path_factory):
     folder = tmp_path_factory.mktemp(library)
     (folder / "ours").mkdir()
     for name, (model, x, _) in cases.items():
-        if name == "branches" and library in DEPTH_FIRST:
+        if (name, library) in REFUSED:
             continue
         path = folder / "ours" / f"{name}.nir"
         snn.export.to_nir(model, path, target=library)
         np.save(path.with_suffix(".npy"), channels_first(x))
+    run(peers_python, library, folder)
+    return library, folder
+
+
+def run(peers_python, library, folder):
     program = PROGRAMS / f"run_{library}.py"
     result = subprocess.run(
         [peers_python, str(program), str(folder)],
@@ -76,7 +101,6 @@ def exchange(request, peers_python, cases, tmp_path_factory):
         text=True,
     )
     assert result.returncode == 0, result.stderr[-3000:]
-    return library, folder
 
 
 def channels_first(x):
@@ -102,11 +126,25 @@ def compare(cases, folder, name):
         yield layer, train, found[layer][..., : train.shape[-1]]
 
 
-@pytest.mark.parametrize("name", ["lenet", "resnet", "identity", "branches"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lenet",
+        "resnet",
+        "identity",
+        "branches",
+        "synaptic",
+        "parametric",
+        "parametric_layers",
+        "series",
+        "soft",
+        "recurrent",
+    ],
+)
 def test_their_importer_gives_our_spikes(cases, exchange, name):
     library, folder = exchange
-    if name == "branches" and library in DEPTH_FIRST:
-        with pytest.raises(ValueError, match="one step late"):
+    if (name, library) in REFUSED:
+        with pytest.raises(ValueError, match=REFUSED[name, library]):
             snn.export.to_nir(cases[name][0], target=library)
         return
     for layer, ours, theirs in compare(cases, folder, name):
@@ -141,18 +179,27 @@ def test_their_output_is_the_readouts_current(cases, exchange):
 
 
 def test_their_own_files_give_their_spikes(exchange):
-    library, folder = exchange
+    compare_own(*exchange)
+
+
+@pytest.mark.parametrize("library", ONLY_SOURCES)
+def test_files_of_other_programs_give_their_spikes(
+    library, peers_python, tmp_path
+):
+    run(peers_python, library, tmp_path)
+    compare_own(library, tmp_path)
+
+
+def compare_own(library, folder):
     paths = sorted((folder / "theirs").glob("*.nir"))
     assert paths
     for path in paths:
-        model = snn.export.from_nir(
-            path, source=library, **TO_READ.get(library, {})
-        )
+        model = snn.export.from_nir(path, source=library)
         trains = networks.trains(
             model, channels_last(np.load(path.with_suffix(".npy")))
         )
         found = load(path)
-        del found["output"]
+        found.pop("output", None)
         assert len(found) == len(trains)
         # In the order in which the neurons run.
         for (layer, ours), theirs in zip(trains.items(), found.values()):

@@ -82,25 +82,30 @@ def synaptic_loop(x, g, beta, threshold, reset, alpha):
     return _stacked(margins, spikes, to_x, [])
 
 
-def recurrent_loop(x, g, kernel, beta, threshold, reset):
-    v, margins, spikes = np.zeros_like(x[:, 0]), [], []
+def recurrent_loop(x, g, kernel, beta, threshold, reset, alpha=0.0):
+    v, i, margins, spikes = np.zeros_like(x[:, 0]), 0 * x[:, 0], [], []
     before = [np.zeros_like(v)]
     for t in range(x.shape[1]):
-        u = v + x[:, t] + before[t] @ kernel
+        i = alpha * i + x[:, t] + before[t] @ kernel
+        u = v + i
         s = (u > threshold).astype(float)
         v = beta * reset_of(u, s, threshold, reset)
         margins.append(u - threshold)
         spikes.append(s)
         before.append(s)
-    to_x, d, to_kernel = np.zeros_like(x), 0 * v, np.zeros_like(kernel)
+    to_x, to_v, to_i = np.zeros_like(x), 0 * v, 0 * i
+    to_kernel = np.zeros_like(kernel)
     for t in reversed(range(x.shape[1])):
-        to_s = g[:, t] + d @ kernel.T
-        d = to_s * arctan(margins[t]) + kept_by(spikes[t], reset) * beta * d
-        to_x[:, t] = d
+        to_s = g[:, t] + to_i @ kernel.T
+        to_v = to_s * arctan(margins[t]) + (
+            kept_by(spikes[t], reset) * beta * to_v
+        )
+        to_i = to_v + alpha * to_i
+        to_x[:, t] = to_i
         to_kernel += np.einsum(
             "ni,nj->ij",
             before[t].reshape(-1, len(kernel)),
-            d.reshape(-1, len(kernel)),
+            to_i.reshape(-1, len(kernel)),
         )
     return _stacked(margins, spikes, to_x, [to_kernel])
 

@@ -12,7 +12,14 @@ from tests.helpers import gradients
 from tests.layers import neuron_loops
 
 CHANNELS = 3
-CASES = ("PLIF", "PLIF by channel", "ALIF", "SynapticLIF", "RecurrentLIF")
+CASES = (
+    "PLIF",
+    "PLIF by channel",
+    "ALIF",
+    "SynapticLIF",
+    "RecurrentLIF",
+    "RecurrentLIF with synapses",
+)
 
 
 def currents_of(shape, seed=0):
@@ -51,11 +58,13 @@ def make(case, reset="zero", **options):
             neuron_loops.synaptic_loop, beta=0.9, alpha=0.6, **shared
         )
     else:
-        layer = RecurrentLIF(beta=0.9, **options)
+        alpha = 0.6 if "synapses" in case else 0.0
+        layer = RecurrentLIF(beta=0.9, alpha=alpha, **options)
         loop = functools.partial(
             neuron_loops.recurrent_loop,
             kernel=kernel().astype(float),
             beta=0.9,
+            alpha=alpha,
             **shared,
         )
     return layer, loop
@@ -68,7 +77,7 @@ def built(case, shape, **options):
     if case == "PLIF by channel":
         decay = loop.keywords["decay"]
         layer.set_weights([np.log((1 - decay) / decay)])
-    if case == "RecurrentLIF":
+    if case.startswith("RecurrentLIF"):
         layer.set_weights([kernel()])
     return layer, loop
 

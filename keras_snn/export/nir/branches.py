@@ -17,6 +17,8 @@ has the shortcut's weights in the middle of its kernel.
 
 import numpy as np
 
+from keras_snn.layers import IF, LIF
+
 
 def joined(found):
     """Return the operations with all such blocks joined, others as they were.
@@ -40,6 +42,8 @@ def _block(end, found):
         if (
             start is not None
             and start.kind == "neuron"
+            and type(neurons.layer) in (LIF, IF)
+            and neurons.layer.reset == "zero"
             and shortcut.inputs == (start,)
             and all(len(_consumers(x, found)) == 1 for x in inner)
             and _is_aligned(first)
@@ -71,7 +75,7 @@ def _is_aligned(convolution):
     reach = [
         (size - 1) * dilation
         for size, dilation in zip(
-            convolution.weight.shape[2:], convolution.layer.dilation_rate
+            convolution.weight.shape[2:], convolution.dilation
         )
     ]
     return all(
@@ -82,21 +86,26 @@ def _is_aligned(convolution):
 
 def _matches(shortcut, first, second):
     """Return whether a shortcut only picks positions and mixes channels."""
+    if shortcut.kind not in ("pool", "convolution"):
+        return False
+    is_pool = shortcut.kind == "pool"
     size = (
-        shortcut.layer.pool_size
-        if shortcut.kind == "pool"
-        else shortcut.layer.kernel_size
-        if shortcut.kind == "convolution"
-        else None
+        getattr(shortcut.layer, "pool_size", None)
+        if is_pool
+        else shortcut.weight.shape[2:]
     )
-    strides = tuple(
-        a * b for a, b in zip(first.layer.strides, second.layer.strides)
+    steps = (
+        getattr(shortcut.layer, "strides", None)
+        if is_pool
+        else shortcut.strides
     )
+    strides = tuple(a * b for a, b in zip(first.strides, second.strides))
     return (
         size is not None
         and tuple(size) == (1, 1)
         and shortcut.padding == ((0, 0), (0, 0))
-        and tuple(shortcut.layer.strides) == strides
+        and tuple(steps) == strides
+        and first.groups == second.groups == shortcut.groups == 1
     )
 
 

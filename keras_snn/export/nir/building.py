@@ -1,18 +1,19 @@
 """Keras layers from the nodes of a NIR graph."""
 
-import graphlib
+import dataclasses
 import math
 
 import keras
 import numpy as np
 
-from keras_snn.export.nir import conventions, kernels
-from keras_snn.layers import IF, LIF, MembraneReadout, TimeFold
+from keras_snn.export.nir import graphs, kernels, linear_nodes, neuron_nodes
+from keras_snn.layers import TimeFold
 
 L = keras.layers
 
 
-class _Value:
+@dataclasses.dataclass
+class Value:
     """A symbolic sequence, and what NIR's value is of it.
 
     Attributes:
@@ -20,11 +21,17 @@ class _Value:
         scale: What NIR's value is larger by.
         image: For the flat vector of an image, the image's shape.
         read_out: Whether it is a readout's result, without time.
+        largest: The most that one input or spike adds to it.
+        integrator: For a leaky integrator that has still to become a readout
+            or the synapses of neurons, its `neuron_nodes.Integrator`.
     """
 
-    def __init__(self, x, scale=1.0, image=None, read_out=False):
-        self.x, self.scale, self.image = x, scale, image
-        self.read_out = read_out
+    x: object
+    scale: float = 1.0
+    image: tuple = None
+    read_out: bool = False
+    largest: float = 1.0
+    integrator: object = None
 
     @property
     def frame(self):
@@ -32,26 +39,32 @@ class _Value:
 
 
 class Builder:
-    """Builds layers node by node."""
+    """Builds layers node by node.
+
+    Attributes:
+        wiring: `graphs.Wiring` of the graph.
+        seen: List of `neuron_nodes.Seen`, of all neurons that were built.
+    """
 
     def __init__(self, nir, graph, convention, dt, reset, learning_rule):
-        self.nir, self.graph = nir, graph
-        self.convention, self.dt = convention, dt
-        self.options = {"reset": reset, "learning_rule": learning_rule}
-        self.sources = {name: [] for name in graph.nodes}
-        for source, name in graph.edges:
-            self.sources[name].append(source)
-        self.values, self.names = {}, set()
+        self.nir, self.convention = nir, convention
+        self.wiring = graphs.wiring(
+            nir, graph, convention.input_through_feedback
+        )
+        self.nodes, self.sources = self.wiring.nodes, self.wiring.sources
+        self.dt = convention.step_of(self.wiring.neurons) if dt is None else dt
+        self.reset, self.learning_rule = reset, learning_rule
+        self.values, self.names, self.seen = {}, set(), []
 
     def run(self):
         """Return `(inputs, outputs, whether the outputs are read out)`."""
         order = self._order()
         readers = _readers(self.nir)
         unknown = [
-            f"- '{name}' ({type(self.graph.nodes[name]).__name__}): "
-            f"{_reason(self.nir, self.graph.nodes[name])}."
+            f"- '{name}' ({type(self.nodes[name]).__name__}): "
+            f"{_reason(self.nir, self.nodes[name])}."
             for name in order
-            if type(self.graph.nodes[name]) not in readers
+            if type(self.nodes[name]) not in readers
         ]
         if unknown:
             known = ", ".join(sorted(x.__name__ for x in readers))
@@ -61,31 +74,23 @@ class Builder:
                 + f"\nKnown are {known}."
             )
         for name in order:
-            node = self.graph.nodes[name]
+            node = self.nodes[name]
             self.values[name] = readers[type(node)](self, name, node)
         start, end = (self._only(x) for x in (self.nir.Input, self.nir.Output))
         value = self.values[end]
         if value.scale != 1.0:
-            raise self._error(end, "it is fed by a sum pooling directly")
+            raise self.error(end, "it is fed by a sum pooling directly")
         return self.values[start].x, value.x, value.read_out
 
     def _order(self):
         for kind in (self.nir.Input, self.nir.Output):
             self._only(kind)
-        try:
-            order = list(
-                graphlib.TopologicalSorter(self.sources).static_order()
-            )
-        except graphlib.CycleError as error:
-            raise ValueError(
-                "from_nir() reads graphs without recurrence. Received a cycle "
-                f"of nodes: {' -> '.join(error.args[1])}."
-            ) from error
+        order = self.wiring.order()
         loose = [
             x
             for x in order
             if not self.sources[x]
-            and not isinstance(self.graph.nodes[x], self.nir.Input)
+            and not isinstance(self.nodes[x], self.nir.Input)
         ]
         if loose:
             raise ValueError(
@@ -95,7 +100,7 @@ class Builder:
         return order
 
     def _only(self, kind):
-        names = [x for x, n in self.graph.nodes.items() if isinstance(n, kind)]
+        names = [x for x, n in self.nodes.items() if isinstance(n, kind)]
         if len(names) != 1:
             raise ValueError(
                 f"from_nir() expects a graph with one {kind.__name__} node. "
@@ -103,13 +108,13 @@ class Builder:
             )
         return names[0]
 
-    def _error(self, name, reason):
-        kind = type(self.graph.nodes[name]).__name__
+    def error(self, name, reason):
+        kind = type(self.nodes[name]).__name__
         return ValueError(
             f"'{name}' ({kind}) cannot be read from NIR: {reason}."
         )
 
-    def _name(self, name):
+    def name(self, name):
         """Return a name for a layer, unique, without slashes."""
         base = unique = name.replace("/", "_")
         number = 1
@@ -119,258 +124,185 @@ class Builder:
         self.names.add(unique)
         return unique
 
-    def _input_of(self, name):
+    def input_of(self, name):
         """Return the sum of all values that lead to a node."""
         values = [self.values[x] for x in self.sources[name]]
-        if any(x.read_out for x in values) and (
-            len(values) > 1
-            or not isinstance(self.graph.nodes[name], self.nir.Output)
-        ):
-            raise self._error(
-                name, "it follows a leaky integrator, which only a readout is"
-            )
         if len(values) == 1:
             return values[0]
+        if any(x.integrator for x in values):
+            raise self.error(name, neuron_nodes.ONLY_READOUT)
         kinds = {(x.scale, x.image, x.frame) for x in values}
         if len(kinds) > 1:
             frames = ", ".join(str(x.frame) for x in values)
-            raise self._error(
+            raise self.error(
                 name,
                 f"it adds values of different shapes ({frames}, channels "
                 "last), sizes or orders",
             )
-        total = L.Add(name=self._name(f"{name}_add"))([x.x for x in values])
-        return _Value(total, values[0].scale, values[0].image)
+        total = L.Add(name=self.name(f"{name}_add"))([x.x for x in values])
+        largest = max(x.largest for x in values)
+        return dataclasses.replace(values[0], x=total, largest=largest)
 
-    def _fold(self, name, layer, value, **attributes):
+    def plain_input_of(self, name):
+        """Return a node's input, which is no leaky integrator."""
+        value = self.input_of(name)
+        if value.integrator:
+            raise self.error(name, neuron_nodes.ONLY_READOUT)
+        return value
+
+    def fold(self, layer, value, **changes):
         """Return the value of a layer at every step."""
-        return _Value(TimeFold(layer)(value.x), **attributes)
+        x = TimeFold(layer)(value.x)
+        return dataclasses.replace(value, x=x, **changes)
 
     def input(self, name, node):
         shape = [int(n) for n in np.ravel(node.input_type["input"])]
-        takers = {
-            type(self.graph.nodes[y]) for x, y in self.graph.edges if x == name
-        }
-        rank = _rank(self.nir, takers)
+        rank = _rank(self.nir, self.wiring.takers(name))
         if rank is not None and len(shape) == rank + 1:
             # Norse and snnTorch write the batch axis of their sample.
             shape = shape[1:]
-        if rank not in (None, len(shape)) or len(shape) not in (1, 3):
-            raise self._error(
+        if rank not in (None, len(shape)) or len(shape) not in (1, 2, 3):
+            raise self.error(
                 name,
-                f"its shape is {shape}; known are (features) and (channels, "
-                "height, width)",
+                f"its shape is {shape}; known are (features), (channels, "
+                "length) and (channels, height, width)",
             )
         frame = (*shape[1:], shape[0])
-        return _Value(keras.Input((None, *frame), name=self._name(name)))
+        return Value(keras.Input((None, *frame), name=self.name(name)))
 
     def output(self, name, node):
-        return self._input_of(name)
+        value = self.input_of(name)
+        if value.integrator:
+            return neuron_nodes.readout(self, value)
+        return value
 
-    def dense(self, name, node):
-        value = self._input_of(name)
-        weight = np.asarray(node.weight, "float32")
-        (features, *rest) = value.frame
-        if weight.ndim != 2 or rest or weight.shape[1] != features:
-            raise self._error(
-                name,
-                f"its weight of shape {weight.shape} does not fit frames of "
-                f"shape {value.frame}",
-            )
-        kernel = weight.T * np.float32(value.scale)
-        if value.image:
-            kernel = kernel[np.argsort(kernels.order_of(value.image))]
-        bias = getattr(node, "bias", None)
-        layer = L.Dense(
-            weight.shape[0], use_bias=_any(bias), name=self._name(name)
+    def linear(self, name, node):
+        value = self.plain_input_of(name)
+        value = self._padded(name, node, value)
+        layer = linear_nodes.layer(self, name, node, value)
+        sizes = [np.abs(w).max() for w in layer.get_weights() if w.size]
+        return self.fold(
+            layer,
+            value,
+            scale=1.0,
+            image=None,
+            largest=value.largest * max(map(float, sizes), default=1.0),
         )
-        return self._linear(name, layer, value, kernel, bias)
 
-    def convolution(self, name, node):
-        value = self._input_of(name)
-        weight = np.asarray(node.weight, "float32")
-        if int(np.ravel(node.groups)[0]) != 1:
-            raise self._error(name, "it is a grouped convolution")
-        if len(value.frame) != 3 or value.frame[-1] != weight.shape[1]:
-            raise self._error(
-                name,
-                f"its weight of shape {weight.shape} does not fit frames of "
-                f"shape {value.frame}, channels last",
-            )
-        stride, dilation = _pair(node.stride), _pair(node.dilation)
-        reach = [(k - 1) * d for k, d in zip(weight.shape[2:], dilation)]
-        padding = node.padding
-        if isinstance(padding, (str, bytes)):
-            text = padding.decode() if isinstance(padding, bytes) else padding
-            padding = [n / 2 if text == "same" else 0 for n in reach]
-        padding = [float(n) for n in np.broadcast_to(padding, (2,))]
-        same = stride == (1, 1) and padding == [n / 2 for n in reach]
-        if not same:
-            value = self._padded(name, value, padding)
-        layer = L.Conv2D(
-            weight.shape[0],
-            weight.shape[2:],
-            strides=stride,
-            dilation_rate=dilation,
-            padding="same" if same and any(padding) else "valid",
-            use_bias=_any(node.bias),
-            name=self._name(name),
-        )
-        kernel = kernels.to_channels_last(weight) * np.float32(value.scale)
-        return self._linear(name, layer, value, kernel, node.bias)
-
-    def _padded(self, name, value, padding):
+    def _padded(self, name, node, value):
+        """Return a value with the zeros around it that a node asks for."""
+        padding = linear_nodes.zeros_around(self, name, node, value)
         if not any(padding):
             return value
-        if any(n != int(n) for n in padding):
-            raise self._error(name, "its even kernel pads unevenly")
-        layer = L.ZeroPadding2D(
-            tuple(map(int, padding)), name=self._name(f"{name}_pad")
-        )
-        return self._fold(name, layer, value, scale=value.scale)
+        kind = {1: L.ZeroPadding1D, 2: L.ZeroPadding2D}[len(padding)]
+        size = padding if len(padding) > 1 else padding[0]
+        return self.fold(kind(size, name=self.name(f"{name}_pad")), value)
 
-    def _linear(self, name, layer, value, kernel, bias):
-        layer.build((None, *value.frame))
-        weights = [kernel]
-        if layer.use_bias:
-            weights.append(np.asarray(bias, "float32"))
-        layer.set_weights(weights)
-        return self._fold(name, layer, value)
+    def scale(self, name, node):
+        value = self.plain_input_of(name)
+        scale = self.values_of(name, node, "scale", value)
+        return self.fold(
+            linear_nodes.rescaling(scale, name=self.name(name)),
+            value,
+            largest=value.largest * float(np.max(np.abs(scale))),
+        )
 
     def pool(self, name, node):
-        value = self._input_of(name)
+        value = self.plain_input_of(name)
         if len(value.frame) != 3:
-            raise self._error(name, f"its input has frames {value.frame}")
-        size, stride = _pair(node.kernel_size), _pair(node.stride)
-        value = self._padded(
-            name, value, [float(n) for n in _pair(node.padding)]
+            raise self.error(name, f"its input has frames {value.frame}")
+        size, stride = (
+            linear_nodes.sizes(x, 2) for x in (node.kernel_size, node.stride)
         )
-        layer = L.AveragePooling2D(size, stride, name=self._name(name))
+        value = self._padded(name, node, value)
+        layer = L.AveragePooling2D(size, stride, name=self.name(name))
         scale = value.scale
         if isinstance(node, self.nir.SumPool2d):
             scale *= math.prod(size)
-        return self._fold(name, layer, value, scale=scale)
+        return self.fold(layer, value, scale=scale)
 
     def flatten(self, name, node):
-        value = self._input_of(name)
+        value = self.plain_input_of(name)
         rank = len(value.frame)
         start, end = int(node.start_dim), int(node.end_dim)
         # Some programs count a batch axis; the linear map behind it tells
         # by its weight whether all axes are meant.
         if start not in (0, 1, -rank) or end not in (-1, rank - 1, rank):
-            raise self._error(
+            raise self.error(
                 name, f"it flattens axes {start} to {end} of {rank}, not all"
             )
         if rank == 1:
             return value
-        layer = L.Flatten(name=self._name(name))
-        return self._fold(
-            name, layer, value, scale=value.scale, image=value.frame
-        )
+        image = value.frame
+        if self.convention.flattens_channels_last:
+            image = None
+        layer = L.Flatten(name=self.name(name))
+        return self.fold(layer, value, image=image)
 
-    def neuron(self, name, node):
-        value = self._input_of(name)
-        beta, gain = self._decay_and_gain(name, node)
-        rest = self._uniform(name, node, "v_reset")
-        if hasattr(node, "v_leak"):
-            leak = self._uniform(name, node, "v_leak")
-            if leak != rest:
-                raise self._error(
-                    name,
-                    f"it leaks to {leak} and is reset to {rest}; known are "
-                    "neurons that are reset to rest",
-                )
-        threshold = self._uniform(name, node, "v_threshold") - rest
-        gain *= value.scale
-        if not gain > 0.0 or not threshold > 0.0:
-            raise self._error(
+    def values_of(self, name, node, parameter, value):
+        """Return a parameter: a float, or an array of the frame's shape."""
+        x = np.asarray(getattr(node, parameter), "float64")
+        if x.size and np.all(x == x.flat[0]):
+            return float(x.flat[0])
+        shape = (value.frame[-1], *value.frame[:-1])
+        try:
+            fits = x.size == math.prod(shape)
+            x = x.reshape(shape) if fits else np.broadcast_to(x, shape)
+        except ValueError as error:
+            raise self.error(
                 name,
-                f"its gain {gain} and its threshold above rest {threshold} "
-                "are not both positive",
-            )
-        threshold = self.convention.threshold(threshold, gain)
-        options = {"threshold": threshold, "name": self._name(name)}
-        options |= self.options
-        layer = IF(**options) if beta == 1.0 else LIF(beta, **options)
-        return _Value(layer(value.x), image=value.image)
-
-    def integrator(self, name, node):
-        value = self._input_of(name)
-        if hasattr(node, "v_leak") and self._uniform(name, node, "v_leak"):
-            raise self._error(name, "it leaks to another potential than 0")
-        beta, gain = self._decay_and_gain(name, node)
-        x = MembraneReadout(beta, name=self._name(name))(value.x)
-        gain = conventions.shortest(gain * value.scale)
-        if gain != 1.0:
-            x = L.Rescaling(gain, name=self._name(f"{name}_gain"))(x)
-        return _Value(x, read_out=True)
-
-    def _decay_and_gain(self, name, node):
-        parameters = {"r": self._uniform(name, node, "r")}
-        if hasattr(node, "tau"):
-            parameters["tau"] = self._uniform(name, node, "tau")
-        beta, gain = self.convention.decay_and_gain(self.dt, **parameters)
-        beta = conventions.shortest(beta)
-        if not 0.0 < beta <= 1.0:
-            raise self._error(
-                name,
-                f"tau={parameters.get('tau')} at steps of dt={self.dt} is a "
-                f"decay of {beta} a step, outside (0, 1]. Pass the `dt` of "
-                "the program that wrote it, or its name as `source`",
-            )
-        return beta, gain
-
-    def _uniform(self, name, node, parameter):
-        """Return the one value of a parameter."""
-        values = np.unique(np.asarray(getattr(node, parameter), "float64"))
-        if len(values) != 1:
-            raise self._error(
-                name,
-                f"`{parameter}` is not the same for all of its neurons, from "
-                f"{values.min()} to {values.max()}; a layer here has one",
-            )
-        return float(values[0])
+                f"its `{parameter}` of shape {x.shape} does not fit frames of "
+                f"shape {value.frame}, channels last",
+            ) from error
+        return kernels.values_to_channels_last(x, value.image)
 
 
 def _readers(nir):
-    """Return, per type of node, the method that reads it."""
+    """Return, per type of node, the function that reads it."""
     return {
         nir.Input: Builder.input,
         nir.Output: Builder.output,
-        nir.Affine: Builder.dense,
-        nir.Linear: Builder.dense,
-        nir.Conv2d: Builder.convolution,
+        nir.Affine: Builder.linear,
+        nir.Linear: Builder.linear,
+        nir.Conv1d: Builder.linear,
+        nir.Conv2d: Builder.linear,
+        nir.Scale: Builder.scale,
         nir.AvgPool2d: Builder.pool,
         nir.SumPool2d: Builder.pool,
         nir.Flatten: Builder.flatten,
-        nir.IF: Builder.neuron,
-        nir.LIF: Builder.neuron,
-        nir.I: Builder.integrator,
-        nir.LI: Builder.integrator,
+        nir.IF: neuron_nodes.neuron,
+        nir.LIF: neuron_nodes.neuron,
+        nir.CubaLIF: neuron_nodes.neuron,
+        nir.Threshold: neuron_nodes.threshold,
+        nir.I: neuron_nodes.integrator,
+        nir.LI: neuron_nodes.integrator,
     }
 
 
 def _reason(nir, node):
     """Return why there is no layer for a node."""
-    if isinstance(node, nir.NIRGraph):
-        return "it is a graph in a graph, as recurrent layers are written"
-    if isinstance(node, (nir.CubaLIF, nir.CubaLI)):
+    if isinstance(node, nir.CubaLI):
         return "its current has a time constant of its own"
+    if isinstance(node, nir.Delay):
+        return "no layer delays its input"
     if node is None:
         return "the program that wrote it had no word for its layer"
     return "no layer does the same"
 
 
-def _rank(nir, kinds):
+def _rank(nir, takers):
     """Return how many axes a frame has that goes into such nodes."""
-    if kinds & {nir.Conv2d, nir.AvgPool2d, nir.SumPool2d}:
-        return 3
-    return 1 if kinds & {nir.Linear, nir.Affine} else None
-
-
-def _pair(value):
-    return tuple(int(n) for n in np.broadcast_to(value, (2,)))
-
-
-def _any(bias):
-    return bias is not None and bool(np.any(bias))
+    ranks = {
+        nir.Conv2d: 3,
+        nir.AvgPool2d: 3,
+        nir.SumPool2d: 3,
+        nir.Conv1d: 2,
+        nir.Linear: 1,
+        nir.Affine: 1,
+    }
+    known = [ranks[type(x)] for x in takers if type(x) in ranks]
+    values = ("v_threshold", "r", "scale", "threshold")
+    for node in takers:
+        found = [np.ndim(getattr(node, x)) for x in values if hasattr(node, x)]
+        known += [n for n in found if n]
+    return known[0] if known else None

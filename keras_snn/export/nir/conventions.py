@@ -1,19 +1,20 @@
 """How each program runs NIR's neurons, one time step at a time.
 
-NIR describes neurons by a differential equation, `tau dv/dt = -v + r I`, and
-every program makes its own difference equation of it. All of them are
+NIR describes neurons by differential equations, `tau dv/dt = -v + r I` and, for
+a current that lasts, `tau_syn di/dt = -i + w_in S`; every program makes its own
+difference equations of them. All of them are
 
-    u(t) = beta * reset(u(t-1)) + gain * I(t),   s(t) = 1 where u(t) > theta
+    i(t) = alpha * i(t-1) + synaptic gain * S(t)
+    u(t) = beta * reset(u(t-1)) + gain * i(t),   s(t) = 1 where u(t) > theta
 
-for some `beta` and `gain`. That is `keras_snn.layers.LIF` whose potential is
-scaled by `gain`: the same spikes at `threshold = theta / gain`.
+for some `alpha`, `beta` and gains. Those are the neurons of `keras_snn.layers`
+whose potential is scaled by the gains: the same spikes at
+`threshold = theta / (gain * synaptic gain)`.
+
+Numbers are floats, or arrays of one a neuron.
 """
 
 import numpy as np
-
-# An integrator, where only a leaky one is known: `1 - 1 / tau` is 1 in
-# float32, with finite `tau`.
-ALMOST_NO_LEAK = 2.0**30
 
 
 class Convention:
@@ -21,8 +22,10 @@ class Convention:
 
         beta = 1 - dt / tau,   gain = r * dt / tau    (LIF)
         beta = 1,              gain = r * dt          (IF)
+        alpha = 1 - dt / tau_syn,   synaptic gain = w_in * dt / tau_syn
 
-    Written are `gain = 1`, and the threshold as it is.
+    The current is advanced before the potential that it drives. Written are
+    gains of 1, and the threshold as it is.
 
     Attributes:
         dt: Length of a time step in the unit of `tau`.
@@ -35,6 +38,23 @@ class Convention:
         by_channel: Whether a neuron's parameters are of shape (channels, 1,
             1), which NIR's type check does not know, instead of the layer's.
         dtype: Of the neurons' parameters.
+        groups: Whether the program knows grouped convolutions; else they are
+            written as whole ones, with zeros.
+        refusals: Dict from what a graph may have (types of nodes, `"tau"` or
+            `"v_threshold"` of one a neuron) to why the program's importer
+            does not do with it what it means.
+        is_target: Whether files are written for it.
+        resets: How its importer resets neurons; those are written.
+        only_reset: How neurons that it writes are reset, where it knows one
+            way; None where the caller knows.
+        flattens_channels_last: Whether it flattens images in another order
+            than it writes their axes in.
+        input_through_feedback: Whether an edge into the feedback of neurons
+            means the neurons themselves.
+        pads_by_total: Whether the padding of its poolings is the sum of both
+            ends, and not counted as values.
+        resets_after_leak: Whether a reset by subtraction takes the whole
+            threshold of the potential after the leak.
     """
 
     name = "keras_snn"
@@ -46,6 +66,27 @@ class Convention:
     in_depth_order = False
     by_channel = False
     dtype = "float64"
+    groups = True
+    refusals = {}
+    is_target = True
+    resets = ("zero",)
+    only_reset = None
+    flattens_channels_last = False
+    input_through_feedback = False
+    pads_by_total = False
+    resets_after_leak = False
+
+    def wrote(self, neurons):
+        """Return whether the neurons of a graph show that it wrote them."""
+        return False
+
+    def may_have_written(self, neurons):
+        """Return whether the neurons do not show that it did not."""
+        return True
+
+    def step_of(self, neurons):
+        """Return the length of a time step of a graph of these neurons."""
+        return self.dt
 
     def neuron(self, beta, threshold):
         """Return the parameters of a neuron, those of IF without `tau`.
@@ -54,8 +95,8 @@ class Convention:
             beta: Decay per step, in (0, 1], a float32 number.
             threshold: Firing threshold, above which a neuron fires.
         """
-        parameters = {"v_threshold": self._written(threshold)}
-        if beta == 1.0:
+        parameters = {"v_threshold": self.written_threshold(threshold)}
+        if np.all(beta == 1.0):
             return {**parameters, "r": 1.0 / self.dt}
         return {**parameters, **self.leak(beta)}
 
@@ -64,11 +105,28 @@ class Convention:
         steps = 1.0 / (1.0 - beta)
         return {"tau": self.dt * steps, "r": steps}
 
+    def synapse(self, alpha):
+        """Return `tau_syn` and `w_in` of a leak of `alpha` and a gain of 1."""
+        steps = 1.0 / (1.0 - alpha)
+        return {"tau_syn": self.dt * steps, "w_in": steps}
+
     def decay_and_gain(self, dt, r, tau=None):
         """Return `(beta, gain)` of a neuron, that of IF without `tau`."""
         if tau is None:
-            return 1.0, _gain(r * dt)
-        return 1.0 - dt / tau, _gain(r * dt / tau)
+            return 1.0, gain_near_one(r * dt)
+        return 1.0 - dt / tau, gain_near_one(r * dt / tau)
+
+    def synaptic(self, dt, tau_syn, w_in):
+        """Return `(alpha, synaptic gain)` of a current that lasts."""
+        return 1.0 - dt / tau_syn, gain_near_one(w_in * dt / tau_syn)
+
+    def integrator(self, dt, r, tau=None):
+        """Return `(beta, gain)` of a leaky integrator, that drives neurons."""
+        return self.decay_and_gain(dt, r, tau)
+
+    def readout_gain(self, beta, gain):
+        """Return what a `MembraneReadout` is multiplied by."""
+        return gain
 
     def threshold(self, v_threshold, gain):
         """Return the threshold, in units of the input, to fire above."""
@@ -77,164 +135,25 @@ class Convention:
             threshold = np.nextafter(threshold, np.float32(-np.inf))
         return shortest(threshold)
 
-    def _written(self, threshold):
+    def written_threshold(self, threshold):
+        """Return the written threshold of a neuron that fires above one."""
         threshold = np.float32(threshold)
         if self.fires_at_threshold:
             threshold = np.nextafter(threshold, np.float32(np.inf))
-        return float(threshold)
+        return np.float64(threshold)
 
 
-class SnnTorch(Convention):
-    """`snntorch.import_nir`: Euler at dt = 1e-4.
-
-    Its IF becomes a leaky neuron of beta = 0.9 with a soft reset, so that an
-    IF is written as a LIF with next to no leak.
-    """
-
-    name = "snntorch"
-    leaky_integrators = False
-
-    def neuron(self, beta, threshold):
-        parameters = {"v_threshold": self._written(threshold)}
-        if beta == 1.0:
-            steps = ALMOST_NO_LEAK
-            return {**parameters, "tau": self.dt * steps, "r": steps}
-        return {**parameters, **self.leak(beta)}
-
-
-class SpikingJelly(Convention):
-    """`spikingjelly...nir_exchange`: Euler at dt = 1e-4, fires at threshold.
-
-    The written threshold is the next larger float.
-    """
-
-    name = "spikingjelly"
-    fires_at_threshold = True
-    leaky_integrators = False
-
-
-class Norse(Convention):
-    """`norse.torch.from_nir`: Euler at dt = 1e-3 that takes `r` for 1.
-
-        v' = v + dt / tau * (I - v)                   (LIF)
-        v' = v + I                                    (IF)
-
-    A LIF's potential is `gain = dt / tau` times ours, and so is the written
-    threshold, in the float32 arithmetic that Norse does.
-    """
-
-    name = "norse"
-    dt = 1e-3
-    averages = False
-    leaky_integrators = False
-    in_depth_order = True
-
-    def neuron(self, beta, threshold):
-        if beta == 1.0:
-            return {"v_threshold": self._written(threshold), "r": 1.0}
-        tau, gain = self._tau_and_gain(beta)
-        return {
-            "v_threshold": float(np.float32(gain) * np.float32(threshold)),
-            "tau": tau,
-            "r": 1.0,
-        }
-
-    def _tau_and_gain(self, beta):
-        """Return the float32 `tau` whose `gain` is nearest to `1 - beta`."""
-        wanted = 1.0 - beta
-        tau = np.float32(self.dt / wanted)
-        steps = np.arange(-4, 5) * np.spacing(tau)
-        nearby = [float(x) for x in tau + steps.astype("float32")]
-        gains = [self.decay_and_gain(self.dt, 1.0, x)[1] for x in nearby]
-        best = int(np.argmin(np.abs(np.array(gains) - wanted)))
-        return nearby[best], gains[best]
-
-    def decay_and_gain(self, dt, r, tau=None):
-        if tau is None:
-            return 1.0, 1.0
-        inverse = np.float32(1.0) / np.float32(tau)
-        return 1.0 - dt / tau, float(np.float32(dt) * inverse)
-
-    def threshold(self, v_threshold, gain):
-        if gain == 1.0:
-            return super().threshold(v_threshold, gain)
-        # The largest input that does not yet reach above the threshold.
-        gain, limit = np.float32(gain), np.float32(v_threshold)
-        threshold = np.nextafter(np.float32(limit / gain), np.float32(np.inf))
-        while gain * threshold > limit:
-            threshold = np.nextafter(threshold, np.float32(-np.inf))
-        return shortest(threshold)
-
-
-class Sinabs(Convention):
-    """`sinabs.from_nir`: exponential decay, `tau` in steps, fires at threshold.
-
-        beta = exp(-1 / tau),   gain = 1
-
-    Its IF has a lower bound that rounds the potential, so that an IF is
-    written as a LIF without leak. Its check of `v_leak` wants parameters
-    without height and width.
-    """
-
-    name = "sinabs"
-    dt = 1.0
-    fires_at_threshold = True
-    averages = False
-    bias_only = True
-    leaky_integrators = False
-    in_depth_order = True
-    by_channel = True
-    dtype = "float32"
-
-    def neuron(self, beta, threshold):
-        tau = ALMOST_NO_LEAK
-        if beta != 1.0:
-            tau = -1.0 / np.log(beta)
-        return {"v_threshold": self._written(threshold), "tau": tau, "r": 1.0}
-
-    def decay_and_gain(self, dt, r, tau=None):
-        return 1.0 if tau is None else float(np.exp(-dt / tau)), 1.0
-
-
-CONVENTIONS = {
-    None: Convention(),
-    **{x.name: x() for x in (SnnTorch, SpikingJelly, Norse, Sinabs)},
-}
-
-
-def get(argument, name):
-    """Return the `Convention` of that name.
-
-    Args:
-        argument: What the caller calls it, for the message.
-        name: None or the name of a program.
-
-    Raises:
-        ValueError: If it is not known.
-    """
-    if (
-        name is not None
-        and not isinstance(name, str)
-        or (name not in CONVENTIONS)
-    ):
-        known = ", ".join(f'"{x}"' for x in CONVENTIONS if x)
-        raise ValueError(
-            f"`{argument}` must be None, for NIR's equations as they are, or "
-            f"one of {known}. Received: {argument}={name!r}."
-        )
-    return CONVENTIONS[name]
-
-
-def _gain(gain):
+def gain_near_one(gain):
     """Return a gain of 1 as such, where `r` and `tau` are float32 numbers."""
-    return 1.0 if abs(gain - 1.0) < 1e-6 else gain
+    return np.where(np.abs(gain - 1.0) < 1e-6, 1.0, gain)
 
 
 def single(x):
     """Return `x` as float32 rounds it, which is what layers compute with."""
-    return float(np.float32(x))
+    return np.float64(np.float32(x))
 
 
+@np.vectorize
 def shortest(x):
     """Return the shortest decimal number that is `x` in float32."""
     return float(str(np.float32(x)))

@@ -4,27 +4,52 @@ import numpy as np
 
 
 def to_channels_first(kernel):
-    """Return a Keras kernel (height, width, in, out) as (out, in, ...)."""
-    return np.ascontiguousarray(np.transpose(kernel, (3, 2, 0, 1)))
+    """Return a Keras kernel (..., in, out) as (out, in, ...)."""
+    axes = (kernel.ndim - 1, kernel.ndim - 2, *range(kernel.ndim - 2))
+    return np.ascontiguousarray(np.transpose(kernel, axes))
 
 
 def to_channels_last(weight):
-    """Return a NIR weight (out, in, height, width) as a Keras kernel."""
-    return np.ascontiguousarray(np.transpose(weight, (2, 3, 1, 0)))
+    """Return a NIR weight (out, in, ...) as a Keras kernel."""
+    axes = (*range(2, weight.ndim), 1, 0)
+    return np.ascontiguousarray(np.transpose(weight, axes))
+
+
+def ungrouped(weight, groups):
+    """Return the weight (out, in, ...) of a convolution in groups without."""
+    (outputs, inputs), rest = weight.shape[:2], weight.shape[2:]
+    whole = np.zeros((groups, outputs // groups, groups, inputs, *rest))
+    parts = weight.reshape(groups, -1, inputs, *rest)
+    for n, part in enumerate(parts):
+        whole[n, :, n] = part
+    return whole.reshape(outputs, groups * inputs, *rest).astype(weight.dtype)
 
 
 def order_of(image):
-    """Return where in a flat (height, width, channels) image NIR's order is.
+    """Return where in a flat image of channels last NIR's order is.
 
     Args:
-        image: Shape `(height, width, channels)`.
+        image: Shape `(..., channels)`.
 
     Returns:
         Integer array: entry i is the position, in Keras' flat vector, of
-        what NIR's flat (channels, height, width) vector has at i.
+        what NIR's flat (channels, ...) vector has at i.
     """
     numbers = np.arange(np.prod(image)).reshape(image)
-    return np.transpose(numbers, (2, 0, 1)).reshape(-1)
+    return np.moveaxis(numbers, -1, 0).reshape(-1)
+
+
+def values_to_channels_last(values, image=None):
+    """Return one value a neuron, (channels, ...), in Keras' order.
+
+    Args:
+        values: Array of a frame's shape in NIR.
+        image: For neurons behind a flatten, the image's shape.
+    """
+    values = np.moveaxis(values, 0, -1)
+    if image and values.ndim == 1:
+        values = values[np.argsort(order_of(image))]
+    return values
 
 
 def same_padding(size, kernel, stride, dilation):

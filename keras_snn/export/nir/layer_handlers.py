@@ -11,30 +11,34 @@ import numpy as np
 
 from keras_snn.conversion import folding
 from keras_snn.export.nir import kernels
-from keras_snn.layers import IF, LIF, StandardizedConv2D, StandardizedDense
+from keras_snn.layers import (
+    ALIF,
+    IF,
+    LIF,
+    PLIF,
+    RecurrentLIF,
+    StandardizedConv2D,
+    StandardizedDense,
+    SynapticLIF,
+)
 from keras_snn.network import Handlers, kinds, weights
 
 L = keras.layers
 
 NODES = Handlers("written as NIR")
 KNOWN = (
-    "Known are convolutions (Conv2D), Dense, AveragePooling2D, "
-    "GlobalAveragePooling2D, Flatten, ZeroPadding2D before a convolution, "
-    "BatchNormalization after one, Add, dropout, and LIF and IF with "
+    "Known are convolutions (Conv1D, Conv2D, DepthwiseConv2D), Dense, "
+    "AveragePooling2D, GlobalAveragePooling2D, Flatten, zero padding before a "
+    "convolution, BatchNormalization after one, Rescaling without offset, "
+    "Add, dropout, and LIF, IF, PLIF, SynapticLIF and RecurrentLIF with "
     "reset='zero'."
 )
-NO_PADDING = ((0, 0), (0, 0))
 CHANNELS_LAST = "only channels_last is known"
-GROUPED = (
-    "grouped convolutions are refused by most readers of NIR, and its own "
-    "type check takes their input for one channel"
-)
 NODES.refuse(
     L.MaxPooling2D,
     L.GlobalMaxPooling2D,
     reason="NIR has average and sum pooling, no maximum",
 )
-NODES.refuse(L.DepthwiseConv2D, reason=GROUPED)
 NODES.refuse(L.Average, reason="NIR only adds; use Add and half the weights")
 NODES.refuse(L.Subtract, reason="NIR only adds; use Add and negative weights")
 NODES.refuse(L.Concatenate, reason="NIR joins by adding only")
@@ -76,54 +80,71 @@ def _add(primitives, layer, *signals):
     return dataclasses.replace(first, sources=sources, shared=False)
 
 
-@NODES.register(L.ZeroPadding2D)
+@NODES.register(L.ZeroPadding1D, L.ZeroPadding2D)
 def _pad(primitives, layer, signal):
     if signal.padding or layer.data_format != "channels_last":
         primitives.refuse(layer, "only one padding, channels last, is known")
-    return dataclasses.replace(signal, padding=layer.padding)
+    padding = layer.padding
+    if np.ndim(padding) == 1:
+        padding = (padding,)
+    return dataclasses.replace(signal, padding=padding)
 
 
-@NODES.register(L.Conv2D, StandardizedConv2D)
+@NODES.register(
+    L.Conv1D,
+    L.Conv2D,
+    L.DepthwiseConv1D,
+    L.DepthwiseConv2D,
+    StandardizedConv2D,
+)
 def _convolution(primitives, layer, signal):
-    outer = signal.padding or NO_PADDING
+    rank = len(signal.shape) - 1
+    outer = signal.padding or ((0, 0),) * rank
     size = _padded(signal.shape, outer)
     shape = layer.compute_output_shape((None, *size))[1:]
-    reason = _unknown_convolution(layer)
+    reason = _unknown_convolution(primitives.convention, layer)
     if reason:
         primitives.refuse(layer, reason)
         return primitives.add("convolution", layer, signal, shape)
-    inner = NO_PADDING
+    kernel, bias, groups = _kernel_and_bias(layer, signal.shape[-1])
+    strides, dilation = (
+        np.broadcast_to(x, (rank,)).tolist()
+        for x in (layer.strides, layer.dilation_rate)
+    )
+    weight = kernels.to_channels_first(kernel)
+    if groups != 1 and not primitives.convention.groups:
+        weight, groups = kernels.ungrouped(weight, groups), 1
+    inner = ((0, 0),) * rank
     if layer.padding == "same":
         inner = [
             kernels.same_padding(*axis)
-            for axis in zip(
-                size, layer.kernel_size, layer.strides, layer.dilation_rate
-            )
+            for axis in zip(size, kernel.shape, strides, dilation)
         ]
-    kernel, bias = _kernel_and_bias(layer)
     return primitives.add(
         "convolution",
         layer,
         signal,
         shape,
-        weight=kernels.to_channels_first(kernel),
+        weight=weight,
         bias=bias,
         padding=tuple((a + c, b + d) for (a, b), (c, d) in zip(inner, outer)),
+        strides=tuple(strides),
+        dilation=tuple(dilation),
+        groups=groups,
     )
 
 
 def _padded(shape, padding):
-    (top, bottom), (left, right) = padding
-    height, width, channels = shape
-    return height + top + bottom, width + left + right, channels
+    *sizes, channels = shape
+    return *(n + a + b for n, (a, b) in zip(sizes, padding)), channels
 
 
-def _unknown_convolution(layer):
-    """Return why a Conv2D cannot be written, or None."""
+def _unknown_convolution(convention, layer):
+    """Return why a convolution cannot be written, or None."""
     if layer.data_format != "channels_last":
         return CHANNELS_LAST
-    if layer.groups != 1:
-        return GROUPED
+    if layer.rank == 1 and (reason := convention.refusals.get("Conv1d")):
+        return reason
     if layer.padding not in ("same", "valid"):
         return f'its padding is "{layer.padding}"'
     return _unknown_weights(layer)
@@ -136,11 +157,19 @@ def _unknown_weights(layer):
     return weights.problem(layer)
 
 
-def _kernel_and_bias(layer):
-    """Return the effective kernel and bias, the bias None if there is none."""
+def _kernel_and_bias(layer, channels=None):
+    """Return the effective kernel, bias and number of groups.
+
+    The bias is None if there is none.
+    """
     found = weights.effective(layer)
     found = {name: w.astype("float32") for name, w in found.items()}
-    return found["kernel"], found.get("bias")
+    kernel, groups = found["kernel"], getattr(layer, "groups", 1)
+    if hasattr(layer, "depth_multiplier"):
+        # (..., channels, multiplier): one group a channel.
+        kernel = kernel.reshape(*kernel.shape[:-2], 1, -1)
+        groups = channels
+    return kernel, found.get("bias"), groups
 
 
 @NODES.register(L.Dense, StandardizedDense)
@@ -156,7 +185,7 @@ def _dense(primitives, layer, signal):
     if reason:
         primitives.refuse(layer, reason)
         return primitives.add("dense", layer, signal, shape)
-    kernel, bias = _kernel_and_bias(layer)
+    kernel, bias, _ = _kernel_and_bias(layer)
     image = signal.sources[0].image
     if image:
         kernel = kernel[kernels.order_of(image)]
@@ -235,7 +264,7 @@ def _flatten(primitives, layer, signal):
     signal = primitives.unpadded(layer, signal)
     if len(signal.shape) == 1:
         return signal
-    if len(signal.shape) != 3:
+    if len(signal.shape) not in (2, 3):
         primitives.refuse(
             layer, f"its input has frames of shape {signal.shape}"
         )
@@ -249,20 +278,109 @@ def _vector(primitives, layer, signal, name=None):
     )
 
 
+@NODES.register(L.Rescaling)
+def _scale(primitives, layer, signal):
+    signal = primitives.unpadded(layer, signal)
+    if np.any(layer.offset):
+        primitives.refuse(
+            layer, f"offset={layer.offset}: NIR's Scale only multiplies"
+        )
+    if reason := primitives.convention.refusals.get("Scale"):
+        primitives.refuse(layer, reason)
+    scale = np.broadcast_to(np.asarray(layer.scale, "float32"), signal.shape)
+    image = signal.sources[0].image
+    return primitives.add(
+        "scale", layer, signal, signal.shape, weight=scale, image=image
+    )
+
+
 @NODES.register(LIF, IF)
 def _neurons(primitives, layer, signal):
+    return _any_neurons(primitives, layer, signal)
+
+
+@NODES.register(PLIF)
+def _parametric(primitives, layer, signal):
+    reason = None
+    if layer.per_channel:
+        reason = primitives.convention.refusals.get("tau")
+        if layer.scale_input and not reason:
+            reason = primitives.convention.refusals.get("v_threshold")
+    if reason:
+        primitives.refuse(layer, f"per_channel=True, and {reason}")
+    return _any_neurons(primitives, layer, signal)
+
+
+@NODES.register(SynapticLIF)
+def _synaptic(primitives, layer, signal):
+    reason = primitives.convention.refusals.get("CubaLIF")
+    if reason:
+        primitives.refuse(layer, f"alpha={layer.alpha}, and {reason}")
+    return _any_neurons(primitives, layer, signal, "neuron of more states")
+
+
+@NODES.register(ALIF)
+def _adaptive(primitives, layer, signal):
+    if layer.amplitude:
+        primitives.refuse(
+            layer,
+            f"amplitude={layer.amplitude}: a NIR neuron's threshold does not "
+            "move. Train with amplitude=0 or LIF",
+        )
+    return _any_neurons(primitives, layer, signal)
+
+
+@NODES.register(RecurrentLIF)
+def _recurrent(primitives, layer, signal):
+    if reason := primitives.convention.refusals.get("NIRGraph"):
+        primitives.refuse(layer, reason)
+    if layer.alpha:
+        if reason := primitives.convention.refusals.get("CubaLIF"):
+            primitives.refuse(layer, f"alpha={layer.alpha}, and {reason}")
+    signal = _any_neurons(primitives, layer, signal, "neuron of more states")
+    (neurons,) = signal.sources
+    # What leads back is read as a network of its own.
+    inner = primitives.beside()
+    spikes = dataclasses.replace(signal, shared=True)
+    back = layer.recurrent
+    if type(back) not in (L.Dense, L.Conv1D, L.Conv2D, L.Rescaling):
+        primitives.refuse(
+            layer,
+            f"recurrent={back.name!r} ({type(back).__name__}): known are "
+            "Dense, Conv1D, Conv2D and Rescaling",
+        )
+        return signal
+    spikes = NODES.of(back)(inner, back, spikes)
+    for reason in inner.problems.values():
+        primitives.refuse(layer, f"recurrent={back.name!r}: {reason}")
+    (neurons.feedback,) = spikes.sources
+    if neurons.image and neurons.feedback.weight is not None:
+        _reorder_outputs(neurons.feedback, kernels.order_of(neurons.image))
+    return signal
+
+
+def _reorder_outputs(operation, order):
+    """Give the outputs of a linear map NIR's order of a flat image."""
+    if operation.kind == "dense":
+        operation.weight = operation.weight[order]
+        if operation.bias is not None:
+            operation.bias = operation.bias[order]
+
+
+def _any_neurons(primitives, layer, signal, kind="neuron"):
     signal = primitives.unpadded(layer, signal)
-    if layer.reset != "zero":
-        primitives.refuse(
-            layer,
+    reasons = []
+    if layer.reset not in primitives.convention.resets:
+        reasons.append(
             f'reset="{layer.reset}": a NIR neuron is reset to a potential. '
-            'Train with reset="zero"',
+            'Train with reset="zero"'
         )
-    if layer.initial_potential != 0.0:
-        primitives.refuse(
-            layer,
-            f"initial_potential={layer.initial_potential}: a NIR neuron "
-            "starts at rest",
+    start = getattr(layer, "initial_potential", 0.0)
+    if start != 0.0:
+        reasons.append(
+            f"initial_potential={start}: a NIR neuron starts at rest"
         )
+    if reasons:
+        primitives.refuse(layer, "; and ".join(reasons))
     image = signal.sources[0].image
-    return primitives.add("neuron", layer, signal, signal.shape, image=image)
+    return primitives.add(kind, layer, signal, signal.shape, image=image)

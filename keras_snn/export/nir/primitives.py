@@ -1,6 +1,7 @@
 """A spiking model as the operations that NIR has words for."""
 
 import collections
+import copy
 import dataclasses
 
 import keras
@@ -24,16 +25,19 @@ class Operation:
     """One node of the NIR graph to be.
 
     Attributes:
-        kind: `"input"`, `"convolution"`, `"dense"`, `"pool"`, `"flatten"`,
-            `"neuron"`, `"readout"` or `"unknown"`.
+        kind: `"input"`, `"convolution"`, `"dense"`, `"scale"`, `"pool"`,
+            `"flatten"`, `"neuron"`, `"neuron of more states"`, `"readout"` or
+            `"unknown"`.
         name: Unique name.
         layer: The Keras layer it was read from.
         inputs: Operations whose outputs it takes the sum of.
         shape: Shape of one output frame, in Keras' order of axes.
         image: For the flat vector of an image, the image's shape.
-        weight: In NIR's axes.
+        weight: In NIR's axes; of a scale, in Keras'.
         bias: One number an output channel, or None.
-        padding: Pair of pairs, (before, after) along height and width.
+        padding: Pairs (before, after), one an axis.
+        strides, dilation, groups: Of a convolution.
+        feedback: The operation through which a neuron's spikes come back.
         passing: Of neurons, how many of the last channels only pass spikes
             on; see `branches`.
     """
@@ -47,6 +51,10 @@ class Operation:
     weight: np.ndarray = None
     bias: np.ndarray = None
     padding: tuple = ((0, 0), (0, 0))
+    strides: tuple = (1, 1)
+    dilation: tuple = (1, 1)
+    groups: int = 1
+    feedback: object = None
     passing: int = 0
 
 
@@ -71,8 +79,12 @@ class Signal:
         return self.sources[0].shape
 
 
-def read(model):
+def read(model, convention):
     """Return a model's operations, the last of which give its output.
+
+    Args:
+        model: The model.
+        convention: The `Convention` of the program it is written for.
 
     The list starts with the spike train: the encoder's output, or the input
     of a model without encoder. It ends with the readout, or with what makes
@@ -81,7 +93,7 @@ def read(model):
     Raises:
         ValueError: Naming all layers that NIR cannot express.
     """
-    return Primitives(read_network(model, "to_nir")).run()
+    return Primitives(read_network(model, "to_nir"), convention).run()
 
 
 def is_membrane(layer):
@@ -94,6 +106,7 @@ class Primitives:
 
     Args:
         network: A `Network`.
+        convention: The `Convention` of the program it is written for.
 
     Attributes:
         operations: List of `Operation`s, in forward order.
@@ -101,8 +114,8 @@ class Primitives:
         node: The node that is being read.
     """
 
-    def __init__(self, network):
-        self.network = network
+    def __init__(self, network, convention):
+        self.network, self.convention = network, convention
         self.operations, self.problems = [], {}
         self.node = None
         needed = ancestors(network.outputs)
@@ -145,6 +158,15 @@ class Primitives:
         self.operations.append(operation)
         # A normalization behind a pooling goes into the weights before it.
         return Signal((operation,), shared=kind == "pool" and signal.shared)
+
+    def beside(self):
+        """Return what reads layers beside the network, into a list of its own.
+
+        It refuses in a dict of its own, too.
+        """
+        other = copy.copy(self)
+        other.operations, other.problems = [], {}
+        return other
 
     def refuse(self, layer, reason):
         """Note why NIR cannot express a layer; the first reason stays."""

@@ -4,18 +4,27 @@ import os
 import pathlib
 import warnings
 
+import keras
 import numpy as np
 
 from keras_snn import atomic, optional
-from keras_snn.export.nir import branches, conventions, kernels, primitives
+from keras_snn.export.nir import (
+    branches,
+    conventions,
+    kernels,
+    primitives,
+    programs,
+)
 
 SINABS_ADVICE = (
     "sinabs.from_nir makes neurons that fire several times a step and are "
     "reset by subtraction, whatever the file says. For the spikes of this "
     "model, set after the import, on every module `layer` of type "
-    "sinabs.layers.LIFSqueeze: layer.spike_fn = sinabs.activation.SingleSpike;"
-    " layer.reset_fn = sinabs.activation.MembraneReset()"
+    "sinabs.layers.LIFSqueeze: layer.spike_fn = sinabs.activation.SingleSpike"
 )
+SINABS_RESET = "; layer.reset_fn = sinabs.activation.MembraneReset()"
+# What is written for a decay of 1, of neurons that NIR knows with a leak only.
+ALMOST_ONE = 1.0 - 2.0**-30
 
 
 def to_nir(model, path=None, target=None):
@@ -27,7 +36,8 @@ def to_nir(model, path=None, target=None):
         tau dv/dt = -v + r I,   a spike where v > v_threshold, then v = 0,
 
     of which `keras_snn.layers.LIF` is one Euler step with
-    `tau = dt / (1 - beta)`, `r = tau / dt`, `dt = 1e-4` seconds. Programs
+    `tau = dt / (1 - beta)`, `r = tau / dt`, `dt = 1e-4` seconds;
+    `SynapticLIF` is a `CubaLIF`, `RecurrentLIF` a graph in the graph. Programs
     discretise it differently; with `target` the parameters are those with
     which that program's importer gives this model's spikes, step by step. See
     `docs/nir.md` for what maps to what.
@@ -65,7 +75,7 @@ def to_nir(model, path=None, target=None):
         - [Pedersen et al., 2024](https://doi.org/10.1038/s41467-024-52259-9)
     """
     nir = optional.require("nir", "nir")
-    convention = conventions.get("target", target)
+    convention = programs.target(target)
     if path is not None and os.path.exists(path):
         raise FileExistsError(
             f"to_nir() does not overwrite files. Received: path={path!r}, "
@@ -73,15 +83,25 @@ def to_nir(model, path=None, target=None):
         )
     graph = _graph(nir, model, convention)
     if target == "sinabs":
-        warnings.warn(SINABS_ADVICE, stacklevel=2)
+        warnings.warn(_sinabs_advice(graph), stacklevel=2)
     if path is not None:
         with atomic.written(pathlib.Path(path)) as draft:
             nir.write(draft, graph)
     return graph
 
 
+def _sinabs_advice(graph):
+    """Return what has to be set for the spikes of a model."""
+    neurons = {x: n for x, n in graph.nodes.items() if hasattr(n, "v_reset")}
+    soft = [x for x, n in neurons.items() if n.metadata]
+    if len(soft) == len(neurons):
+        return f"{SINABS_ADVICE}."
+    but = f", but not on {', '.join(map(repr, soft))}" if soft else ""
+    return f"{SINABS_ADVICE}{SINABS_RESET}{but}."
+
+
 def _graph(nir, model, convention):
-    found = primitives.read(model)
+    found = primitives.read(model, convention)
     if not convention.leaky_integrators or not all(
         primitives.is_membrane(x.layer) for x in found if x.kind == "readout"
     ):
@@ -97,11 +117,13 @@ def _graph(nir, model, convention):
     edges.append((last.name, end))
     if convention.in_depth_order:
         _check_order(model, edges, found[0].name, convention)
+    # NIR takes the channels of one group for all.
+    grouped = any(x.groups != 1 for x in found)
     return nir.NIRGraph(
         nodes,
         edges,
         metadata=_metadata(convention),
-        type_check=not convention.by_channel,
+        type_check=not convention.by_channel and not grouped,
     )
 
 
@@ -169,10 +191,6 @@ def _node(nir, x, scales, convention):
     scale = scales[x.inputs[0]] if x.inputs else 1
     if x.kind == "input":
         return nir.Input({"input": np.array(_nir_shape(x.shape))})
-    if x.kind == "convolution":
-        return _convolution(nir, x, scale)
-    if x.kind == "dense":
-        return _dense(nir, x, scale, convention)
     if x.kind == "pool":
         size, stride = _pool_size(x)
         kind = nir.AvgPool2d if convention.averages else nir.SumPool2d
@@ -181,28 +199,42 @@ def _node(nir, x, scales, convention):
         # Counted from the end, the axes are the same with a batch axis,
         # which some importers count and others do not.
         shape = np.array(_nir_shape(x.inputs[0].shape))
-        return nir.Flatten({"input": shape}, start_dim=-3, end_dim=-1)
+        return nir.Flatten({"input": shape}, start_dim=-len(shape), end_dim=-1)
     if x.kind == "readout":
         return _readout(nir, x, convention)
-    return _neuron(nir, x, scale, convention)
+    if x.kind.startswith("neuron"):
+        return _neurons(nir, x, scale, convention)
+    return _linear(nir, x, scale, convention)
+
+
+def _linear(nir, x, scale, convention):
+    """Return a linear map of values that are `scale` times as large."""
+    if x.kind == "convolution":
+        return _convolution(nir, x, scale)
+    if x.kind == "scale":
+        values = _neuron_values(x, x.weight / np.float32(scale))
+        return nir.Scale(values)
+    return _dense(nir, x, scale, convention)
 
 
 def _convolution(nir, x, scale):
-    dilation = tuple(x.layer.dilation_rate)
-    weight, padding = kernels.symmetric(x.weight, x.padding, dilation)
+    weight, padding = kernels.symmetric(x.weight, x.padding, x.dilation)
     if weight is None:
         raise ValueError(
-            f"'{x.name}' (Conv2D) cannot be written as NIR: {padding}."
+            f"'{x.name}' ({type(x.layer).__name__}) cannot be written as NIR: "
+            f"{padding}."
         )
-    return nir.Conv2d(
-        input_shape=x.inputs[0].shape[:2],
-        weight=weight / np.float32(scale),
-        stride=tuple(x.layer.strides),
-        padding=padding,
-        dilation=dilation,
-        groups=1,
-        bias=_bias(x),
-    )
+    options = {
+        "weight": weight / np.float32(scale),
+        "groups": x.groups,
+        "bias": _bias(x),
+    }
+    size = x.inputs[0].shape[:-1]
+    moves = {"stride": x.strides, "padding": padding, "dilation": x.dilation}
+    if len(size) == 1:
+        moves = {name: int(n) for name, (n,) in moves.items()}
+        return nir.Conv1d(input_shape=size[0], **moves, **options)
+    return nir.Conv2d(input_shape=size, **moves, **options)
 
 
 def _bias(x):
@@ -226,22 +258,72 @@ def _pool_size(x):
     return x.inputs[0].shape[:2], x.inputs[0].shape[:2]
 
 
+def _neurons(nir, x, scale, convention):
+    """Return neurons, those with feedback in a graph of their own."""
+    neurons = _neuron(nir, x, scale, convention)
+    if x.feedback is None:
+        return neurons
+    shape = np.array(_nir_shape(x.shape))
+    nodes = {
+        "input": nir.Input({"input": shape}),
+        "lif": neurons,
+        "w_rec": _linear(nir, x.feedback, 1, convention),
+        "output": nir.Output({"output": shape}),
+    }
+    edges = [
+        ("input", "lif"),
+        ("lif", "w_rec"),
+        ("w_rec", "lif"),
+        ("lif", "output"),
+    ]
+    return nir.NIRGraph(
+        nodes, edges, metadata={}, type_check=x.feedback.groups == 1
+    )
+
+
 def _neuron(nir, x, scale, convention):
-    beta = conventions.single(x.layer.beta)
-    values = convention.neuron(beta, x.layer.threshold * scale)
+    beta, alpha = _decay(x.layer), getattr(x.layer, "alpha", 0.0)
+    threshold = np.float64(x.layer.threshold * scale)
+    if getattr(x.layer, "scale_input", False):
+        threshold = threshold / (1.0 - beta)
+    has_synapses = (
+        bool(alpha) or hasattr(x.layer, "alpha") and (x.feedback is None)
+    )
+    if has_synapses:
+        values = _synaptic(convention, beta, alpha, threshold)
+    else:
+        values = convention.neuron(beta, threshold)
     values["v_reset"] = 0.0
-    if "tau" in values:
+    if values.keys() & {"tau", "tau_mem"}:
         values["v_leak"] = 0.0
     arrays = _all(values, x, convention)
     if x.passing:
         # Their potential is 0 or 1, and 0 after a spike.
         passing = convention.neuron(beta, 0.5)["v_threshold"]
         arrays["v_threshold"][-x.passing :] = passing
-    return (nir.LIF if "tau" in values else nir.IF)(**arrays)
+    kind = nir.IF if "tau" not in values else nir.LIF
+    node = (nir.CubaLIF if has_synapses else kind)(**arrays)
+    if x.layer.reset != "zero":
+        node.metadata = {"reset": x.layer.reset}
+    return node
+
+
+def _decay(layer):
+    """Return the decay of neurons: a number, or one a channel."""
+    decay = layer.decay if hasattr(layer, "decay") else layer.beta
+    return conventions.single(keras.ops.convert_to_numpy(decay))
+
+
+def _synaptic(convention, beta, alpha, threshold):
+    """Return the parameters of neurons whose current lasts."""
+    values = convention.neuron(min(beta, ALMOST_ONE), threshold)
+    values["tau_mem"] = values.pop("tau")
+    alpha = min(conventions.single(alpha), ALMOST_ONE)
+    return {**values, **convention.synapse(alpha)}
 
 
 def _readout(nir, x, convention):
-    beta = conventions.single(x.layer.beta)
+    beta = _decay(x.layer)
     if beta == 1.0:
         return nir.I(_full(1.0 / convention.dt, x, convention))
     values = {**convention.leak(beta), "v_leak": 0.0}
@@ -255,9 +337,21 @@ def _all(values, x, convention):
 def _full(value, x, convention):
     """Return a neuron parameter as an array of the layer's shape."""
     shape = _nir_shape(x.shape)
+    if convention.by_channel and np.ndim(value):
+        value = np.reshape(value, (-1, *(1 for _ in shape[1:])))
+    elif np.ndim(value):
+        return _neuron_values(x, value).astype(convention.dtype)
     if convention.by_channel:
         shape = (shape[0], *(1 for _ in shape[1:]))
     return np.full(shape, value, convention.dtype)
+
+
+def _neuron_values(x, values):
+    """Return one value a neuron, in Keras' order, in NIR's."""
+    values = np.broadcast_to(values, x.shape)
+    if x.image and values.ndim == 1:
+        values = values[kernels.order_of(x.image)]
+    return np.ascontiguousarray(np.moveaxis(values, -1, 0))
 
 
 def _check_order(model, edges, first, convention):

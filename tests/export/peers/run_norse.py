@@ -5,8 +5,10 @@ import norse.torch as norse
 import torch
 from exchange import Spikes, main, on_grid, random_spikes
 from norse.torch.module.iaf import IAFCell, IAFParameters
+from norse.torch.module.lif import LIFCell
+from norse.torch.utils.import_nir import CubaLIF
 
-NEURONS = (norse.LIFBoxCell, IAFCell)
+NEURONS = (norse.LIFBoxCell, IAFCell, LIFCell, CubaLIF)
 
 
 def run_file(path, x):
@@ -48,5 +50,29 @@ def sequential(path):
     return x, run(net, x)
 
 
+def synaptic(path):
+    tau_mem, tau_syn, threshold = (
+        torch.tensor([x]) for x in (50.0, 200.0, 0.3)
+    )
+    neurons = norse.LIFParameters(
+        tau_mem_inv=tau_mem,
+        tau_syn_inv=tau_syn,
+        v_th=threshold,
+        v_leak=torch.tensor([0.0]),
+        v_reset=torch.tensor([0.0]),
+    )
+    net = on_grid(
+        norse.SequentialState(
+            torch.nn.Linear(12, 16, bias=False),
+            norse.LIFCell(neurons),
+            torch.nn.Linear(16, 8),
+            norse.LIFCell(neurons),
+        )
+    )
+    x = random_spikes(2, 50, 12)
+    nir.write(path, norse.to_nir(net, x[:, 0]))
+    return x, run(net, x)
+
+
 if __name__ == "__main__":
-    main(run_file, {"sequential": sequential})
+    main(run_file, {"sequential": sequential, "synaptic": synaptic})

@@ -11,11 +11,13 @@ NEURONS = (IAFSqueeze, LIFSqueeze)
 
 
 def run_file(path, x):
-    net = from_nir(nir.read(path, type_check=False), batch_size=len(x))
-    for layer in net.modules():
+    graph = nir.read(path, type_check=False)
+    net = from_nir(graph, batch_size=len(x))
+    for name, layer in net.named_modules():
         if isinstance(layer, LIFSqueeze):
             layer.spike_fn = activation.SingleSpike
-            layer.reset_fn = activation.MembraneReset()
+            if graph.nodes[name].metadata.get("reset") != "subtract":
+                layer.reset_fn = activation.MembraneReset()
     return run(net, x)
 
 

@@ -8,6 +8,8 @@ from snntorch import utils
 from snntorch.export_nir import export_to_nir
 from snntorch.import_nir import import_from_nir
 
+NEURONS = (snntorch.Leaky, snntorch.Synaptic)
+
 
 def run_file(path, x):
     net = import_from_nir(nir.read(path))
@@ -15,7 +17,7 @@ def run_file(path, x):
 
 
 def run(net, x):
-    spikes, state = Spikes(net, snntorch.Leaky), None
+    spikes, state = Spikes(net, NEURONS), None
     for t in range(x.shape[1]):
         output, state = net(x[:, t], state)
         spikes.add("output", output)
@@ -34,6 +36,16 @@ def leaky(beta, *shape):
     )
 
 
+def own(net, x, path):
+    graph = export_to_nir(net, x[:, 0], ignore_dims=[0])
+    nir.write(path, graph)
+    utils.reset(net)
+    spikes = Spikes(net, (*NEURONS, snntorch.RLeaky))
+    for t in range(x.shape[1]):
+        spikes.add("output", net(x[:, t]))
+    return x, spikes.trains()
+
+
 def sequential(path):
     net = on_grid(
         torch.nn.Sequential(
@@ -47,15 +59,31 @@ def sequential(path):
             torch.nn.Linear(6, 3),
         )
     )
-    x = random_spikes(2, 50, 2, 8, 8)
-    graph = export_to_nir(net, x[:, 0], ignore_dims=[0])
-    nir.write(path, graph)
-    utils.reset(net)
-    spikes = Spikes(net, snntorch.Leaky)
-    for t in range(x.shape[1]):
-        spikes.add("output", net(x[:, t]))
-    return x, spikes.trains()
+    return own(net, random_spikes(2, 50, 2, 8, 8), path)
+
+
+def recurrent(path):
+    options = {
+        "init_hidden": True,
+        "reset_mechanism": "zero",
+        "reset_delay": False,
+    }
+    net = on_grid(
+        torch.nn.Sequential(
+            torch.nn.Linear(12, 10),
+            snntorch.Synaptic(
+                alpha=torch.full((10,), 0.75),
+                beta=torch.full((10,), 0.9),
+                threshold=torch.full((10,), 3.0),
+                **options,
+            ),
+            torch.nn.Linear(10, 6),
+            snntorch.RLeaky(beta=0.9, linear_features=6, **options),
+            torch.nn.Linear(6, 3),
+        )
+    )
+    return own(net, random_spikes(2, 50, 12), path)
 
 
 if __name__ == "__main__":
-    main(run_file, {"sequential": sequential})
+    main(run_file, {"sequential": sequential, "recurrent": recurrent})

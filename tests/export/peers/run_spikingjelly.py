@@ -8,7 +8,12 @@ from spikingjelly.activation_based.nir_exchange import (
     import_from_nir,
 )
 
-NEURONS = (neuron.IFNode, neuron.LIFNode)
+NEURONS = (
+    neuron.IFNode,
+    neuron.LIFNode,
+    neuron.CUBALIFNode,
+    neuron.ParametricLIFNode,
+)
 
 
 def run_file(path, x):
@@ -62,9 +67,27 @@ class Residual(torch.nn.Module):
         return self.lif3(y + self.shortcut(x))
 
 
+def synaptic(path):
+    cuba = {"c_decay": 0.75, "v_decay": 0.9375, "v_threshold": 3.0}
+    net = on_grid(
+        torch.nn.Sequential(
+            layer.Linear(12, 10, bias=False),
+            neuron.CUBALIFNode(v_reset=0.0, **cuba),
+            layer.Linear(10, 6),
+            neuron.ParametricLIFNode(init_tau=4.0, decay_input=False),
+        )
+    )
+    return own(net, random_spikes(2, 50, 12), path)
+
+
 def residual(path):
     return own(on_grid(Residual()), random_spikes(2, 50, 2, 8, 8), path)
 
 
 if __name__ == "__main__":
-    main(run_file, {"sequential": sequential, "residual": residual})
+    networks = {
+        "sequential": sequential,
+        "residual": residual,
+        "synaptic": synaptic,
+    }
+    main(run_file, networks)

@@ -1,0 +1,531 @@
+"""Every kind of neuron in NIR against its equations in plain NumPy."""
+
+import nir
+import numpy as np
+import pytest
+
+import keras_snn as snn
+from tests.export import nir_loops
+from tests.export import nir_networks as networks
+from tests.export.nir_networks import LIF, L, TimeFold
+
+S = snn.layers
+DT = 1e-4
+NETWORKS = {
+    "lenet": networks.lenet,
+    "identity": networks.identity,
+    "dense": networks.dense,
+    "synaptic": networks.synaptic,
+    "parametric": networks.parametric,
+    "series": networks.series,
+    "recurrent": networks.recurrent,
+}
+
+
+def graph_of(*nodes, features=4):
+    """Return a graph of these nodes in a row; pairs are `(name, node)`."""
+    named = [
+        x if isinstance(x, tuple) else (type(x).__name__.lower(), x)
+        for x in nodes
+    ]
+    nodes = {"input": nir.Input({"input": np.array([features])}), **dict(named)}
+    nodes["output"] = nir.Output({"output": np.array([features])})
+    names = list(nodes)
+    return nir.NIRGraph(nodes, list(zip(names, names[1:])), type_check=False)
+
+
+def linear(outputs=4, inputs=4, seed=0):
+    rng = np.random.default_rng(seed)
+    weight = rng.normal(0.25, 0.6, (outputs, inputs)).astype("float32")
+    return nir.Linear(weight)
+
+
+def neuron(kind=nir.LIF, shape=(4,), **changes):
+    """Return neurons of gain 1 at steps of 1e-4, but for the changes."""
+    values = {"v_threshold": 1.0, "v_reset": 0.0}
+    if kind is nir.IF:
+        values |= {"r": 1e4}
+    elif kind is nir.LIF:
+        values |= {"tau": 1e-3, "r": 10.0, "v_leak": 0.0}
+    else:
+        values |= {"tau_mem": 1e-3, "tau_syn": 5e-4, "r": 10.0, "w_in": 5.0}
+        values |= {"v_leak": 0.0}
+    values |= changes
+    return kind(**{k: np.broadcast_to(v, shape) for k, v in values.items()})
+
+
+def input_of(features=4, steps=40, seed=5):
+    rng = np.random.default_rng(seed)
+    return (rng.random((2, steps, features)) < 0.5).astype("float32")
+
+
+def assert_same_spikes(graph, **options):
+    """Check a graph of vectors against its equations; return the model."""
+    x = input_of(int(graph.nodes["input"].input_type["input"][0]))
+    model = snn.export.from_nir(graph, **options)
+    expected = nir_loops.run(graph, x, options.get("dt", DT))["output"]
+    assert 0.05 < expected.mean() < 0.95
+    np.testing.assert_array_equal(networks.scores(model, x), expected)
+    return model
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_written_graphs_give_the_models_spikes_by_nirs_equations(name):
+    model = networks.on_grid(NETWORKS[name]())
+    x = networks.spikes(model, 30)
+    found = nir_loops.run(snn.export.to_nir(model), x)
+    for layer, train in networks.trains(model, x).items():
+        np.testing.assert_array_equal(found[layer], train, err_msg=layer)
+        assert 0.01 < train.mean() < 0.99
+
+
+@pytest.mark.parametrize("name", ["synaptic", "parametric", "series"])
+def test_read_back_they_are_the_same_layers(name):
+    model = networks.on_grid(NETWORKS[name]())
+    again = snn.export.from_nir(snn.export.to_nir(model))
+    x = networks.spikes(model, 20)
+    found = networks.trains(again, x)
+    for layer, train in networks.trains(model, x).items():
+        np.testing.assert_array_equal(found[layer], train, err_msg=layer)
+        a, b = (type(m.get_layer(layer)) for m in (model, again))
+        # A layer of one decay is one whose decay is not trained.
+        assert a is b or (a, b) == (S.PLIF, LIF)
+
+
+def test_recurrent_layers_come_back_with_their_weights(tmp_path):
+    model = networks.on_grid(networks.recurrent())
+    path = tmp_path / "recurrent.nir"
+    snn.export.to_nir(model, path)
+    again = snn.export.from_nir(path)
+    for a, b in zip(model.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    for name in ("lif1", "lif2", "lif3"):
+        a, b = model.get_layer(name), again.get_layer(name)
+        assert type(b) is S.RecurrentLIF
+        numbers = [(x.beta, x.alpha, x.threshold) for x in (a, b)]
+        assert numbers[0] == numbers[1]
+
+
+def test_a_recurrent_layer_is_a_graph_of_neurons_and_their_feedback():
+    graph = snn.export.to_nir(networks.on_grid(networks.recurrent()))
+    inner = graph.nodes["lif1"]
+    assert list(inner.nodes) == ["input", "lif", "w_rec", "output"]
+    assert set(inner.edges) == {
+        ("input", "lif"),
+        ("lif", "w_rec"),
+        ("w_rec", "lif"),
+        ("lif", "output"),
+    }
+    assert type(inner.nodes["lif"]) is nir.CubaLIF
+    assert type(graph.nodes["lif2"].nodes["lif"]) is nir.IF
+    assert type(graph.nodes["lif2"].nodes["w_rec"]) is nir.Affine
+    assert type(graph.nodes["lif3"].nodes["w_rec"]) is nir.Scale
+
+
+# Parameters of one a neuron.
+
+
+@pytest.mark.parametrize("kind", [nir.LIF, nir.IF, nir.CubaLIF])
+@pytest.mark.parametrize("parameter", ["v_threshold", "r"])
+def test_neurons_may_differ_in_threshold_and_gain(kind, parameter):
+    usual = getattr(neuron(kind), parameter)
+    values = usual * np.array([0.7, 1.1, 1.3, 2.2])
+    graph = graph_of(linear(), ("x", neuron(kind, **{parameter: values})))
+    model = assert_same_spikes(graph)
+    assert "x_scale" in [x.name for x in model.layers]
+
+
+def test_neurons_may_differ_in_what_they_make_of_a_spike():
+    node = neuron(nir.CubaLIF, w_in=np.array([3.0, 4.0, 5.5, 8.0]))
+    assert_same_spikes(graph_of(linear(), node))
+
+
+def test_channels_may_differ_in_their_time_constant():
+    node = neuron(tau=np.array([2e-4, 5e-4, 1e-3, 4e-3]))
+    model = assert_same_spikes(graph_of(linear(), ("x", node)))
+    layer = model.get_layer("x")
+    assert type(layer) is S.PLIF
+    np.testing.assert_allclose(layer.decay, [0.5, 0.8, 0.9, 0.975], rtol=1e-6)
+
+
+def test_neurons_behind_a_flatten_have_their_own_thresholds():
+    thresholds = np.linspace(0.6, 2.5, 12)
+    image = (2, 3, 2)
+    nodes = {
+        "input": nir.Input({"input": np.array(image)}),
+        "flatten": nir.Flatten({"input": np.array(image)}, 0, -1),
+        "x": neuron(v_threshold=thresholds, shape=(12,)),
+        "linear": linear(3, 12),
+        "y": neuron(shape=(3,)),
+        "output": nir.Output({"output": np.array([3])}),
+    }
+    names = list(nodes)
+    graph = nir.NIRGraph(nodes, list(zip(names, names[1:])), type_check=False)
+    x = np.random.default_rng(1).random((2, 30, 3, 2, 2)).astype("float32")
+    expected = nir_loops.run(graph, x)["output"]
+    found = networks.scores(snn.export.from_nir(graph), x)
+    assert 0.05 < expected.mean() < 0.95
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_pixels_of_a_channel_may_differ_in_threshold_not_in_decay():
+    image = (2, 3, 2)
+
+    def graph(**changes):
+        nodes = {
+            "input": nir.Input({"input": np.array(image)}),
+            "x": neuron(shape=image, **changes),
+            "output": nir.Output({"output": np.array(image)}),
+        }
+        edges = [("input", "x"), ("x", "output")]
+        return nir.NIRGraph(nodes, edges, type_check=False)
+
+    values = np.linspace(0.6, 2.5, 12).reshape(image)
+    x = np.random.default_rng(1).random((2, 30, 3, 2, 2)).astype("float32")
+    found = snn.export.from_nir(graph(v_threshold=values))
+    expected = nir_loops.run(graph(v_threshold=values), x)["x"]
+    np.testing.assert_array_equal(networks.scores(found, x), expected)
+    with pytest.raises(ValueError, match="'x' .LIF.*`tau` is not the same"):
+        snn.export.from_nir(graph(tau=1e-3 * values))
+
+
+# Feedback, as other programs lay it out.
+
+
+def recurrent(kind=nir.LIF, back=None, seed=4, **changes):
+    """Return a flat graph in which spikes come back through a node."""
+    if back is None:
+        weight = linear(seed=seed).weight - 0.4
+        back = nir.Affine(weight, np.linspace(-0.2, 0.2, 4))
+    graph = graph_of(linear(), ("lif1.lif", neuron(kind, **changes)))
+    nodes = dict(graph.nodes)
+    end = nodes.pop("output")
+    nodes |= {"lif1.w_rec": back, "output": end}
+    edges = [*graph.edges, ("lif1.lif", "lif1.w_rec")]
+    edges.append(("lif1.w_rec", "lif1.lif"))
+    return nir.NIRGraph(nodes, edges, type_check=False)
+
+
+@pytest.mark.parametrize("kind", [nir.LIF, nir.IF, nir.CubaLIF])
+def test_feedback_in_a_flat_graph(kind):
+    model = assert_same_spikes(recurrent(kind))
+    layer = model.get_layer("lif1")
+    assert type(layer) is S.RecurrentLIF
+    assert bool(layer.alpha) == (kind is nir.CubaLIF)
+
+
+def test_feedback_of_neurons_of_different_thresholds():
+    values = np.array([0.7, 1.1, 1.3, 2.2])
+    assert_same_spikes(recurrent(v_threshold=values))
+    scale = nir.Scale(np.array([0.5, -0.4, 0.3, 0.2]))
+    assert_same_spikes(recurrent(back=scale, v_threshold=values))
+
+
+def test_inputs_and_outputs_within_a_graph_are_passed_by():
+    graph = recurrent(nir.CubaLIF)
+    flat = snn.export.from_nir(graph)
+    nodes = dict(graph.nodes)
+    size = np.array([4])
+    nodes["lif1.input"] = nir.Input({"input": size})
+    nodes["lif1.output"] = nir.Output({"output": size})
+    edges = [
+        ("input", "linear"),
+        ("linear", "lif1.input"),
+        ("lif1.input", "lif1.lif"),
+        ("lif1.lif", "lif1.w_rec"),
+        ("lif1.w_rec", "lif1.lif"),
+        ("lif1.lif", "lif1.output"),
+        ("lif1.output", "output"),
+    ]
+    other = snn.export.from_nir(nir.NIRGraph(nodes, edges, type_check=False))
+    x = input_of()
+    np.testing.assert_array_equal(
+        networks.scores(flat, x), networks.scores(other, x)
+    )
+
+
+def test_graphs_in_graphs_are_taken_apart():
+    inner = graph_of(linear(seed=1), neuron())
+    middle = graph_of(("inner", inner), linear(seed=2))
+    graph = graph_of(linear(), neuron(), ("middle", middle), ("end", neuron()))
+    model = assert_same_spikes(graph)
+    names = [x.name for x in model.layers]
+    assert "middle.inner.linear" in names and "end" in names
+
+
+def test_feedback_around_a_convolution():
+    rng = np.random.default_rng(3)
+    weight = rng.normal(-0.05, 0.3, (2, 2, 3, 3)).astype("float32")
+    back = nir.Conv2d((4, 4), weight, 1, (1, 1), 1, 1, np.zeros(2))
+    image = np.array([2, 4, 4])
+    nodes = {
+        "input": nir.Input({"input": image}),
+        "lif": neuron(shape=(2, 4, 4)),
+        "back": back,
+        "output": nir.Output({"output": image}),
+    }
+    edges = [("input", "lif"), ("lif", "back"), ("back", "lif")]
+    graph = nir.NIRGraph(nodes, [*edges, ("lif", "output")], type_check=False)
+    x = rng.random((2, 20, 4, 4, 2)).astype("float32")
+    expected = nir_loops.run(graph, x)["lif"]
+    model = snn.export.from_nir(graph)
+    assert 0.05 < expected.mean() < 0.95
+    np.testing.assert_array_equal(networks.scores(model, x), expected)
+    written = snn.export.to_nir(model).nodes["lif"].nodes["w_rec"]
+    np.testing.assert_array_equal(written.weight, weight)
+
+
+# Nodes without an equation of their own here.
+
+
+def test_a_threshold_is_neurons_that_forget_at_once():
+    graph = graph_of(linear(), nir.Threshold(np.array([0.3, 0.5, 0.7, 0.9])))
+    model = assert_same_spikes(graph)
+    assert type(model.layers[-1]) is LIF
+    assert model.layers[-1].rule == "surrogate"
+
+
+@pytest.mark.parametrize("leaks", [True, False])
+def test_an_integrator_before_a_threshold_is_its_synapses(leaks):
+    li = nir.LI(*(np.full(4, x) for x in (1e-3, 10.0, 0.0)))
+    graph = graph_of(
+        nir.Linear(linear().weight - 0.3),
+        li if leaks else nir.I(np.full(4, 1e4)),
+        nir.Threshold(np.full(4, 0.9)),
+    )
+    layer = assert_same_spikes(graph).layers[-1]
+    assert type(layer) is S.SynapticLIF
+    assert layer.alpha == pytest.approx(0.9 if leaks else 1.0)
+
+
+def test_an_integrator_before_neurons_is_their_synapses():
+    li = nir.LI(*(np.full(4, x) for x in (5e-4, 2.5, 0.0)))
+    layer = assert_same_spikes(graph_of(linear(), li, neuron())).layers[-1]
+    assert type(layer) is S.SynapticLIF
+    assert (layer.alpha, layer.beta) == pytest.approx((0.8, 0.9))
+
+
+def test_scales_are_read_and_written():
+    values = np.array([0.5, 1.5, 2.0, -1.0], "float32")
+    model = assert_same_spikes(graph_of(linear(), nir.Scale(values), neuron()))
+    node = snn.export.to_nir(model).nodes["scale"]
+    assert type(node) is nir.Scale
+    np.testing.assert_array_equal(node.scale, values)
+
+
+@pytest.mark.parametrize("groups", [2, 4])
+def test_convolutions_in_groups(groups):
+    rng = np.random.default_rng(2)
+    weight = rng.normal(0.2, 0.6, (8, 4 // groups, 3, 3)).astype("float32")
+    shape = np.array([4, 5, 5])
+    nodes = {
+        "input": nir.Input({"input": shape}),
+        "conv": nir.Conv2d((5, 5), weight, 1, 0, 1, groups, np.zeros(8)),
+        "lif": neuron(shape=(8, 3, 3)),
+        "output": nir.Output({"output": np.array([8, 3, 3])}),
+    }
+    names = list(nodes)
+    graph = nir.NIRGraph(nodes, list(zip(names, names[1:])), type_check=False)
+    x = rng.random((2, 12, 5, 5, 4)).astype("float32")
+    expected = nir_loops.run(graph, x)["lif"]
+    model = snn.export.from_nir(graph)
+    assert 0.05 < expected.mean() < 0.95
+    np.testing.assert_array_equal(networks.scores(model, x), expected)
+    written = snn.export.to_nir(model).nodes["conv"]
+    assert written.groups == groups
+    np.testing.assert_array_equal(written.weight, weight)
+    # Importers take the channels of one group for all.
+    whole = snn.export.to_nir(model, target="snntorch").nodes["conv"]
+    assert (whole.groups, whole.weight.shape) == (1, (8, 4, 3, 3))
+    whole_weight = nir_loops.convolve(whole, np.moveaxis(x[:, 0], -1, 1), 2)
+    parts = nir_loops.convolve(written, np.moveaxis(x[:, 0], -1, 1), 2)
+    np.testing.assert_allclose(whole_weight, parts, rtol=1e-6)
+
+
+def test_a_depthwise_convolution_has_a_group_a_channel():
+    layer = L.DepthwiseConv2D(3, depth_multiplier=2, strides=2, name="conv")
+    model = networks.as_drawn(networks.of(TimeFold(layer)))
+    graph = snn.export.to_nir(model)
+    x = networks.spikes(model, 3)
+    found = nir_loops.run(graph, x)["conv"]
+    assert graph.nodes["conv"].groups == 2
+    np.testing.assert_allclose(found, networks.scores(model, x), atol=1e-6)
+
+
+# Random networks.
+
+
+def random_model(seed):
+    """Return a network of random layers for vectors or images."""
+    rng = np.random.default_rng(seed)
+    is_image = rng.random() < 0.5
+    shape = (None, 6, 6, 2) if is_image else (None, 5)
+    layers = []
+    for n in range(int(rng.integers(1, 4))):
+        filters = int(rng.integers(1, 4)) * 2
+        if is_image:
+            options = {"padding": str(rng.choice(["same", "valid"]))}
+            if rng.random() < 0.3:
+                options["groups"] = 2
+            layer = L.Conv2D(filters, 2 + n % 2, name=f"linear{n}", **options)
+        else:
+            layer = L.Dense(filters, name=f"linear{n}")
+        layers += [TimeFold(layer), random_neurons(rng, f"neurons{n}")]
+    if is_image:
+        layers.append(TimeFold(L.Flatten(name="flatten")))
+    layers += [TimeFold(L.Dense(4, name="last"))]
+    layers += [random_neurons(rng, "end", is_image=False)]
+    return networks.as_drawn(networks.of(*layers, shape=shape), seed)
+
+
+def random_neurons(rng, name, is_image=True):
+    beta, threshold = rng.uniform(0.6, 0.98), rng.uniform(0.5, 1.5)
+    options = {"threshold": threshold, "name": name}
+    makers = [
+        lambda: LIF(beta, **options),
+        lambda: S.IF(**options),
+        lambda: S.PLIF(beta, per_channel=True, **options),
+        lambda: S.PLIF(beta, scale_input=True, threshold=0.2, name=name),
+        lambda: S.SynapticLIF(beta, alpha=rng.uniform(0.2, 0.8), **options),
+        lambda: S.RecurrentLIF(L.Rescaling(-0.3), beta, **options),
+        lambda: S.RecurrentLIF(beta=beta, alpha=0.5, **options),
+    ]
+    # A dense feedback is one of vectors.
+    number = int(rng.integers(len(makers) - is_image))
+    return makers[number]()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_networks_there_and_back(seed, tmp_path):
+    model = random_model(seed)
+    x = networks.spikes(model, 15, seed=seed)
+    path = tmp_path / "model.nir"
+    graph = snn.export.to_nir(model, path)
+    expected = networks.trains(model, x)
+    again = networks.trains(snn.export.from_nir(path), x)
+    loops = nir_loops.run(graph, x)
+    for name, train in expected.items():
+        np.testing.assert_array_equal(again[name], train, err_msg=name)
+        np.testing.assert_array_equal(loops[name], train, err_msg=name)
+
+
+# Refused, with the parameter and the node.
+
+
+def test_current_of_different_time_constants_is_refused():
+    node = neuron(nir.CubaLIF, tau_syn=np.array([2e-4, 3e-4, 4e-4, 5e-4]))
+    with pytest.raises(
+        ValueError, match="'x' .CubaLIF.*`tau_syn` is not the same"
+    ):
+        snn.export.from_nir(graph_of(linear(), ("x", node)))
+
+
+def test_feedback_of_different_time_constants_is_refused():
+    taus = np.array([2e-4, 3e-4, 4e-4, 5e-4])
+    for kind, parameter in ((nir.LIF, "tau"), (nir.CubaLIF, "tau_mem")):
+        with pytest.raises(
+            ValueError, match=f"'lif1.lif'.*`{parameter}` is not the same"
+        ):
+            snn.export.from_nir(recurrent(kind, **{parameter: taus}))
+
+
+def test_cycles_of_another_kind_are_refused():
+    graph = graph_of(linear(), ("a", neuron()), ("b", neuron()))
+    edges = [*graph.edges, ("b", "a")]
+    graph = nir.NIRGraph(graph.nodes, edges, type_check=False)
+    with pytest.raises(ValueError, match="recurrence of one kind.*'?a -> b"):
+        snn.export.from_nir(graph)
+
+
+def test_input_through_the_weights_of_feedback_is_refused():
+    graph = recurrent()
+    edges = [x for x in graph.edges if x != ("linear", "lif1.lif")]
+    edges.append(("linear", "lif1.w_rec"))
+    graph = nir.NIRGraph(graph.nodes, edges, type_check=False)
+    with pytest.raises(ValueError, match="recurrence of one kind"):
+        snn.export.from_nir(graph)
+
+
+@pytest.mark.parametrize(
+    "node, reason",
+    [
+        (nir.Delay(np.full(4, 1e-3)), "'x' .Delay.*no layer delays"),
+        (
+            nir.CubaLI(*(np.ones(4) for _ in range(4))),
+            "'x' .CubaLI.*time constant of its own",
+        ),
+        (nir.Threshold(np.zeros(4)), "'x' .Threshold.*`threshold` is 0.0, at"),
+        (
+            neuron(v_threshold=np.array([1.0, 2.0, 3.0]), shape=(3,)),
+            "'x' .LIF.*its `v_threshold` of shape .3,. does not fit",
+        ),
+        (
+            nir.Scale(np.arange(3.0)),
+            "'x' .Scale.*its `scale` of shape .3,. does not fit",
+        ),
+    ],
+)
+def test_nodes_that_no_layer_matches_are_refused(node, reason):
+    with pytest.raises(ValueError, match=reason):
+        snn.export.from_nir(graph_of(linear(), ("x", node), neuron()))
+
+
+def test_a_leaky_integrator_before_other_nodes_is_refused():
+    li = nir.LI(*(np.full(4, x) for x in (1e-3, 10.0, 0.0)))
+    with pytest.raises(ValueError, match="'linear'.*leaky integrator"):
+        snn.export.from_nir(graph_of(li, linear(), neuron()))
+
+
+@pytest.mark.parametrize(
+    "layer, reason",
+    [
+        (S.ALIF(name="x"), "'x' .ALIF.*amplitude=0.1: .* does not move"),
+        (
+            S.IF(1.0, "subtract", initial_potential=0.5, name="x"),
+            'reset="subtract".*; and initial_potential=0.5',
+        ),
+        (
+            S.SynapticLIF(reset="subtract", name="x"),
+            "'x' .SynapticLIF.*reset=\"subtract\"",
+        ),
+        (
+            S.RecurrentLIF(L.Dense(4, activation="relu", name="b"), name="x"),
+            "'x' .RecurrentLIF.*recurrent='b': its activation is relu",
+        ),
+        (
+            S.RecurrentLIF(L.EinsumDense("ab,bc->ac", 4, name="b"), name="x"),
+            "'x' .RecurrentLIF.*recurrent='b' .EinsumDense",
+        ),
+        (
+            TimeFold(L.Rescaling(2.0, offset=1.0, name="x")),
+            "'x' .Rescaling.*offset=1.0",
+        ),
+    ],
+)
+def test_what_nir_cannot_say_is_refused_with_the_parameter(layer, reason):
+    model = networks.of(layer, shape=(None, 4))
+    with pytest.raises(ValueError, match=reason):
+        snn.export.to_nir(model)
+
+
+def test_an_adaptive_neuron_that_does_not_adapt_is_a_lif():
+    layer = S.ALIF(0.9, amplitude=0.0, name="x")
+    model = networks.of(TimeFold(L.Dense(4)), layer, shape=(None, 4))
+    networks.as_drawn(model)
+    x = networks.spikes(model, 30)
+    again = snn.export.from_nir(snn.export.to_nir(model))
+    np.testing.assert_array_equal(
+        networks.scores(again, x), networks.scores(model, x)
+    )
+
+
+def test_a_converted_network_is_refused_with_both_parameters():
+    ann = snn.models.LeNet(
+        input_shape=(8, 8, 1), width=0.2, classes=4, spiking=False
+    )
+    images = np.random.default_rng(0).random((8, 8, 8, 1)).astype("float32")
+    model = snn.conversion.convert(ann, images, time_steps=4)
+    with pytest.raises(ValueError, match="cannot be written as NIR") as error:
+        snn.export.to_nir(model)
+    message = str(error.value)
+    assert 'reset="subtract"' in message and "initial_potential=" in message
