@@ -1,6 +1,10 @@
 """Where the layers of a network run, and how long each takes."""
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -56,13 +60,13 @@ class ExecutionReport:
     layers: list
 
     @property
-    def seconds(self):
+    def seconds(self) -> float | None:
         """Time of one sample in all layers, None where all are dense."""
         if self.reason is not None:
             return None
         return sum(layer.seconds for layer in self.layers)
 
-    def summary(self, print_fn=None):
+    def summary(self, print_fn: Callable[[str], Any] | None = None) -> None:
         """Print the layers.
 
         Args:
@@ -71,7 +75,7 @@ class ExecutionReport:
         tables.execution(self, print_fn)
 
 
-def execution_report(model, x):
+def execution_report(model: keras.Model, x: Any) -> ExecutionReport:
     """Say of each layer how `predict` runs it, how often it fires, how long.
 
     The times are of the event-driven engine in one thread, medians of five

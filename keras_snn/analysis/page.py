@@ -1,9 +1,14 @@
 """One page about one network: how it learned, what it does, what it costs."""
 
+from __future__ import annotations
+
 import base64
 import html
 import io
 import string
+from typing import Any
+
+import keras
 
 from keras_snn import atomic, optional
 from keras_snn.analysis import plots, tables
@@ -12,6 +17,7 @@ from keras_snn.analysis.execution import execution_report
 from keras_snn.analysis.latency import latency_curve
 from keras_snn.analysis.profiling import profile
 from keras_snn.analysis.recording import record
+from keras_snn.typing import Path
 
 # Greys and blues that can be read on white and on black.
 GREY = "#8a8a8a"
@@ -59,7 +65,16 @@ $sections
 """)
 
 
-def write_page(path, model, x, y, *, history=None, facts=None, device=None):
+def write_page(
+    path: Path,
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    *,
+    history: Any = None,
+    facts: Any = None,
+    device: Any = None,
+) -> Any:
     """Write what is known of a trained network as one page of HTML.
 
     Accuracy against time steps, spike rates and rasters, operations and

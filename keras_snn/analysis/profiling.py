@@ -1,14 +1,21 @@
 """Operations, activity and energy of a network, layer by layer."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
 
 from keras_snn import atomic
 from keras_snn.analysis import devices, energy, plots, tables
 from keras_snn.analysis.batches import batches, network_of
 from keras_snn.analysis.wiring import Wiring
 from keras_snn.running.activity import Activity, Counts
+from keras_snn.typing import Path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +96,7 @@ class Profile:
     membrane_updates = _sum_of("membrane_updates")
 
     @property
-    def activation_sparsity(self):
+    def activation_sparsity(self) -> float | None:
         """Fraction of zeros in the output of all neurons over all steps."""
         layers = [layer for layer in self.layers if layer.neuron]
         sizes = [
@@ -99,7 +106,9 @@ class Profile:
             return 0.0
         return 1.0 - sum(layer.spikes for layer in layers) / sum(sizes)
 
-    def energy(self, device="45nm-float32", layer=None):
+    def energy(
+        self, device: Any = "45nm-float32", layer: str | None = None
+    ) -> Any:
         """Return the `Energy` of one inference, in pJ.
 
         Args:
@@ -120,7 +129,7 @@ class Profile:
                 )
         return energy.energy_of(layers, devices.get_device(device))
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Return everything as plain numbers, in NeuroBench's metric names."""
         return {
             "model": self.model_name,
@@ -142,18 +151,22 @@ class Profile:
             },
         }
 
-    def to_json(self, path=None):
+    def to_json(self, path: Path | None = None) -> str:
         """Return `to_dict()` as JSON text, and write it to `path` if given."""
         text = json.dumps(self.to_dict(), indent=2)
         if path is not None:
             atomic.write_text(path, text + "\n")
         return text
 
-    def to_dataframe(self):
+    def to_dataframe(self) -> Any:
         """Return a `pandas.DataFrame`, one row a layer."""
         return tables.dataframe(self)
 
-    def summary(self, device="45nm-float32", print_fn=None):
+    def summary(
+        self,
+        device: Any = "45nm-float32",
+        print_fn: Callable[[str], Any] | None = None,
+    ) -> None:
         """Print the layers, the totals, and the energy on all devices.
 
         Args:
@@ -162,12 +175,14 @@ class Profile:
         """
         tables.summary(self, devices.get_device(device), print_fn)
 
-    def plot(self, device="45nm-float32", ax=None):
+    def plot(self, device: Any = "45nm-float32", ax: Any = None) -> Any:
         """Draw each layer's energy; return the matplotlib `Axes`."""
         return plots.energy_bars(self, device, ax=ax)
 
 
-def profile(model, data, batch_size=64, verbose=0):
+def profile(
+    model: keras.Model, data: Any, batch_size: int = 64, verbose: int = 0
+) -> Profile:
     """Count what one inference of a network costs, layer by layer.
 
     The counts are exact: every neuron's measured spikes times the number of

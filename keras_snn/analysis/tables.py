@@ -1,6 +1,10 @@
 """Profiles as tables: on the terminal, and for pandas."""
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import rich.box
 import rich.console
@@ -102,7 +106,7 @@ def _energies(profile):
     return table
 
 
-def print_devices(print_fn=print):
+def print_devices(print_fn: Callable[[str], Any] = print) -> None:
     """Print the table of devices: pJ an operation, sources and notes."""
     console = rich.console.Console(width=_WIDTH, highlight=False)
     with console.capture() as text:

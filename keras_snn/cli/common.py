@@ -29,27 +29,6 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool):
-    if wanted:
-        print(f"keras-snn {keras_snn.__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _command(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version",
-            callback=_print_version,
-            is_eager=True,
-            help="Print the version and exit.",
-        ),
-    ] = False,
-):
-    """The options before the commands."""
-
-
 console = Console()
 error_console = Console(stderr=True)
 

@@ -1,31 +1,38 @@
 """From a trained ordinary network to a spiking one."""
 
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
 from keras_snn import checks, layers
 from keras_snn.conversion import balancing, calibration, plain, spiking
 from keras_snn.conversion.folding import folded
 from keras_snn.layers.encoders import Encoder
 from keras_snn.neurons import learning_rules
+from keras_snn.typing import LearningRule, Model, Reset
 
 METHODS = ("max", "percentile", "threshold_balancing", "qcfs")
 MAX_POOLINGS = ("rate", "spike", "average")
 
 
 def convert(
-    ann,
-    calibration_data,
-    method="percentile",
+    ann: keras.Model,
+    calibration_data: Any,
+    method: str = "percentile",
     *,
-    time_steps=128,
-    encoder="repeat",
-    reset="subtract",
-    percentile=99.9,
-    max_pooling="rate",
-    pooling_neurons=None,
-    initial_potential=0.5,
-    learning_rule="collapsed",
-    batch_size=64,
-    name=None,
-):
+    time_steps: int = 128,
+    encoder: Any = "repeat",
+    reset: Reset = "subtract",
+    percentile: float = 99.9,
+    max_pooling: str = "rate",
+    pooling_neurons: Any = None,
+    initial_potential: float = 0.5,
+    learning_rule: LearningRule = "collapsed",
+    batch_size: int = 64,
+    name: str | None = None,
+) -> Model:
     """Return a spiking network that computes what `ann` computes.
 
     Every ReLU becomes a layer of integrate-and-fire neurons whose spike rate,

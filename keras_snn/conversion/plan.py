@@ -42,8 +42,8 @@ class Op:
     layer: object
     inputs: list
     shape: tuple
-    weights: dict = None
-    reason: str = None
+    weights: dict | None = None
+    reason: str | None = None
     node: object = None
 
     @property

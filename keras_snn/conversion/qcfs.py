@@ -1,11 +1,16 @@
 """The quantised activation that spikes of few steps can reproduce."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 from keras import ops
 
 from keras_snn import checks
 from keras_snn.layers.fixed_arguments import FixedArguments
 from keras_snn.network import kinds
+from keras_snn.typing import Shape
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
@@ -50,12 +55,14 @@ class QCFS(FixedArguments, keras.layers.Layer):
         - [Bu et al., 2022](https://arxiv.org/abs/2303.04347)
     """
 
-    def __init__(self, levels=8, threshold=1.0, **kwargs):
+    def __init__(
+        self, levels: int = 8, threshold: float = 1.0, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.levels = checks.levels(levels)
         self.threshold = checks.positive_threshold(threshold)
 
-    def build(self, inputs_shape):
+    def build(self, inputs_shape: Shape) -> None:
         self.scale = self.add_weight(
             name="threshold",
             shape=(),
@@ -63,16 +70,16 @@ class QCFS(FixedArguments, keras.layers.Layer):
             constraint="non_neg",
         )
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         scale = ops.cast(self.scale, inputs.dtype) + keras.config.epsilon()
         fraction = ops.clip(inputs / scale, 0.0, 1.0)
         rounded = ops.floor(fraction * self.levels + 0.5) / self.levels
         return scale * (fraction + ops.stop_gradient(rounded - fraction))
 
-    def compute_output_shape(self, inputs_shape):
+    def compute_output_shape(self, inputs_shape: Shape) -> Any:
         return tuple(inputs_shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "levels": self.levels,

@@ -1,5 +1,9 @@
 """A network whose activations spikes of few steps can reproduce."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 
 from keras_snn import checks
@@ -8,7 +12,12 @@ from keras_snn.conversion.plan import read
 from keras_snn.conversion.qcfs import QCFS
 
 
-def quantize(ann, levels=8, calibration_data=None, batch_size=64):
+def quantize(
+    ann: keras.Model,
+    levels: int = 8,
+    calibration_data: Any = None,
+    batch_size: int = 64,
+) -> keras.Model:
     """Return a copy of a network with `QCFS` activations instead of ReLUs.
 
     Train the copy for some epochs, then convert it with `method="qcfs"`; the

@@ -1,7 +1,11 @@
 """How close a converted network is to the ordinary one, layer by layer."""
 
-import dataclasses
+from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
+import keras
 import numpy as np
 from keras import ops
 
@@ -82,11 +86,11 @@ class Report:
     agreement: float
     reasons: list
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Return the report as numbers, text, lists and dicts."""
         return dataclasses.asdict(self)
 
-    def summary(self):
+    def summary(self) -> Any:
         """Print the report as a table, and the reasons."""
         from rich.console import Console
         from rich.table import Table
@@ -115,7 +119,9 @@ class Report:
             console.print(f"- {reason}", markup=False, highlight=False)
 
 
-def report(ann, model, x, batch_size=64):
+def report(
+    ann: keras.Model, model: keras.Model, x: Any, batch_size: int = 64
+) -> Report:
     """Compare a converted network with the network it was made from.
 
     Says of each spiking layer how far its rates are from the activations, and
@@ -178,7 +184,7 @@ def report(ann, model, x, batch_size=64):
     reference = plain.reference(graph, found) if found else None
     errors = []
     for batch, (*seen, output) in plain.predict_batches(probe, x, batch_size):
-        activations = reference.predict_on_batch(batch) if found else []
+        activations = reference.predict_on_batch(batch) if reference else []
         if not isinstance(activations, list):
             activations = [activations]
         seen = zip(seen[: len(rows)], seen[len(rows) :])
@@ -186,7 +192,7 @@ def report(ann, model, x, batch_size=64):
             row.add(rate, current, np.asarray(activation))
         errors.append(_compare(output, ann.predict_on_batch(batch)))
     largest, mean, same = (np.concatenate(part) for part in zip(*errors))
-    found = Report(
+    result = Report(
         layers=[row.result() for row in rows],
         samples=len(x),
         time_steps=time_steps,
@@ -195,8 +201,8 @@ def report(ann, model, x, batch_size=64):
         agreement=float(same.mean()),
         reasons=[],
     )
-    found.reasons = explaining.reasons(found, model)
-    return found
+    result.reasons = explaining.reasons(result, model)
+    return result
 
 
 def _compare(output, expected):

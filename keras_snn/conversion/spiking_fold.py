@@ -1,5 +1,7 @@
 """A spiking network without normalizations, equal to it in inference."""
 
+from __future__ import annotations
+
 import collections
 
 import keras
@@ -19,7 +21,7 @@ NOTHING = (
 )
 
 
-def fold(model):
+def fold(model: keras.Model) -> keras.Model:
     """Return a spiking network's equal without normalizations, for inference.
 
     Batch normalizations go into the weights before them, with their moving

@@ -1,5 +1,7 @@
 """Whether networks run event by event: as the user says, or if they can."""
 
+from __future__ import annotations
+
 import functools
 import importlib
 import importlib.util
@@ -13,7 +15,7 @@ from keras_snn import optional
 _choice = None
 
 
-def enable():
+def enable() -> None:
     """Run networks event by event.
 
     That is the default where Numba is installed. What was traced before stays
@@ -36,7 +38,7 @@ def enable():
     _choice = True
 
 
-def disable():
+def disable() -> None:
     """Run networks with dense products.
 
     What was traced before stays as it is: call this before the first `fit` or
@@ -46,7 +48,7 @@ def disable():
     _choice = False
 
 
-def is_enabled():
+def is_enabled() -> bool:
     """Return whether networks may run event by event."""
     return _why_off() is None
 
@@ -62,7 +64,7 @@ def _why_off():
     return None
 
 
-def why_not():
+def why_not() -> str | None:
     """Return why no network runs event by event here, or None."""
     if reason := _why_off():
         return reason

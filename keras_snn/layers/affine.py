@@ -1,9 +1,14 @@
 """A number to multiply by and one to add, for each channel."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 from keras import ops
 
 from keras_snn.layers.fixed_arguments import FixedArguments
+from keras_snn.typing import Shape
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
@@ -44,12 +49,17 @@ class Affine(FixedArguments, keras.layers.Layer):
     >>> layer(np.float32([[1, 1]]))  # 2, 2
     """
 
-    def __init__(self, use_scale=True, per_position=False, **kwargs):
+    def __init__(
+        self,
+        use_scale: bool = True,
+        per_position: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.use_scale = bool(use_scale)
         self.per_position = bool(per_position)
 
-    def build(self, inputs_shape):
+    def build(self, inputs_shape: Shape) -> None:
         frame = tuple(inputs_shape[1:])
         if None in frame[0 if self.per_position else -1 :]:
             raise ValueError(
@@ -69,15 +79,15 @@ class Affine(FixedArguments, keras.layers.Layer):
             initializer="zeros",
         )
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         if self.kernel is not None:
             inputs = inputs * self.kernel
         return ops.add(inputs, self.bias)
 
-    def compute_output_shape(self, inputs_shape):
+    def compute_output_shape(self, inputs_shape: Shape) -> Any:
         return tuple(inputs_shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "use_scale": self.use_scale,

@@ -1,5 +1,9 @@
 """RecurrentLIF: LIF neurons that hear each other."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -10,6 +14,14 @@ from keras_snn.layers.time_fold import SEQUENCE_LAYERS
 from keras_snn.layers.time_layer import counts_or_draws
 from keras_snn.neurons import time_loop
 from keras_snn.neurons.single_step import lif_step_with_rule
+from keras_snn.typing import (
+    LearningRule,
+    PerNeuron,
+    Reset,
+    Shape,
+    State,
+    Tensor,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
@@ -83,16 +95,16 @@ class RecurrentLIF(ThroughTimeNeuron):
 
     def __init__(
         self,
-        recurrent=None,
-        beta=None,
-        threshold=1.0,
-        reset="zero",
-        learning_rule="arctan",
-        tau=None,
-        unroll=False,
-        alpha=0.0,
-        **kwargs,
-    ):
+        recurrent: Any = None,
+        beta: PerNeuron | None = None,
+        threshold: PerNeuron = 1.0,
+        reset: Reset = "zero",
+        learning_rule: LearningRule = "arctan",
+        tau: PerNeuron | None = None,
+        unroll: bool = False,
+        alpha: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(threshold, reset, learning_rule, unroll, **kwargs)
         self.beta = checks.decays(beta, tau, default=0.99)
         self.alpha = checks.fractions("alpha", alpha)
@@ -107,7 +119,7 @@ class RecurrentLIF(ThroughTimeNeuron):
             )
         self.recurrent = recurrent
 
-    def build(self, currents_shape):
+    def build(self, currents_shape: Shape) -> None:
         self.check_rank(currents_shape)
         frame_shape = (None, *currents_shape[2:])
         if None in frame_shape[1:]:
@@ -145,13 +157,15 @@ class RecurrentLIF(ThroughTimeNeuron):
                 "or after the neurons."
             )
 
-    def run(self, currents, state, unroll):
+    def run(
+        self, currents: Tensor, state: State, unroll: bool
+    ) -> tuple[Tensor, State]:
         return time_loop.through_time(self._advance, state, currents, unroll)
 
     @property
-    def state_variables(self):
+    def state_variables(self) -> int:  # type: ignore[override]
         """State variables that each neuron updates at every step."""
-        return 2 if self.alpha else 1
+        return 2 if np.any(self.alpha) else 1
 
     def _advance(self, current, state):
         v, spikes, *synapses = state
@@ -166,17 +180,21 @@ class RecurrentLIF(ThroughTimeNeuron):
         )
         return spikes, [v, spikes, *(i for _ in synapses)]
 
-    def initial_state(self, frame_shape, dtype="float32"):
+    def initial_state(
+        self, frame_shape: Shape, dtype: str = "float32"
+    ) -> State:
         return [
             ops.zeros(frame_shape, "float32")
             for _ in range(self.state_variables + 1)
         ]
 
-    def step(self, frame, state, training=False):
+    def step(
+        self, frame: Tensor, state: State, training: bool = False
+    ) -> tuple[Tensor, State]:
         spikes, state = self._advance(frame, state)
         return ops.cast(spikes, self.compute_dtype), state
 
-    def potential(self, frame, state):
+    def potential(self, frame: Tensor, state: State) -> Tensor:
         v, *others = state
         return v + self._input(frame, *others)
 
@@ -185,7 +203,7 @@ class RecurrentLIF(ThroughTimeNeuron):
         current = ops.cast(frame, "float32") + feedback
         return current if i is None else self.alpha * i + current
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "recurrent": keras.saving.serialize_keras_object(self.recurrent)
@@ -196,7 +214,7 @@ class RecurrentLIF(ThroughTimeNeuron):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Any:
         config = dict(config)
         layer = keras.saving.deserialize_keras_object(config.pop("recurrent"))
         return cls(layer, **config)

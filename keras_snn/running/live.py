@@ -1,5 +1,9 @@
 """A live stream through a network, its state kept inside."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -29,7 +33,7 @@ class Stream:
     ...     scores = stream.step_events(x, y, polarity)
     """
 
-    def __init__(self, step_model, batch_size=1):
+    def __init__(self, step_model: Any, batch_size: int = 1) -> None:
         self._model, self._batch = step_model, int(batch_size)
         if self._batch < 1:
             raise ValueError(
@@ -43,17 +47,17 @@ class Stream:
         self.dense_reason = _dense_reason(step_model)
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         """Forget all frames, and read the model's weights."""
         kind = _Dense if self.dense_reason else _Events
         self._run = kind(self._model, self._batch)
 
     @property
-    def steps(self):
+    def steps(self) -> int:
         return int(self._run.state()[0][0])
 
     @property
-    def state(self):
+    def state(self) -> Any:
         """The state, a list of arrays in the order of the step model's.
 
         A copy: keep it, and set it to go on from there, here, in another
@@ -73,7 +77,7 @@ class Stream:
             )
         self._run.begin_with(state)
 
-    def step(self, frames, *sides):
+    def step(self, frames: Any, *sides: Any) -> np.ndarray:
         """Take a frame of each stream; return the outputs for those so far.
 
         Args:
@@ -95,7 +99,9 @@ class Stream:
             )
         return self._advance(frames, sides)
 
-    def step_events(self, x, y, channel, *sides):
+    def step_events(
+        self, x: Any, y: Any, channel: Any, *sides: Any
+    ) -> np.ndarray:
         """Take the events of a step; return the outputs for the steps so far.
 
         For one stream of frames with axes (row, column, channel).

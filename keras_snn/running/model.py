@@ -1,8 +1,11 @@
 """A functional model that runs with the loop over time outside its layers."""
 
+from __future__ import annotations
+
 import functools
 import inspect
 import warnings
+from typing import Any
 
 import keras
 
@@ -69,7 +72,9 @@ class Model(keras.Model):
     >>> model = keras_snn.Model(images, keras_snn.layers.MembraneReadout()(x))
     """
 
-    def __init__(self, *args, remat_steps=None, **kwargs):
+    def __init__(
+        self, *args: Any, remat_steps: int | None = None, **kwargs: Any
+    ) -> None:
         if len(args) < 2 and not {"inputs", "outputs"} & kwargs.keys():
             raise ValueError(
                 "keras_snn.Model expects symbolic inputs and outputs, as in "
@@ -84,7 +89,7 @@ class Model(keras.Model):
         self.remat_steps = remat_steps
 
     @property
-    def remat_steps(self):
+    def remat_steps(self) -> int | None:
         """Steps laid out at once in backpropagation through time."""
         return self._remat_steps
 
@@ -108,7 +113,7 @@ class Model(keras.Model):
         self.train_function = None
 
     @property
-    def runs_layer_by_layer(self):
+    def runs_layer_by_layer(self) -> str | None:
         """Why `fit` runs layer by layer, or None if it does not.
 
         With a surrogate or the exact rule, data of unknown T does, too.
@@ -116,7 +121,7 @@ class Model(keras.Model):
         return self.network.no_loop or self._no_training_loop
 
     @property
-    def training_order(self):
+    def training_order(self) -> str:
         """In which order `fit` runs steps and layers.
 
         - `"time first"`: all layers take step 1, then step 2, and so on; no
@@ -131,7 +136,7 @@ class Model(keras.Model):
             return "layer by layer"
         return obstacles.order_to_train(self.network)[0]
 
-    def dense_reason(self, training=False):
+    def dense_reason(self, training: bool = False) -> str | None:
         """Return why the model does not run event by event, or None if it does.
 
         In `predict` and `evaluate` layers that the engine does not know run
@@ -170,7 +175,7 @@ class Model(keras.Model):
             reason = "it is compiled with jit_compile=True"
         return reason
 
-    def event_driven_split(self):
+    def event_driven_split(self) -> Any:
         """Return how `predict` runs where the engine knows but some layers.
 
         Returns:
@@ -182,7 +187,7 @@ class Model(keras.Model):
             return None
         return event_driven.split(self.network)
 
-    def runs_densely(self, training=False):
+    def runs_densely(self, training: bool = False) -> str | None:
         """Return what `dense_reason` does. Deprecated."""
         warnings.warn(
             "Model.runs_densely() is now called dense_reason(), after what it "
@@ -192,7 +197,9 @@ class Model(keras.Model):
         )
         return self.dense_reason(training)
 
-    def call(self, inputs, training=None, mask=None):
+    def call(
+        self, inputs: Any, training: bool | None = None, mask: Any = None
+    ) -> Any:
         self.network.check_pixels(inputs)
         inference = inference_only.on and not training
         if self.network.no_loop or (self._no_training_loop and not inference):
@@ -222,7 +229,7 @@ class Model(keras.Model):
             known.get(x.key, x).shape[1] is None for x in self.network.sources
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         if self.remat_steps is not None:
             config["remat_steps"] = self.remat_steps
@@ -264,21 +271,21 @@ class Model(keras.Model):
             return []
         return [x.name for x in self.network.looped_neurons]
 
-    def train_step(self, *args, **kwargs):
+    def train_step(self, *args: Any, **kwargs: Any) -> Any:
         with own_process(not self.jit_compile):
             return super().train_step(*args, **kwargs)
 
-    def test_step(self, *args, **kwargs):
+    def test_step(self, *args: Any, **kwargs: Any) -> Any:
         if self.network.regularized is not None:
             # The loss counts activity, which only whole sequences show.
             return super().test_step(*args, **kwargs)
         with inference_only(), own_process(not self.jit_compile):
             return super().test_step(*args, **kwargs)
 
-    def predict_step(self, *args, **kwargs):
+    def predict_step(self, *args: Any, **kwargs: Any) -> Any:
         with inference_only(), own_process(not self.jit_compile):
             return super().predict_step(*args, **kwargs)
 
-    def export(self, *args, **kwargs):
+    def export(self, *args: Any, **kwargs: Any) -> None:
         with inference_only(), portable():
             return super().export(*args, **kwargs)

@@ -242,11 +242,11 @@ class StepModel(keras.Model):
     streamed = None
 
     @property
-    def after(self):
+    def after(self) -> Any:
         """The model behind the readouts."""
         return _after(self.streamed)
 
-    def stream(self, batch_size=1):
+    def stream(self, batch_size: int = 1) -> Stream:
         """Return a `Stream`, which keeps the state inside.
 
             outputs = stream.step(frame)
