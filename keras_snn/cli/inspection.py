@@ -239,7 +239,7 @@ def convert(
             x_train[:1000],
             method,
             time_steps=time_steps,
-            reset=reset,
+            reset=reset,  # type: ignore[arg-type]
             encoder=encoder,
             max_pooling=max_pooling,
         )
