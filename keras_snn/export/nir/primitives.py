@@ -7,7 +7,8 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_snn.export.nir.layer_handlers import KNOWN, NODES
+from keras_snn.export.nir.layer_handlers import KNOWN
+from keras_snn.export.nir.neuron_handlers import NODES
 from keras_snn.layers import MembraneReadout
 from keras_snn.layers.encoders import Encoder
 from keras_snn.layers.readouts import Readout

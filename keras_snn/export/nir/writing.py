@@ -4,16 +4,14 @@ import os
 import pathlib
 import warnings
 
-import keras
 import numpy as np
 
 from keras_snn import atomic, optional
 from keras_snn.export.nir import (
     branches,
-    conventions,
-    kernels,
     primitives,
     programs,
+    written_nodes,
 )
 
 SINABS_ADVICE = (
@@ -23,8 +21,6 @@ SINABS_ADVICE = (
     "sinabs.layers.LIFSqueeze: layer.spike_fn = sinabs.activation.SingleSpike"
 )
 SINABS_RESET = "; layer.reset_fn = sinabs.activation.MembraneReset()"
-# What is written for a decay of 1, of neurons that NIR knows with a leak only.
-ALMOST_ONE = 1.0 - 2.0**-30
 
 
 def to_nir(model, path=None, target=None):
@@ -112,7 +108,9 @@ def _graph(nir, model, convention):
     nodes = {x.name: _node(nir, x, scales, convention) for x in found}
     last = _last(found)
     end = _unused("output", nodes)
-    nodes[end] = nir.Output({"output": np.array(_nir_shape(last.shape))})
+    nodes[end] = nir.Output(
+        {"output": np.array(written_nodes.nir_shape(last.shape))}
+    )
     edges = [(x.name, y.name) for x in found for y in found if x in y.inputs]
     edges.append((last.name, end))
     if convention.in_depth_order:
@@ -141,11 +139,6 @@ def _unused(name, nodes):
     while name in nodes:
         name += "_"
     return name
-
-
-def _nir_shape(shape):
-    """Return (height, width, channels) as (channels, height, width)."""
-    return (shape[-1], *shape[:-1])
 
 
 def _scales(found, convention):
@@ -190,7 +183,7 @@ def _node(nir, x, scales, convention):
     """Return an operation as a NIR node."""
     scale = scales[x.inputs[0]] if x.inputs else 1
     if x.kind == "input":
-        return nir.Input({"input": np.array(_nir_shape(x.shape))})
+        return nir.Input({"input": np.array(written_nodes.nir_shape(x.shape))})
     if x.kind == "pool":
         size, stride = _pool_size(x)
         kind = nir.AvgPool2d if convention.averages else nir.SumPool2d
@@ -198,57 +191,13 @@ def _node(nir, x, scales, convention):
     if x.kind == "flatten":
         # Counted from the end, the axes are the same with a batch axis,
         # which some importers count and others do not.
-        shape = np.array(_nir_shape(x.inputs[0].shape))
+        shape = np.array(written_nodes.nir_shape(x.inputs[0].shape))
         return nir.Flatten({"input": shape}, start_dim=-len(shape), end_dim=-1)
     if x.kind == "readout":
-        return _readout(nir, x, convention)
+        return written_nodes.readout(nir, x, convention)
     if x.kind.startswith("neuron"):
-        return _neurons(nir, x, scale, convention)
-    return _linear(nir, x, scale, convention)
-
-
-def _linear(nir, x, scale, convention):
-    """Return a linear map of values that are `scale` times as large."""
-    if x.kind == "convolution":
-        return _convolution(nir, x, scale)
-    if x.kind == "scale":
-        values = _neuron_values(x, x.weight / np.float32(scale))
-        return nir.Scale(values)
-    return _dense(nir, x, scale, convention)
-
-
-def _convolution(nir, x, scale):
-    weight, padding = kernels.symmetric(x.weight, x.padding, x.dilation)
-    if weight is None:
-        raise ValueError(
-            f"'{x.name}' ({type(x.layer).__name__}) cannot be written as NIR: "
-            f"{padding}."
-        )
-    options = {
-        "weight": weight / np.float32(scale),
-        "groups": x.groups,
-        "bias": _bias(x),
-    }
-    size = x.inputs[0].shape[:-1]
-    moves = {"stride": x.strides, "padding": padding, "dilation": x.dilation}
-    if len(size) == 1:
-        moves = {name: int(n) for name, (n,) in moves.items()}
-        return nir.Conv1d(input_shape=size[0], **moves, **options)
-    return nir.Conv2d(input_shape=size, **moves, **options)
-
-
-def _bias(x):
-    """Return the bias, zeros if there is none: NIR wants one."""
-    if x.bias is None:
-        return np.zeros(x.weight.shape[0], "float32")
-    return x.bias
-
-
-def _dense(nir, x, scale, convention):
-    weight = x.weight / np.float32(scale)
-    if x.bias is None and not convention.bias_only:
-        return nir.Linear(weight)
-    return nir.Affine(weight, _bias(x))
+        return written_nodes.neurons(nir, x, scale, convention)
+    return written_nodes.linear(nir, x, scale, convention)
 
 
 def _pool_size(x):
@@ -256,102 +205,6 @@ def _pool_size(x):
     if hasattr(x.layer, "pool_size"):
         return tuple(x.layer.pool_size), tuple(x.layer.strides)
     return x.inputs[0].shape[:2], x.inputs[0].shape[:2]
-
-
-def _neurons(nir, x, scale, convention):
-    """Return neurons, those with feedback in a graph of their own."""
-    neurons = _neuron(nir, x, scale, convention)
-    if x.feedback is None:
-        return neurons
-    shape = np.array(_nir_shape(x.shape))
-    nodes = {
-        "input": nir.Input({"input": shape}),
-        "lif": neurons,
-        "w_rec": _linear(nir, x.feedback, 1, convention),
-        "output": nir.Output({"output": shape}),
-    }
-    edges = [
-        ("input", "lif"),
-        ("lif", "w_rec"),
-        ("w_rec", "lif"),
-        ("lif", "output"),
-    ]
-    return nir.NIRGraph(
-        nodes, edges, metadata={}, type_check=x.feedback.groups == 1
-    )
-
-
-def _neuron(nir, x, scale, convention):
-    beta, alpha = _decay(x.layer), getattr(x.layer, "alpha", 0.0)
-    threshold = np.float64(x.layer.threshold * scale)
-    if getattr(x.layer, "scale_input", False):
-        threshold = threshold / (1.0 - beta)
-    has_synapses = (
-        bool(alpha) or hasattr(x.layer, "alpha") and (x.feedback is None)
-    )
-    if has_synapses:
-        values = _synaptic(convention, beta, alpha, threshold)
-    else:
-        values = convention.neuron(beta, threshold)
-    values["v_reset"] = 0.0
-    if values.keys() & {"tau", "tau_mem"}:
-        values["v_leak"] = 0.0
-    arrays = _all(values, x, convention)
-    if x.passing:
-        # Their potential is 0 or 1, and 0 after a spike.
-        passing = convention.neuron(beta, 0.5)["v_threshold"]
-        arrays["v_threshold"][-x.passing :] = passing
-    kind = nir.IF if "tau" not in values else nir.LIF
-    node = (nir.CubaLIF if has_synapses else kind)(**arrays)
-    if x.layer.reset != "zero":
-        node.metadata = {"reset": x.layer.reset}
-    return node
-
-
-def _decay(layer):
-    """Return the decay of neurons: a number, or one a channel."""
-    decay = layer.decay if hasattr(layer, "decay") else layer.beta
-    return conventions.single(keras.ops.convert_to_numpy(decay))
-
-
-def _synaptic(convention, beta, alpha, threshold):
-    """Return the parameters of neurons whose current lasts."""
-    values = convention.neuron(min(beta, ALMOST_ONE), threshold)
-    values["tau_mem"] = values.pop("tau")
-    alpha = min(conventions.single(alpha), ALMOST_ONE)
-    return {**values, **convention.synapse(alpha)}
-
-
-def _readout(nir, x, convention):
-    beta = _decay(x.layer)
-    if beta == 1.0:
-        return nir.I(_full(1.0 / convention.dt, x, convention))
-    values = {**convention.leak(beta), "v_leak": 0.0}
-    return nir.LI(**_all(values, x, convention))
-
-
-def _all(values, x, convention):
-    return {name: _full(value, x, convention) for name, value in values.items()}
-
-
-def _full(value, x, convention):
-    """Return a neuron parameter as an array of the layer's shape."""
-    shape = _nir_shape(x.shape)
-    if convention.by_channel and np.ndim(value):
-        value = np.reshape(value, (-1, *(1 for _ in shape[1:])))
-    elif np.ndim(value):
-        return _neuron_values(x, value).astype(convention.dtype)
-    if convention.by_channel:
-        shape = (shape[0], *(1 for _ in shape[1:]))
-    return np.full(shape, value, convention.dtype)
-
-
-def _neuron_values(x, values):
-    """Return one value a neuron, in Keras' order, in NIR's."""
-    values = np.broadcast_to(values, x.shape)
-    if x.image and values.ndim == 1:
-        values = values[kernels.order_of(x.image)]
-    return np.ascontiguousarray(np.moveaxis(values, -1, 0))
 
 
 def _check_order(model, edges, first, convention):
