@@ -168,7 +168,8 @@ def test_neurons_behind_a_flatten_have_their_own_thresholds():
     np.testing.assert_array_equal(found, expected)
 
 
-def test_pixels_of_a_channel_may_differ_in_threshold_not_in_decay():
+@pytest.mark.parametrize("parameter", ["v_threshold", "tau"])
+def test_pixels_of_a_channel_may_differ(parameter):
     image = (2, 3, 2)
 
     def graph(**changes):
@@ -182,11 +183,12 @@ def test_pixels_of_a_channel_may_differ_in_threshold_not_in_decay():
 
     values = np.linspace(0.6, 2.5, 12).reshape(image)
     x = np.random.default_rng(1).random((2, 30, 3, 2, 2)).astype("float32")
-    found = snn.export.from_nir(graph(v_threshold=values))
-    expected = nir_loops.run(graph(v_threshold=values), x)["x"]
+    if parameter == "tau":
+        values = 1e-3 * values
+    found = snn.export.from_nir(graph(**{parameter: values}))
+    expected = nir_loops.run(graph(**{parameter: values}), x)["x"]
+    assert 0.05 < expected.mean() < 0.95
     np.testing.assert_array_equal(networks.scores(found, x), expected)
-    with pytest.raises(ValueError, match="'x' .LIF.*`tau` is not the same"):
-        snn.export.from_nir(graph(tau=1e-3 * values))
 
 
 # Feedback, as other programs lay it out.
@@ -409,24 +411,66 @@ def test_random_networks_there_and_back(seed, tmp_path):
         np.testing.assert_array_equal(loops[name], train, err_msg=name)
 
 
+TAUS = np.array([2e-4, 3e-4, 4e-4, 5e-4])
+
+
+@pytest.mark.parametrize("parameter", ["tau_syn", "tau_mem"])
+def test_currents_may_differ_in_their_time_constants(parameter):
+    node = neuron(nir.CubaLIF, **{parameter: TAUS})
+    model = assert_same_spikes(graph_of(linear(), ("x", node)))
+    assert type(model.get_layer("x")) is S.SynapticLIF
+
+
+@pytest.mark.parametrize(
+    "kind, parameter", [(nir.LIF, "tau"), (nir.CubaLIF, "tau_mem")]
+)
+def test_neurons_with_feedback_may_differ_in_their_decay(kind, parameter):
+    layer = snn.export.from_nir(recurrent(kind, **{parameter: TAUS}))
+    layer = layer.get_layer("lif1")
+    assert type(layer) is S.RecurrentLIF
+    np.testing.assert_allclose(layer.beta, 1 - 1e-4 / TAUS, rtol=1e-6)
+
+
+DECAYS = np.float32([0.5, 0.75, 0.875, 1.0])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **x: LIF(beta=DECAYS, threshold=[0.5, 1.0, 1.5, 1.25], **x),
+        lambda **x: S.IF(threshold=[0.5, 1.0, 1.5, 1.25], **x),
+        lambda **x: S.SynapticLIF(0.75, alpha=DECAYS * 0.5, **x),
+        lambda **x: S.SynapticLIF(DECAYS, alpha=0.5, **x),
+        lambda **x: S.RecurrentLIF(L.Rescaling(-0.25), DECAYS, **x),
+        lambda **x: S.PLIF(0.5, threshold=[0.5, 1.0, 1.5, 1.25], **x),
+    ],
+)
+def test_arrays_of_the_layers_are_written(make, tmp_path):
+    model = networks.of(
+        TimeFold(L.Dense(4, name="linear")), make(name="lif"), shape=(30, 3)
+    )
+    model = networks.on_grid(model)
+    x = networks.spikes(model, 30)
+    path = tmp_path / "model.nir"
+    graph = snn.export.to_nir(model, path)
+    (train,) = networks.trains(model, x).values()
+    assert 0.01 < train.mean() < 0.99
+    np.testing.assert_array_equal(nir_loops.run(graph, x)["lif"], train)
+    (again,) = networks.trains(snn.export.from_nir(path), x).values()
+    np.testing.assert_array_equal(again, train)
+
+
 # Refused, with the parameter and the node.
 
 
-def test_current_of_different_time_constants_is_refused():
-    node = neuron(nir.CubaLIF, tau_syn=np.array([2e-4, 3e-4, 4e-4, 5e-4]))
-    with pytest.raises(
-        ValueError, match="'x' .CubaLIF.*`tau_syn` is not the same"
-    ):
-        snn.export.from_nir(graph_of(linear(), ("x", node)))
-
-
-def test_feedback_of_different_time_constants_is_refused():
-    taus = np.array([2e-4, 3e-4, 4e-4, 5e-4])
-    for kind, parameter in ((nir.LIF, "tau"), (nir.CubaLIF, "tau_mem")):
-        with pytest.raises(
-            ValueError, match=f"'lif1.lif'.*`{parameter}` is not the same"
-        ):
-            snn.export.from_nir(recurrent(kind, **{parameter: taus}))
+@pytest.mark.parametrize(
+    "name, program", [("beta", "spikingjelly"), ("threshold", "snntorch")]
+)
+def test_arrays_that_a_program_does_not_know_are_refused(name, program):
+    layer = LIF(**{name: np.linspace(0.5, 0.9, 4)})
+    model = networks.of(TimeFold(L.Dense(4)), layer, shape=(30, 3))
+    with pytest.raises(ValueError, match=f"`{name}` of each neuron"):
+        snn.export.to_nir(model, target=program)
 
 
 def test_cycles_of_another_kind_are_refused():

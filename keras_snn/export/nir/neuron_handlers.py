@@ -3,6 +3,7 @@
 import dataclasses
 
 import keras
+import numpy as np
 
 from keras_snn.export.nir import kernels
 from keras_snn.export.nir.layer_handlers import NODES
@@ -51,7 +52,7 @@ def _adaptive(primitives, layer, signal):
 def _recurrent(primitives, layer, signal):
     if reason := primitives.convention.refusals.get("NIRGraph"):
         primitives.refuse(layer, reason)
-    if layer.alpha:
+    if np.any(layer.alpha):
         if reason := primitives.convention.refusals.get("CubaLIF"):
             primitives.refuse(layer, f"alpha={layer.alpha}, and {reason}")
     signal = _any_neurons(primitives, layer, signal, "neuron of more states")
@@ -84,6 +85,20 @@ def _reorder_outputs(operation, order):
             operation.bias = operation.bias[order]
 
 
+def _of_each_neuron(convention, layer):
+    """Return why arrays of numbers cannot be written, a list."""
+    reasons = []
+    parameters = {"beta": "tau", "alpha": "tau", "threshold": "v_threshold"}
+    for name, parameter in parameters.items():
+        axes = np.ndim(getattr(layer, name, 1.0))
+        reason = convention.refusals.get(parameter)
+        if reason is None and convention.by_channel and axes > 1:
+            reason = "the program knows one number a channel"
+        if axes and reason:
+            reasons.append(f"`{name}` of each neuron: {reason}")
+    return reasons
+
+
 def _any_neurons(primitives, layer, signal, kind="neuron"):
     signal = primitives.unpadded(layer, signal)
     reasons = []
@@ -97,6 +112,7 @@ def _any_neurons(primitives, layer, signal, kind="neuron"):
         reasons.append(
             f"initial_potential={start}: a NIR neuron starts at rest"
         )
+    reasons += _of_each_neuron(primitives.convention, layer)
     if reasons:
         primitives.refuse(layer, "; and ".join(reasons))
     image = signal.sources[0].image

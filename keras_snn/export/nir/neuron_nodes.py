@@ -251,13 +251,6 @@ def _layer(builder, name, node, value, found, scale):
     feedback = _feedback(builder, name, value, found, scale, reset)
     if feedback is None and found.alpha is None:
         return _leaky(builder, name, node, found, options)
-    parameters = _parameters(builder, name, node, value)
-    for parameter, decay in (("tau", found.beta), ("tau_syn", found.alpha)):
-        if np.ndim(decay):
-            other = "tau_mem" if parameter == "tau" else "tau"
-            parameter = parameter if parameter in parameters else other
-            values = parameters[parameter]
-            raise _not_the_same(builder, name, parameter, values)
     if feedback is None:
         return SynapticLIF(found.beta, alpha=found.alpha, **options)
     alpha = 0.0 if found.alpha is None else found.alpha
@@ -275,7 +268,7 @@ def _leaky(builder, name, node, found, options):
     if np.ndim(found.beta):
         rows = found.beta.reshape(-1, found.beta.shape[-1])
         if np.any(rows != rows[0]) or np.any(rows == 1.0):
-            raise _not_the_same(builder, name, "tau", node.tau)
+            return LIF(found.beta, **options)
         return PLIF(per_channel=True, **options)
     if found.beta == FORGETS:
         # The other rules' factor is made of a decaying trace.

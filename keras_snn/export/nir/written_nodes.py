@@ -43,7 +43,9 @@ def _neuron(nir, x, scale, convention):
     if getattr(x.layer, "scale_input", False):
         threshold = threshold / (1.0 - beta)
     has_synapses = (
-        bool(alpha) or hasattr(x.layer, "alpha") and (x.feedback is None)
+        bool(np.any(alpha))
+        or hasattr(x.layer, "alpha")
+        and (x.feedback is None)
     )
     if has_synapses:
         values = _synaptic(convention, beta, alpha, threshold)
@@ -67,14 +69,17 @@ def _neuron(nir, x, scale, convention):
 def _decay(layer):
     """Return the decay of neurons: a number, or one a channel."""
     decay = layer.decay if hasattr(layer, "decay") else layer.beta
-    return conventions.single(keras.ops.convert_to_numpy(decay))
+    decay = conventions.single(keras.ops.convert_to_numpy(decay))
+    # What leaks not, among others that do.
+    mixed = np.ndim(decay) and np.any(decay != 1.0)
+    return np.minimum(decay, ALMOST_ONE) if mixed else decay
 
 
 def _synaptic(convention, beta, alpha, threshold):
     """Return the parameters of neurons whose current lasts."""
-    values = convention.neuron(min(beta, ALMOST_ONE), threshold)
+    values = convention.neuron(np.minimum(beta, ALMOST_ONE), threshold)
     values["tau_mem"] = values.pop("tau")
-    alpha = min(conventions.single(alpha), ALMOST_ONE)
+    alpha = np.minimum(conventions.single(alpha), ALMOST_ONE)
     return {**values, **convention.synapse(alpha)}
 
 
