@@ -432,17 +432,20 @@ def test_neurons_with_feedback_may_differ_in_their_decay(kind, parameter):
 
 
 DECAYS = np.float32([0.5, 0.75, 0.875, 1.0])
+THRESHOLDS = [0.25, 0.5, 0.125, 0.375]
 
 
 @pytest.mark.parametrize(
     "make",
     [
-        lambda **x: LIF(beta=DECAYS, threshold=[0.5, 1.0, 1.5, 1.25], **x),
-        lambda **x: S.IF(threshold=[0.5, 1.0, 1.5, 1.25], **x),
+        lambda **x: LIF(beta=DECAYS, threshold=THRESHOLDS, **x),
+        lambda **x: S.IF(threshold=THRESHOLDS, **x),
         lambda **x: S.SynapticLIF(0.75, alpha=DECAYS * 0.5, **x),
         lambda **x: S.SynapticLIF(DECAYS, alpha=0.5, **x),
-        lambda **x: S.RecurrentLIF(L.Rescaling(-0.25), DECAYS, **x),
-        lambda **x: S.PLIF(0.5, threshold=[0.5, 1.0, 1.5, 1.25], **x),
+        lambda **x: S.RecurrentLIF(
+            L.Rescaling(-0.25), DECAYS, threshold=0.25, **x
+        ),
+        lambda **x: S.PLIF(0.5, threshold=THRESHOLDS, **x),
     ],
 )
 def test_arrays_of_the_layers_are_written(make, tmp_path):
