@@ -75,9 +75,7 @@ def _of_unevenness(row, report, model):
             'Try reset="subtract".'
         )
     return text + (
-        "since spikes come in bursts and of both signs. Try more "
-        '`time_steps`; or method="max", whose higher thresholds let fewer '
-        "spikes pass too early."
+        "since spikes come in bursts and of both signs. Try more `time_steps`."
     )
 
 
@@ -122,10 +120,17 @@ def _of_pooling(report, model):
 def _of_depth(report):
     """Return how much of the last layer's error comes from before it."""
     row = report.layers[-1]
-    return (
+    text = (
         f"'{row.name}', the last spiking layer, is off by "
         f"{row.relative_error:.1%}; what it inherits from the layers before "
         f"it is {row.inherited:.1%}."
+    )
+    if row.inherited < 0.5 * row.relative_error:
+        return text
+    return text + (
+        f" Errors add up through {len(report.layers)} layers: more "
+        "`time_steps` lower all of them, fewer steps need `quantize`, some "
+        'epochs of training, and method="qcfs".'
     )
 
 

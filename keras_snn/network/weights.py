@@ -107,4 +107,6 @@ def scalable(layer):
         names = {"kernel", "lora_kernel_b"}
         return [v for v in layer.weights if v.name in names], None
     last = "kernel" if hasattr(layer, "kernel") else "depthwise_kernel"
-    return [getattr(layer, last)], None
+    # A bias alone has none.
+    found = getattr(layer, last)
+    return [] if found is None else [found], None

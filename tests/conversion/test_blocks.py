@@ -191,6 +191,22 @@ def test_a_block_runs_in_every_tool(name, tmp_path):
     assert snn.conversion.report(ann, loaded, x).reasons
 
 
+@pytest.mark.parametrize(
+    "how, names",
+    [
+        ("rate", ["MaxRatePooling1D", "MaxRatePooling1D"]),
+        ("spike", ["MaxPooling1D", "GlobalMaxPooling1D"]),
+        ("average", ["AveragePooling1D", "GlobalAveragePooling1D"]),
+    ],
+)
+def test_maxima_of_one_axis_are_pooled_as_asked(how, names):
+    ann, x = functional(line), data(3)
+    model = convert(ann, x, time_steps=3, max_pooling=how)
+    kinds = [type(getattr(y, "layer", y)).__name__ for y in model.layers]
+    assert [kind for kind in kinds if "Pooling" in kind] == names
+    assert predict(model, x).shape == (3, 3)
+
+
 def test_rates_behind_a_standing_normalisation_are_the_closed_form():
     """threshold * clip(ceil(T I / threshold + 1/2) - 1, 0, T) / T."""
 
