@@ -17,6 +17,8 @@ import numpy as np
 
 from keras_snn import atomic
 
+EVERY = "5m"
+KEEP = 3
 NOTES = "notes"
 DAMAGED = ".damaged"
 DIGEST = 32  # bytes

@@ -6,11 +6,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_snn import checks
 from keras_snn.training import checkpoint_files as files
 from keras_snn.training import stopping
 
-EVERY = "5m"
-KEEP = 3
 # What Keras' BackupAndRestore wrote in runs of earlier versions.
 EARLIER = (
     "latest.weights.h5",
@@ -43,11 +42,13 @@ class Checkpoints(keras.callbacks.Callback):
         position: The `Position` that the run stands at.
     """
 
-    def __init__(self, folder, every=EVERY, keep=KEEP, sigterm=None):
+    def __init__(
+        self, folder, every=files.EVERY, keep=files.KEEP, sigterm=None
+    ):
         super().__init__()
         self.folder = Path(folder)
         self.interval = files.Interval.of(every)
-        self.keep = keep
+        self.keep = checks.integer("keep_checkpoints", keep, 1, "files")
         self.sigterm = sigterm or stopping.Sigterm()
         self.position = files.Position()
         self.epoch_updates = None
@@ -155,8 +156,10 @@ def load(model, folder):
     if not found.exist():
         raise ValueError(f"There is no checkpoint in {folder}.")
     found.open()
+    is_averaged = found.are_earlier()
     found.restore(model)
-    model.optimizer.finalize_variable_values(model.trainable_variables)
+    if not is_averaged:
+        model.optimizer.finalize_variable_values(model.trainable_variables)
 
 
 def _variables(model):

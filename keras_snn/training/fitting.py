@@ -15,7 +15,7 @@ from keras_snn.training.building import (
     learning_rate_at,
 )
 from keras_snn.training.callbacks import BestModel, HistoryFile, StopAtNaN
-from keras_snn.training.checkpoints import EVERY, KEEP, Checkpoints
+from keras_snn.training.checkpoints import Checkpoints
 from keras_snn.training.data import load_run_data
 from keras_snn.training.epochs import EVALUATION_BATCH_SIZE, fit
 
@@ -31,8 +31,8 @@ def train(
     overwrite=False,
     command=None,
     callbacks=None,
-    checkpoint_every=EVERY,
-    keep_checkpoints=KEEP,
+    checkpoint_every=files.EVERY,
+    keep_checkpoints=files.KEEP,
 ):
     """Train a model and keep its files in one folder.
 

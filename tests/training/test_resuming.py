@@ -1,6 +1,9 @@
 """A run that is killed and resumed ends as one that is not, bit for bit."""
 
+import errno
 import os
+import shutil
+import signal
 
 import keras
 import numpy as np
@@ -13,9 +16,12 @@ from keras_snn.training import (
     fitting,
     recipe,
     records,
+    stopping,
     train,
 )
 from keras_snn.training import checkpoint_files as files
+from keras_snn.training.callbacks import HistoryFile
+from keras_snn.training.data import load_run_data
 
 TINY = {"limit": 12, "batch_size": 4, "epochs": 2, "time_steps": 3}
 RUNS = {
@@ -138,19 +144,12 @@ def kill():
     raise Killed
 
 
-@pytest.mark.parametrize("name", RUNS)
-def test_killed_at_random_instants_and_resumed(
-    name, wholes, tmp_path, monkeypatch
-):
-    whole_folder, whole = wholes(name)
+def test_killed_at_random_instants_and_resumed(wholes, tmp_path, monkeypatch):
+    name = "averages"
     random = np.random.default_rng(3)
-    kills = 0
-    while kills < 2:
-        try:
-            run(name, tmp_path, random.integers(5, 12), kill)
-            break
-        except Killed:
-            kills += 1
+    for _ in range(2):
+        with pytest.raises(Killed):
+            run(name, tmp_path, random.integers(3, 12), kill)
     with monkeypatch.context() as patch:
         # In a write: what the file system has been asked for is done, the
         # rest is not, not even the removal of the draft.
@@ -167,10 +166,183 @@ def test_killed_at_random_instants_and_resumed(
         patch.setattr(os, "replace", replace)
         with pytest.raises(Killed):
             run(name, tmp_path)
-    record = run(name, tmp_path)
-    assert_same(tmp_path, record, whole_folder, whole)
+    assert_same(tmp_path, run(name, tmp_path), *wholes(name))
     assert not [x for x in tmp_path.rglob(".*") if x.name != records.LOCK]
 
 
 def never(*_):
     return None
+
+
+def position_in(folder):
+    return next(iter(files.positions(folder / records.BACKUP)), None)
+
+
+def terminate():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_sigterm_ends_a_run_that_loses_nothing(wholes, tmp_path, capfd):
+    # Events are an epoch's begin, begin and end of each of 3 updates, the
+    # validation's batch, and the epoch's end.
+    for instant, position in (
+        (1, files.Position(0, 1)),  # the first update's begin
+        (5, files.Position(0, 3)),  # the validation, 2 updates later
+        (3, files.Position(1)),  # the second epoch's begin
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            run("adam", tmp_path, instant, terminate, checkpoint_every="1h")
+        assert stopped.value.code == stopping.EXIT_STOPPED == 75
+        assert "once more ends at once" in capfd.readouterr().err
+        assert position_in(tmp_path) == position
+        assert records.read_record(tmp_path)["status"] == "interrupted"
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert_same(tmp_path, run("adam", tmp_path), *wholes("adam"))
+
+
+def test_a_second_sigterm_has_its_usual_effect():
+    with stopping.Sigterm() as sigterm:
+        terminate()
+        assert sigterm.received
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        with pytest.raises(stopping.Stopped):
+            sigterm.check()
+
+
+def test_a_handler_of_the_program_is_left_alone():
+    def ours(*_):
+        pass
+
+    signal.signal(signal.SIGTERM, ours)
+    try:
+        with stopping.Sigterm():
+            assert signal.getsignal(signal.SIGTERM) is ours
+        assert signal.getsignal(signal.SIGTERM) is ours
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def test_a_damaged_checkpoint_costs_what_lies_behind_the_one_before(
+    wholes, tmp_path, capsys
+):
+    with pytest.raises(Killed):
+        run("adam", tmp_path, 13, kill)
+    newest, before = list(files.positions(tmp_path / records.BACKUP))[:2]
+    assert newest > before
+    path = files.positions(tmp_path / records.BACKUP)[newest]
+    path.write_bytes(path.read_bytes()[:-1])
+    record = run("adam", tmp_path)
+    assert f"{path} is damaged" in capsys.readouterr().out
+    assert_same(tmp_path, record, *wholes("adam"))
+
+
+def test_a_disk_that_fills_up_costs_what_lies_behind_the_checkpoint(
+    wholes, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        room = 4
+
+        def savez(draft, *_, saved=np.savez, **arrays):
+            nonlocal room
+            room -= 1
+            saved(draft, **arrays)
+            if room < 0:
+                os.truncate(draft, 100)
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+        patch.setattr(np, "savez", savez)
+        # Checkpoints: updates 1, 2 and 3 of the epoch, and its end.
+        message = "No space left .* of the end of epoch 1 is whole: `--resume`"
+        with pytest.raises(OSError, match=message):
+            run("adam", tmp_path)
+    assert position_in(tmp_path) == files.Position(1)
+    assert_same(tmp_path, run("adam", tmp_path), *wholes("adam"))
+
+
+def test_a_folder_that_vanishes_is_an_error(tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(OSError, match="backup is gone.*no checkpoint"):
+        run("adam", folder, 2, lambda: shutil.rmtree(folder))
+    assert not folder.exists()
+
+
+def test_a_history_without_checkpoints_is_not_begun_anew(tmp_path):
+    with pytest.raises(Killed):
+        run("adam", tmp_path, 12, kill)
+    shutil.rmtree(tmp_path / records.BACKUP)
+    before = records.read_record(tmp_path)
+    with pytest.raises(ValueError, match="finished 1 epochs, but there is no"):
+        run("adam", tmp_path)
+    assert records.read_record(tmp_path) == before
+
+
+def test_updates_between_checkpoints_and_how_many_are_kept(tmp_path):
+    with pytest.raises(Killed):
+        run("adam", tmp_path, 13, kill, checkpoint_every=2, keep_checkpoints=9)
+    # Every second update of the run, and before and behind the validation.
+    assert list(files.positions(tmp_path / records.BACKUP))[::-1] == [
+        files.Position(0, 2),
+        files.Position(0, 3),
+        files.Position(1, 0),
+        files.Position(1, 1),
+    ]
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.8])
+def test_a_run_of_an_earlier_version_goes_on(tmp_path, ema, capsys):
+    """Whose state Keras' BackupAndRestore kept at the ends of epochs."""
+    settings = settings_of("averages", ann_epochs=0, ema=ema, epochs=1)
+    model = network(settings)
+    data = load_run_data(settings)
+    building.compile_model(model, settings, 6)
+    model.run_eagerly = True
+    backup = tmp_path / records.BACKUP
+    swap = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if ema else []
+    keep = keras.callbacks.BackupAndRestore(
+        str(backup), double_checkpoint=True, delete_checkpoint=False
+    )
+    record = records.new_record(settings_of("averages", ann_epochs=0, ema=ema))
+    history = HistoryFile(tmp_path, record, lambda: 1.0)
+    # Two epochs are asked for, so that the first is not the last.
+    model.fit(
+        data.train,
+        epochs=2,
+        shuffle=False,
+        validation_data=data.watched,
+        callbacks=[*swap, history, keep, StopAfterOne()],
+    )
+    before = records.read_record(tmp_path)["history"]["loss"]
+    assert len(before) == 1 and (backup / "latest.weights.h5").exists()
+    weights = [keras.ops.convert_to_numpy(x) for x in model.trainable_variables]
+    if ema:
+        average = model.optimizer._model_variables_moving_average
+        weights = [keras.ops.convert_to_numpy(x) for x in average]
+    begun = []
+    more = lambda _: [Note(begun)]  # noqa: E731
+    settings = settings_of("averages", ann_epochs=0, ema=ema)
+    record = train(settings, tmp_path, resume=True, callbacks=more)
+    assert "of an earlier version" in capsys.readouterr().out
+    assert record["history"]["loss"][:1] == before
+    assert len(record["history"]["loss"]) == 2
+    for found, expected in zip(begun, weights, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+    assert not (backup / "latest.weights.h5").exists()
+    assert position_in(tmp_path) == files.Position(2)
+
+
+class StopAfterOne(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = True
+
+
+class Note(keras.callbacks.Callback):
+    """Notes the weights that the first update begins with."""
+
+    def __init__(self, found):
+        super().__init__()
+        self.found = found
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if not self.found:
+            variables = self.model.trainable_variables
+            self.found += map(keras.ops.convert_to_numpy, variables)
