@@ -85,7 +85,7 @@ class Checkpoints(keras.callbacks.Callback):
             model.optimizer.build(model.trainable_variables)
         if self._found:
             arrays, notes = self._found
-            _assign(_variables(model), arrays[: notes["variables"]])
+            assign(_variables(model), arrays[: notes["variables"]])
         elif self.are_earlier():
             _restore_earlier(model, self.folder)
 
@@ -101,7 +101,7 @@ class Checkpoints(keras.callbacks.Callback):
         if self.position.update:
             _build_metrics(model)
             metrics = arrays[notes["variables"] :]
-            _assign(model.metrics_variables, metrics)
+            assign(model.metrics_variables, metrics)
         return self.position.update
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -167,7 +167,12 @@ def _variables(model):
     return [*model.variables, *model.optimizer.variables]
 
 
-def _assign(variables, arrays):
+def assign(variables, arrays):
+    """Give variables what a checkpoint has for them.
+
+    Raises:
+        ValueError: If their shapes are others.
+    """
     theirs = [array.shape for array in arrays]
     ours = [tuple(variable.shape) for variable in variables]
     if theirs != ours:

@@ -13,6 +13,7 @@ import keras_snn as snn
 from keras_snn.training import (
     beginning,
     building,
+    checkpoints,
     fitting,
     recipe,
     records,
@@ -234,6 +235,26 @@ def test_a_damaged_checkpoint_costs_what_lies_behind_the_one_before(
     record = run("adam", tmp_path)
     assert f"{path} is damaged" in capsys.readouterr().out
     assert_same(tmp_path, record, *wholes("adam"))
+
+
+def test_numbers_of_a_type_that_numpy_has_not(tmp_path):
+    kept = keras.Variable([1.5, -2.0], dtype="bfloat16")
+    array = keras.ops.convert_to_numpy(kept)
+    files.write(tmp_path, files.Position(0, 1), [array], {}, 1)
+    found = files.read_newest(tmp_path)[1]
+    restored = keras.Variable([0.0, 0.0], dtype="bfloat16")
+    checkpoints.assign([restored], found)
+    restored = keras.ops.convert_to_numpy(restored)
+    assert restored.dtype == array.dtype
+    np.testing.assert_array_equal(
+        restored.astype("float32"), np.array([1.5, -2.0], "float32")
+    )
+
+
+def test_a_checkpoint_of_another_network_is_refused():
+    variable = keras.Variable(np.zeros(3))
+    with pytest.raises(ValueError, match="do not fit the 1 of the run"):
+        checkpoints.assign([variable], [np.zeros(4)])
 
 
 def test_a_disk_that_fills_up_costs_what_lies_behind_the_checkpoint(
