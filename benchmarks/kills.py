@@ -1,6 +1,6 @@
 """Runs killed by SIGKILL at random instants, beside one that goes through.
 
-    python benchmarks/kills.py --kills 50
+    python -m benchmarks.kills --kills 50
 
 Trains LeNet on the digits with Poisson spikes, dropout, Adam, shifted images
 and averaged weights, with a checkpoint after every update. A process is killed
