@@ -25,7 +25,7 @@ import numpy as np
 import keras_snn as snn
 from benchmarks import recipes
 from keras_snn.models import pretrained
-from keras_snn.training import Settings, building
+from keras_snn.training import Settings, building, checkpoints
 
 ROOT = pathlib.Path(__file__).parents[1]
 ACCURACY = ROOT / "benchmarks" / "results" / "accuracy"
@@ -146,8 +146,7 @@ def of_run(run):
     model = building.build_model(settings)
     building.compile_model(model, settings, 1)
     model.build(model.input_shape)
-    found = sorted((run / "backup").rglob("*.weights.h5"), key=os.path.getmtime)
-    model.load_weights(found[-1])
+    checkpoints.load(model, run / "backup")
     info = snn.datasets.info(settings.dataset)
     arguments = {"width": settings.width, "classes": info.classes}
     if settings.norm is not None:

@@ -56,6 +56,19 @@ def written(path):
         if path.is_dir():
             shutil.rmtree(path)
         os.replace(draft, path)
+        _names_to_disk(path.parent)
+
+
+def remove_drafts(path):
+    """Remove what a process killed in `written(path)` has left.
+
+    Args:
+        path: The path, whose last part may hold wildcards. No process may be
+            writing to it.
+    """
+    path = pathlib.Path(path)
+    for left in path.parent.glob(f".{path.name}-????????"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def write_text(path, text):
@@ -73,3 +86,16 @@ def _to_disk(draft):
         if path.is_file():
             with open(path, "r+b") as file:
                 os.fsync(file.fileno())
+
+
+def _names_to_disk(folder):
+    """Wait until a renaming in a folder outlasts a loss of power, too."""
+    if os.name != "posix":  # elsewhere a folder cannot be opened
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError:  # some file systems know no such thing
+        pass
+    finally:
+        os.close(handle)

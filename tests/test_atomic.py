@@ -43,5 +43,20 @@ def test_the_content_is_on_disk_before_the_name_changes(tmp_path, monkeypatch):
         os, "replace", lambda *x: (order.append("replace"), replace(*x))
     )
     atomic.write_text(tmp_path / "study.json", "{}")
-    assert order == ["sync", "replace"]
+    # The content, the renaming, and then the folder that has the new name.
+    folder = ["sync"] if os.name == "posix" else []
+    assert order == ["sync", "replace", *folder]
     assert (tmp_path / "study.json").read_text() == "{}"
+
+
+def test_what_a_kill_has_left_is_removed(tmp_path):
+    left = tmp_path / ".history.json-a1b2c3d4"
+    left.mkdir()
+    (left / "history.json").write_text("ha")
+    (tmp_path / "history.json").write_text("whole")
+    (tmp_path / ".other.json-a1b2c3d4").mkdir()
+    atomic.remove_drafts(tmp_path / "history.json")
+    assert sorted(os.listdir(tmp_path)) == [
+        ".other.json-a1b2c3d4",
+        "history.json",
+    ]

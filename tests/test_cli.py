@@ -210,10 +210,10 @@ def test_cifar_images_are_augmented_batch_by_batch(tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     assert "2/2 - " in result.output  # 20 images are two batches of 16
     settings = Settings(dataset="cifar10", limit=20, seed=5)
-    published = load_run_data(settings, first_epoch=3).train
+    published = load_run_data(settings).train
     assert (published.shift, published.padding) == (4, "zeros")
     assert (published.flip, published.cutout) == (True, 0)
-    assert (published.seed, published.epoch) == (5, 3)
+    assert published.seed == 5
     settings = Settings(
         dataset="cifar10", shift=2, cutout=8, validation_split=0.25
     )
@@ -260,7 +260,7 @@ def interrupt_after(epochs, monkeypatch):
     original = keras.Model.fit
 
     def fit(self, *arguments, callbacks, **options):
-        callbacks = [*callbacks, Interrupt()]
+        callbacks.callbacks.append(Interrupt())
         return original(self, *arguments, callbacks=callbacks, **options)
 
     monkeypatch.setattr(keras.Model, "fit", fit)
@@ -292,6 +292,35 @@ def test_an_interrupted_run_goes_on_and_keeps_its_history(
     for name, values in after["history"].items():
         assert len(values) == 3
         assert values[:2] == before["history"][name]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGTERM")
+def test_sigterm_ends_a_process_with_code_75_and_what_to_do(tmp_path):
+    output = tmp_path / "run"
+    command = [
+        *(sys.executable, "-m", "keras_snn", "train", *SMOKE),
+        *("--epochs", "10000", "--output", str(output)),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
+        for line in run.stdout:
+            if line.startswith("Epoch 2/"):
+                run.terminate()
+                break
+        said = " ".join(run.stdout.read().split())
+    assert run.returncode == 75
+    assert "Stopped by SIGTERM. " in said and "the state after" in said
+    assert "keras-snn train --resume --output" in said
+    assert read_history(output)["status"] == "interrupted"
+
+
+@pytest.mark.parametrize("value", ["0", "soon"])
+def test_how_often_is_checked_before_anything_else(tmp_path, value):
+    output = tmp_path / "run"
+    message = error_of(
+        run("train", "--checkpoint-every", value, "--output", output)
+    )
+    assert "as 30s, 5m or 1h" in message
+    assert not output.exists()
 
 
 def test_a_finished_run_takes_more_epochs_but_no_other_settings(tmp_path):

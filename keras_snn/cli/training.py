@@ -31,7 +31,14 @@ from keras_snn.cli.common import (
     setting,
 )
 from keras_snn.training import recipes, records
+from keras_snn.training.checkpoint_files import (
+    EVERY,
+    KEEP,
+    Interval,
+    positions,
+)
 from keras_snn.training.settings import Settings
+from keras_snn.training.stopping import EXIT_STOPPED, Stopped
 
 # Samples whose spikes are drawn after every epoch.
 RASTERS = 2
@@ -52,8 +59,9 @@ A compact network at four time steps, with ReLUs first
 \b
   keras-snn train --model SpikingCNN --dataset cifar10 --ann-epochs 8 --epochs 6
 
-Go on after a kill or Ctrl-C, or add epochs to a finished run
+Lose at most 100 updates, and go on after a kill; or add epochs
 \b
+  keras-snn train --dataset mnist --checkpoint-every 100
   keras-snn train --resume --output runs/lenet-mnist
   keras-snn train --resume --output runs/lenet-mnist --epochs 20
 """
@@ -104,6 +112,17 @@ def train(
         bool,
         output_option("Replace the run in the output folder.", "--overwrite"),
     ] = False,
+    checkpoint_every: Annotated[
+        str,
+        output_option(
+            "Updates, as 100, or time, as 30s, 5m or 1h, from one checkpoint "
+            "to the next.",
+            metavar="N|TIME",
+        ),
+    ] = EVERY,
+    keep_checkpoints: Annotated[
+        int, output_option("Checkpoints to keep.", metavar="N", min=1)
+    ] = KEEP,
     tensorboard: Annotated[
         bool,
         output_option(
@@ -116,11 +135,16 @@ def train(
 ):
     """Train a spiking network and keep its files in one folder.
 
+    A run that was killed goes on with --resume from its last checkpoint, to
+    the same numbers. SIGTERM ends it after an update, with a checkpoint and
+    exit code 75; Ctrl-C and a second SIGTERM end it at once.
+
     Options left out have the value published for the model, or one that
     suits the dataset. The first line of the output says which.
     """
     with plain_errors(context.obj), _resumable(lambda: output):
         given = _settings_given(given)
+        Interval.of(checkpoint_every)
         check_early(
             data_dir=None if resume else data_dir,
             files=[given["from_ann"]],
@@ -143,6 +167,8 @@ def train(
             overwrite=overwrite,
             command=shlex.join(["keras-snn", *sys.argv[1:]]),
             callbacks=_monitors(output / "logs") if tensorboard else None,
+            checkpoint_every=checkpoint_every,
+            keep_checkpoints=keep_checkpoints,
         )
         _print_result(record["result"], output)
 
@@ -305,20 +331,25 @@ def _resumable(output):
     try:
         yield
     except KeyboardInterrupt:
-        _print_how_to_resume(output())
+        _print_how_to_resume(output(), "Interrupted")
         raise typer.Exit(EXIT_INTERRUPTED) from None
+    except Stopped:
+        _print_how_to_resume(output(), "Stopped by SIGTERM")
+        raise typer.Exit(EXIT_STOPPED) from None
 
 
-def _print_how_to_resume(output):
+def _print_how_to_resume(output, why):
     record = records.read_record(output) if output else None
     if record is None:
-        console.print("\nInterrupted before the training began.")
+        console.print(f"\n{why} before the training began.")
         return
     done = records.epochs_done(record)
+    newest = next(iter(positions(output / records.BACKUP)), None)
+    state = f"the state after {newest}" if newest else "no update"
     command = ["keras-snn", "train", "--resume", "--output", str(output)]
     console.print(
-        f"\nInterrupted. {done} finished epoch(s) are kept in "
-        f"{escape(str(output))}. "
+        f"\n{why}. {done} finished epoch(s) are kept in "
+        f"{escape(str(output))}, and {state}. "
         "Continue with:",
         highlight=False,
     )

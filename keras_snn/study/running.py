@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 import pathlib
-import sys
 from typing import Any
 
 import keras
@@ -22,7 +21,9 @@ from keras_snn.study import reporting
 from keras_snn.study.twin import ordinary_twin
 from keras_snn.training import records
 from keras_snn.training.callbacks import BestModel, HistoryFile
+from keras_snn.training.checkpoints import Checkpoints
 from keras_snn.training.data import first, load_run_data
+from keras_snn.training.epochs import fit
 from keras_snn.typing import Path
 
 RESULT = "study.json"
@@ -110,7 +111,7 @@ def study(
     ann = _twin(spiking, settings, output, data, ann_epochs)
     converted = conversion.convert(
         ann,
-        data.train[0][:CALIBRATION_IMAGES],
+        data.train.x[:CALIBRATION_IMAGES],
         method,
         time_steps=most_steps,
         encoder=_same_encoder(spiking, most_steps),
@@ -211,33 +212,25 @@ def _twin(spiking, settings, output, data, epochs):
     record = records.read_record(folder) or records.new_record(settings)
     if record["status"] == "finished":
         return keras.models.load_model(folder / records.BEST)
-    done = records.epochs_done(record)
-    keras.utils.set_random_seed(settings.seed + done)
+    keras.utils.set_random_seed(settings.seed)
     ann = ordinary_twin(spiking, settings.seed)
-    steps = epochs * -(-len(data.train[0]) // settings.batch_size)
-    rate = keras.optimizers.schedules.CosineDecay(1e-3, steps)
+    rate = keras.optimizers.schedules.CosineDecay(
+        1e-3, epochs * len(data.train)
+    )
     ann.compile(
         keras.optimizers.Adam(rate),
         keras.losses.CategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
     records.make_folder(folder)
-    ann.fit(
-        *data.train,
-        batch_size=settings.batch_size,
-        epochs=epochs,
-        validation_data=data.watched,
-        callbacks=[
-            BestModel(folder / records.BEST, record),
-            HistoryFile(folder, record),
-            keras.callbacks.BackupAndRestore(
-                str(folder / records.BACKUP),
-                double_checkpoint=True,
-                delete_checkpoint=False,
-            ),
-        ],
-        verbose=1 if sys.stdout.isatty() else 2,
-    )
+    checkpoints = Checkpoints(folder / records.BACKUP)
+    checkpoints.open()
+    callbacks = [
+        BestModel(folder / records.BEST, record),
+        HistoryFile(folder, record, checkpoints.seconds),
+    ]
+    plain = dataclasses.replace(settings, ema=0.0)
+    fit(ann, data, plain, epochs, callbacks, checkpoints)
     record["status"] = "finished"
     records.write_record(folder, record)
     return keras.models.load_model(folder / records.BEST)

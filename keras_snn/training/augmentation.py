@@ -113,6 +113,8 @@ class AugmentedBatches(keras.utils.PyDataset):
         self._asked.add(index)
         first = index * self.batch_size
         samples = self._samples(epoch)[first : first + self.batch_size]
+        if not (self.flip or self.shift or self.cutout):
+            return self.x[samples], self.y[samples]
         random = self._random(BATCH, epoch, index)
         images = self._moved(samples, epoch, random)
         if self.cutout:

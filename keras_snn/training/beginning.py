@@ -3,7 +3,6 @@
 import dataclasses
 import pathlib
 import shutil
-import time
 
 import keras
 
@@ -11,6 +10,7 @@ from keras_snn import atomic, models
 from keras_snn.network import parts
 from keras_snn.training import epochs, records
 from keras_snn.training.building import build_ann, compile_model
+from keras_snn.training.callbacks import StopAtNaN
 from keras_snn.training.recipes import FEW_STEPS
 
 # Neurons that fire less seldom learn anything, spikes a neuron and step.
@@ -18,7 +18,7 @@ SILENT = 0.005
 IMAGES = 64
 
 
-def set_weights(model, data, settings, output, record):
+def set_weights(model, data, settings, output, record, checkpoints):
     """Give an untrained model the weights that its settings ask for.
 
     Args:
@@ -29,11 +29,13 @@ def set_weights(model, data, settings, output, record):
             `from_ann` names has been taken over.
         output: The run's folder.
         record: The run's record; gets the network's history as `"ann"`.
+        checkpoints: The `Checkpoints` of the network with ReLUs.
     """
     if settings.ann_epochs:
         path = output / records.ANN
         if not path.exists():
-            _train_ann(data, settings, output, record)
+            _train_ann(data, settings, output, record, checkpoints)
+        shutil.rmtree(checkpoints.folder, ignore_errors=True)
         take_over(model, path)
     fresh = not (settings.ann_epochs or settings.from_ann)
     if settings.norm == "weight" and fresh:
@@ -68,7 +70,7 @@ def take_over(model, path):
     model.set_weights(ann.get_weights())
 
 
-def _train_ann(data, settings, output, record):
+def _train_ann(data, settings, output, record, checkpoints):
     ann = build_ann(settings)
     rate = settings.learning_rate
     if settings.optimizer == "nesterov":
@@ -76,30 +78,28 @@ def _train_ann(data, settings, output, record):
     ours = dataclasses.replace(settings, learning_rate=rate)
     if settings.norm == "weight":
         models.calibrate(ann, data.watched[0][:IMAGES])
-    compile_model(ann, ours, settings.ann_epochs * data.updates(settings))
+    compile_model(ann, ours, settings.ann_epochs * len(data.train))
     print(f"The network with ReLUs, {settings.ann_epochs} epochs", flush=True)
-    folder = output / records.ANN_BACKUP
-    began = time.perf_counter()
-    callbacks = [_History(output, record), epochs.backup(folder)]
-    epochs.fit(ann, data.copy(), settings, settings.ann_epochs, callbacks)
-    record["ann"]["seconds"] += time.perf_counter() - began
-    records.write_record(output, record)
+    checkpoints.open()
+    callbacks = [StopAtNaN(), _History(output, record, checkpoints.seconds)]
+    epochs.fit(ann, data, settings, settings.ann_epochs, callbacks, checkpoints)
     with atomic.written(output / records.ANN) as draft:
         ann.save(draft)
-    shutil.rmtree(folder, ignore_errors=True)
     print("The spiking network", flush=True)
 
 
 class _History(keras.callbacks.Callback):
     """Keeps the metrics of the network with ReLUs in the run's record."""
 
-    def __init__(self, output, record):
+    def __init__(self, output, record, seconds):
         super().__init__()
-        self.output, self.record = output, record
+        self.output, self.record, self.seconds = output, record, seconds
         record.setdefault("ann", {"history": {}, "seconds": 0.0})
 
     def on_epoch_end(self, epoch, logs=None):
-        records.add_epoch(self.record["ann"], epoch, logs)
+        ann = self.record["ann"]
+        records.add_epoch(ann, epoch, {**logs, "seconds": self.seconds()})
+        ann["seconds"] = sum(ann["history"]["seconds"])
         records.write_record(self.output, self.record)
 
 

@@ -1,6 +1,5 @@
 """Callbacks that keep the files of a run complete whatever happens."""
 
-import time
 from pathlib import Path
 
 import keras
@@ -16,37 +15,43 @@ class HistoryFile(keras.callbacks.Callback):
     Args:
         directory: the output folder of the run.
         record: the record to extend, see `records.new_record`.
+        seconds: function that returns the seconds the epoch has taken.
     """
 
-    def __init__(self, directory, record):
+    def __init__(self, directory, record, seconds):
         super().__init__()
         self.directory = directory
         self.record = record
-        self._started = None
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._started = time.perf_counter()
+        self.seconds = seconds
 
     def on_epoch_end(self, epoch, logs=None):
-        seconds = time.perf_counter() - self._started
-        records.add_epoch(self.record, epoch, {**logs, "seconds": seconds})
+        logs = {**logs, "seconds": self.seconds()}
+        records.add_epoch(self.record, epoch, logs)
         records.write_record(self.directory, self.record)
 
 
 class AveragedWeights(keras.callbacks.SwapEMAWeights):
-    """Keras' exchange of weights and averages, in a resumed run too.
+    """Keras' exchange of weights and averages, each epoch's end alike.
 
-    A backup of the end of an epoch has the averages in the model, and the
-    weights where the optimizer keeps averages.
+    Keras leaves the averages in the model until the next epoch, and after the
+    last one the weights are lost. `back` puts them back, and `fit` ends with
+    the averages.
+
+    Args:
+        in_model: whether the model has the averages to begin with.
     """
 
-    def on_train_begin(self, logs=None):
-        self._first = True
+    def __init__(self, in_model=False):
+        super().__init__(swap_on_epoch=True)
+        self._ema_weights_in_model = in_model
 
-    def on_epoch_begin(self, epoch, logs=None):
-        if self._first and epoch:
+    def on_epoch_end(self, epoch, logs=None):
+        if not self._ema_weights_in_model:
+            self._swap_variables()
             self._ema_weights_in_model = True
-        self._first = False
+
+    def back(self, epoch, logs=None):
+        """Put the weights back, behind all that is to see the averages."""
         super().on_epoch_begin(epoch, logs)
 
 

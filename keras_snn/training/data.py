@@ -1,8 +1,6 @@
 """The images of a run, as arguments of `fit` and `evaluate`."""
 
-import copy
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -15,12 +13,13 @@ class RunData:
     """The images of a run.
 
     Attributes:
-        train: arrays `(images, labels)`, or `AugmentedBatches` of them.
+        train: `AugmentedBatches`, whose batches depend on the seed, the epoch
+            and their index alone.
         watched: arrays `(images, labels)` evaluated after every epoch.
         test: arrays `(images, labels)` of the test set.
     """
 
-    train: Any
+    train: AugmentedBatches
     watched: tuple
     test: tuple
 
@@ -28,30 +27,16 @@ class RunData:
     def watches_test_set(self):
         return self.watched is self.test
 
-    def updates(self, settings):
-        """Return the number of updates in an epoch."""
-        if isinstance(self.train, tuple):
-            return -(-len(self.train[0]) // settings.batch_size)
-        return len(self.train)
 
-    def copy(self):
-        """Return the same data from the first epoch on."""
-        if isinstance(self.train, tuple):
-            return self
-        return dataclasses.replace(self, train=copy.copy(self.train))
-
-
-def load_run_data(settings, data_dir=None, first_epoch=0):
+def load_run_data(settings, data_dir=None):
     """Return the `RunData` that the settings ask for.
 
     CIFAR and SVHN training images, and others where `shift` or `cutout` ask
-    for it, are augmented batch by batch; everything else is arrays.
+    for it, are augmented batch by batch; others are only shuffled.
 
     Args:
         settings: the `Settings` of the run.
         data_dir: where the datasets are kept.
-        first_epoch: number of epochs that have been trained already, so that
-            a resumed run does not repeat their shuffling and augmentation.
     """
     info = datasets.info(settings.dataset)
     if isinstance(info, datasets.EventDatasetInfo):
@@ -62,22 +47,29 @@ def load_run_data(settings, data_dir=None, first_epoch=0):
         )
     train, test = datasets.load(settings.dataset, data_dir=data_dir)
     train, test = first(train, settings.limit), first(test, settings.limit)
-    data = _array_data(settings, train, test)
+    train, watched = _split(settings, train, test)
+    batches = AugmentedBatches(
+        *train,
+        settings.batch_size,
+        seed=settings.seed,
+        **_augmentation(settings, info),
+    )
+    return RunData(batches, watched, test)
+
+
+def _augmentation(settings, info):
     published = info.crop_padding > 0 or info.flip
     asked_for = settings.shift or settings.cutout
     if not settings.augment or not (published or asked_for):
-        return data
-    batches = AugmentedBatches(
-        *data.train,
-        settings.batch_size,
-        flip=info.flip,
-        shift=info.crop_padding if settings.shift is None else settings.shift,
-        padding="zeros" if settings.shift is None else "reflect",
-        cutout=settings.cutout,
-        seed=settings.seed,
-        epoch=first_epoch,
-    )
-    return dataclasses.replace(data, train=batches)
+        return {"flip": False, "shift": 0}
+    return {
+        "flip": info.flip,
+        "shift": info.crop_padding
+        if settings.shift is None
+        else settings.shift,
+        "padding": "zeros" if settings.shift is None else "reflect",
+        "cutout": settings.cutout,
+    }
 
 
 def first(images_and_labels, limit):
@@ -86,9 +78,10 @@ def first(images_and_labels, limit):
     return images[:limit], labels[:limit]
 
 
-def _array_data(settings, train, test):
+def _split(settings, train, test):
+    """Return what is trained on and what is watched."""
     if not settings.validation_split:
-        return RunData(train, test, test)
+        return train, test
     images, labels = train
     held_out = round(settings.validation_split * len(images))
     if not 0 < held_out < len(images):
@@ -99,8 +92,4 @@ def _array_data(settings, train, test):
         )
     order = np.random.default_rng(settings.seed).permutation(len(images))
     watched, kept = order[:held_out], order[held_out:]
-    return RunData(
-        (images[kept], labels[kept]),
-        (images[watched], labels[watched]),
-        test,
-    )
+    return (images[kept], labels[kept]), (images[watched], labels[watched])

@@ -1,20 +1,23 @@
 """Train a model, with everything a long run needs around `model.fit`."""
 
+import contextlib
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from keras_snn import models
-from keras_snn.training import beginning, records
+from keras_snn import atomic, models
+from keras_snn.training import beginning, records, stopping
+from keras_snn.training import checkpoint_files as files
 from keras_snn.training.building import (
     build_model,
     compile_model,
     learning_rate_at,
 )
 from keras_snn.training.callbacks import BestModel, HistoryFile, StopAtNaN
+from keras_snn.training.checkpoints import Checkpoints
 from keras_snn.training.data import load_run_data
-from keras_snn.training.epochs import EVALUATION_BATCH_SIZE, backup, fit
+from keras_snn.training.epochs import EVALUATION_BATCH_SIZE, fit
 
 SPIKE_RATE_IMAGES = 256
 
@@ -28,15 +31,19 @@ def train(
     overwrite=False,
     command=None,
     callbacks=None,
+    checkpoint_every=files.EVERY,
+    keep_checkpoints=files.KEEP,
 ):
     """Train a model and keep its files in one folder.
 
     The folder holds `history.json` (settings, versions, metrics of every
     epoch, result), `best.keras` (the model of the epoch with the highest
     validation accuracy), `saved_model/` (a SavedModel of the model after the
-    last epoch) and `backup/` (the state a resumed run continues from), with
-    `ann_epochs` also `ann.keras`, the network with ReLUs. A kill at any
-    moment leaves a folder that `resume=True` continues.
+    last epoch) and `backup/` (the checkpoints a resumed run continues from),
+    with `ann_epochs` also `ann.keras`, the network with ReLUs. A kill at any
+    moment leaves a folder that `resume=True` continues from the last
+    checkpoint, on a CPU to the same numbers as without the kill.
+    SIGTERM ends the run after the current update, with a checkpoint.
 
     Args:
         settings: a `Settings`, for instance `recipe("lenet", "digits")`.
@@ -49,12 +56,19 @@ def train(
         overwrite: whether to replace the run in `output`.
         command: the command line to note in `history.json`.
         callbacks: function from the watched images to further callbacks of
-            `fit`.
+            `fit`. What they keep for themselves is not in checkpoints.
+        checkpoint_every: updates, as `100`, or time, as `"30s"`, `"5m"` or
+            `"1h"`, from one checkpoint to the next. There is one at the end
+            of each epoch, too.
+        keep_checkpoints: number of checkpoints to keep.
 
     Raises:
         ValueError: For settings that do not fit the run in the folder, a
-            folder that another run is writing into, or a loss that is no
-            number.
+            folder that another run is writing into, checkpoints that are all
+            damaged, or a loss that is no number.
+        OSError: If the disk or the folder takes no files. The checkpoints
+            before are whole.
+        SystemExit: With code 75, after SIGTERM and a checkpoint.
 
     Returns:
         The content of `history.json` as a dictionary. Its `"result"` has
@@ -70,34 +84,73 @@ def train(
     >>> record["result"]["last_epoch_test_accuracy"]
     """
     output = Path(output)
+    sigterm = stopping.Sigterm()
+    kept, kept_ann = (
+        Checkpoints(output / name, checkpoint_every, keep_checkpoints, sigterm)
+        for name in (records.BACKUP, records.ANN_BACKUP)
+    )
     record = records.find_run(output, resume=resume, overwrite=overwrite)
     record = _start(record, settings, command)
-    done = records.epochs_done(record)
-    data = load_run_data(settings, data_dir, first_epoch=done)
-    # A resumed run must not repeat the shuffling of its first epochs.
-    keras.utils.set_random_seed(settings.seed + done)
+    begun = resume and kept.exist()
+    _check_kept(record, begun, kept.folder)
+    data = load_run_data(settings, data_dir)
+    keras.utils.set_random_seed(settings.seed)
     model = build_model(settings)
-    if settings.from_ann and not done:
+    if settings.from_ann and not begun:
         beginning.take_over(model, settings.from_ann)
     output.mkdir(parents=True, exist_ok=True)
-    with records.locked(output):
+    with records.locked(output), sigterm, _kept(output, record, kept):
         records.make_folder(output, overwrite)
+        kept.open()
+        if not kept.are_earlier():
+            records.cut(record, kept.position.epoch)
         records.write_record(output, record)
         more = callbacks(data.watched[0]) if callbacks else []
-        try:
-            if not done:
-                beginning.set_weights(model, data, settings, output, record)
-            updates = settings.epochs * data.updates(settings)
-            compile_model(model, settings, updates)
-            _fit(model, data, settings, output, record, more)
-        except KeyboardInterrupt:
-            record["status"] = "interrupted"
-            records.write_record(output, record)
-            raise
-        record["result"] = _result(model, data, settings, output, record)
+        if not begun:
+            beginning.set_weights(
+                model, data, settings, output, record, kept_ann
+            )
+        compile_model(model, settings, settings.epochs * len(data.train))
+        _fit(model, data, settings, output, record, more, kept)
+        record["result"] = _result(
+            model, data, settings, output, record, sigterm
+        )
         record["status"] = "finished"
         records.write_record(output, record)
     return record
+
+
+@contextlib.contextmanager
+def _kept(output, record, checkpoints):
+    """Say of a run that does not reach its end what is left of it."""
+    try:
+        yield
+    except (KeyboardInterrupt, stopping.Stopped):
+        record["status"] = "interrupted"
+        records.write_record(output, record)
+        raise
+    except OSError as error:
+        raise OSError(
+            f"The run could not write its files: {error}. "
+            f"{_what_is_kept(checkpoints)} See to the disk and the folder."
+        ) from error
+
+
+def _what_is_kept(checkpoints):
+    newest = next(iter(files.positions(checkpoints.folder)), None)
+    if newest is None:
+        return f"There is no checkpoint in {checkpoints.folder}."
+    return f"The checkpoint of {newest} is whole: `--resume` goes on there."
+
+
+def _check_kept(record, begun, folder):
+    done = records.epochs_done(record)
+    if done and not begun:
+        raise ValueError(
+            f"The run has finished {done} epochs, but there is no checkpoint "
+            f"in {folder} to go on from. Start again with `--overwrite`, or in "
+            "another `--output`."
+        )
 
 
 def _start(record, settings, command):
@@ -112,16 +165,16 @@ def _start(record, settings, command):
             f"Received: epochs={settings.epochs}. Ask for more, or start a "
             "new run in another `--output`."
         )
-    kept = {"ann": record["ann"]} if "ann" in record else {}
+    ann = {"ann": record["ann"]} if "ann" in record else {}
     return {
         **fresh,
-        **kept,
+        **ann,
         "commands": record["commands"] + fresh["commands"],
         "history": record["history"],
     }
 
 
-def _fit(model, data, settings, output, record, more):
+def _fit(model, data, settings, output, record, more, checkpoints):
     callbacks = [*more, StopAtNaN()]
     if settings.optimizer != "nesterov":  # whose schedule is the optimizer's
         callbacks.append(
@@ -131,14 +184,12 @@ def _fit(model, data, settings, output, record, more):
         )
     callbacks += [
         BestModel(output / records.BEST, record),
-        HistoryFile(output, record),
-        # Last, so that no epoch is backed up but missing in the history.
-        backup(output / records.BACKUP),
+        HistoryFile(output, record, checkpoints.seconds),
     ]
-    fit(model, data, settings, settings.epochs, callbacks)
+    fit(model, data, settings, settings.epochs, callbacks, checkpoints)
 
 
-def _result(model, data, settings, output, record):
+def _result(model, data, settings, output, record, sigterm):
     history = record["history"]
     best = int(np.argmax(history["val_accuracy"]))
     if data.watches_test_set:
@@ -148,11 +199,13 @@ def _result(model, data, settings, output, record):
         last_accuracy = _accuracy(model, data.test)
         best_model = keras.models.load_model(output / records.BEST)
         best_accuracy = _accuracy(best_model, data.test)
+    sigterm.check()
     rates = models.spike_rates(
         model,
         data.test[0][:SPIKE_RATE_IMAGES],
         batch_size=EVALUATION_BATCH_SIZE,
     )
+    sigterm.check()
     notes = _export(model, output / records.SAVED_MODEL)
     return {
         "last_epoch": records.epochs_done(record),
@@ -191,5 +244,6 @@ def _export(model, directory):
             "no SavedModel: it needs the TensorFlow backend "
             "(load best.keras with KERAS_BACKEND=tensorflow and export it)"
         ]
-    model.export(str(directory), verbose=False)
+    with atomic.written(directory) as draft:
+        model.export(str(draft), verbose=False)
     return []

@@ -85,14 +85,20 @@ def epochs_done(record):
 def add_epoch(record, epoch, logs):
     """Store the metrics of `epoch` (from 0), dropping any later ones.
 
-    A run killed between writing its history and its backup repeats an epoch
-    when it is resumed; the repeated epoch replaces the first attempt.
+    A run killed between writing its history and its checkpoint repeats the
+    epoch's end when it is resumed, which replaces the first attempt.
     """
     history = record["history"]
     for name, value in logs.items():
         kept = history.get(name, [])[:epoch]
         missed = [None] * (epoch - len(kept))
         history[name] = [*kept, *missed, float(value)]
+
+
+def cut(record, epochs):
+    """Forget the metrics of all but the first epochs."""
+    for values in record["history"].values():
+        del values[epochs:]
 
 
 def check_same_settings(record, settings):
@@ -179,10 +185,13 @@ def locked(directory):
 def make_folder(directory, overwrite=False):
     """Make the output folder; with `overwrite` delete an earlier run in it.
 
-    Only files that a run writes are deleted.
+    Only files that a run writes are deleted. What a kill has left
+    half-written is removed in any case.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
+    for name in (HISTORY, BEST, ANN, SAVED_MODEL):
+        atomic.remove_drafts(directory / name)
     if not overwrite:
         return
     for name in (HISTORY, BEST, ANN):

@@ -1,0 +1,214 @@
+"""Where a run of `fit` stands, kept in files and taken up again."""
+
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_snn import checks
+from keras_snn.training import checkpoint_files as files
+from keras_snn.training import stopping
+
+# What Keras' BackupAndRestore wrote in runs of earlier versions.
+EARLIER = (
+    "latest.weights.h5",
+    "latest.weights.h5.bkp",
+    "training_metadata.json",
+    "training_metadata.json.bkp",
+)
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Writes checkpoints of a `fit`, and begins it where the last one stands.
+
+    A checkpoint has every number that the rest of the run depends on: weights,
+    statistics of normalizations, the optimizer with its averages, the states
+    of random generators, and the epoch's metrics so far. One is written every
+    `every`, after the last update of an epoch, before the validation, and at
+    the epoch's end.
+
+    Goes to `epochs.fit`, which puts it behind all other callbacks, so that no
+    epoch is over for it but not for them.
+
+    Args:
+        folder: Folder of the checkpoints.
+        every: What `checkpoint_files.Interval.of` takes.
+        keep: Number of checkpoints to keep.
+        sigterm: A `stopping.Sigterm` that ends the run after an update, or
+            `None`.
+
+    Attributes:
+        position: The `Position` that the run stands at.
+    """
+
+    def __init__(
+        self, folder, every=files.EVERY, keep=files.KEEP, sigterm=None
+    ):
+        super().__init__()
+        self.folder = Path(folder)
+        self.interval = files.Interval.of(every)
+        self.keep = checks.integer("keep_checkpoints", keep, 1, "files")
+        self.sigterm = sigterm or stopping.Sigterm()
+        self.position = files.Position()
+        self.epoch_updates = None
+        self._found = None
+        self._began = self._saved = time.monotonic()
+
+    def exist(self):
+        """Return whether there is something to go on from, whole or not."""
+        return bool(files.positions(self.folder)) or self.are_earlier()
+
+    def are_earlier(self):
+        """Return whether only an earlier version's backup is there."""
+        is_one = (self.folder / EARLIER[0]).exists()
+        return is_one and not files.positions(self.folder)
+
+    def open(self):
+        """Make the folder and read the newest checkpoint, if there is one.
+
+        Raises:
+            ValueError: If all of them are damaged.
+        """
+        files.clean(self.folder)
+        found = files.read_newest(self.folder)
+        if found:
+            self.position, *self._found = found
+
+    def seconds(self):
+        """Return the seconds that the current epoch has taken."""
+        return time.monotonic() - self._began
+
+    def restore(self, model):
+        """Give the model and its optimizer what they had."""
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+        if self._found:
+            arrays, notes = self._found
+            assign(_variables(model), arrays[: notes["variables"]])
+        elif self.are_earlier():
+            _restore_earlier(model, self.folder)
+
+    def begin(self, model, epoch):
+        """Begin an epoch; return the number of updates to skip in it."""
+        self._began = self._saved = time.monotonic()
+        if epoch != self.position.epoch or not self._found:
+            self.position, self._found = files.Position(epoch), None
+            return 0
+        arrays, notes = self._found
+        self._found = None
+        self._began -= notes["seconds"]
+        if self.position.update:
+            _build_metrics(model)
+            metrics = arrays[notes["variables"] :]
+            assign(model.metrics_variables, metrics)
+        return self.position.update
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.sigterm.check()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.position = files.Position(self.position.epoch, batch + 1)
+        if self._is_due() or self.sigterm.received:
+            self._save()
+        self.sigterm.check()
+
+    def on_test_batch_end(self, batch, logs=None):
+        # The state before the validation has been kept.
+        self.sigterm.check()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.position = files.Position(epoch + 1)
+        self._save()
+        self.sigterm.check()
+
+    def _is_due(self):
+        update, interval = self.position.update, self.interval
+        if update == self.epoch_updates:
+            return True
+        if interval.seconds:
+            return time.monotonic() - self._saved >= interval.seconds
+        made = self.position.epoch * self.epoch_updates + update
+        return made % interval.updates == 0
+
+    def _save(self):
+        model = self.model
+        variables = _variables(model)
+        metrics = model.metrics_variables if self.position.update else []
+        arrays = [keras.ops.convert_to_numpy(v) for v in [*variables, *metrics]]
+        seconds = self.seconds() if self.position.update else 0.0
+        notes = {"variables": len(variables), "seconds": seconds}
+        files.write(self.folder, self.position, arrays, notes, self.keep)
+        for name in EARLIER:
+            (self.folder / name).unlink(missing_ok=True)
+        self._saved = time.monotonic()
+
+
+def load(model, folder):
+    """Give a compiled model the weights of a run's newest checkpoint.
+
+    Where the optimizer averages weights, those are the averages.
+
+    Raises:
+        ValueError: If there is none, or none is whole.
+    """
+    found = Checkpoints(folder)
+    if not found.exist():
+        raise ValueError(f"There is no checkpoint in {folder}.")
+    found.open()
+    is_averaged = found.are_earlier()
+    found.restore(model)
+    if not is_averaged:
+        model.optimizer.finalize_variable_values(model.trainable_variables)
+
+
+def _variables(model):
+    """Return all variables that training changes, random states too."""
+    return [*model.variables, *model.optimizer.variables]
+
+
+def assign(variables, arrays):
+    """Give variables what a checkpoint has for them.
+
+    Raises:
+        ValueError: If their shapes are others.
+    """
+    theirs = [array.shape for array in arrays]
+    ours = [tuple(variable.shape) for variable in variables]
+    if theirs != ours:
+        raise ValueError(
+            f"The checkpoint holds {len(theirs)} variables that do not fit "
+            f"the {len(ours)} of the run one to one; it is one of another "
+            "version of the network. Start again with `--overwrite`, or in "
+            "another `--output`."
+        )
+    for variable, array in zip(variables, arrays):
+        if array.dtype.kind == "V":  # a type of its backend's, as bfloat16
+            kind = keras.ops.convert_to_numpy(variable).dtype
+            array = array.view(kind)
+        variable.assign(array)
+
+
+def _build_metrics(model):
+    """Make the variables of metrics, which else come with the first batch."""
+    scores = np.zeros((1, *model.output_shape[1:]), "float32")
+    scores = keras.ops.convert_to_tensor(scores)
+    model.compute_metrics(None, scores, scores, None)
+    model.reset_metrics()
+
+
+def _restore_earlier(model, folder):
+    """Give the model the state at an epoch's end of an earlier version's run.
+
+    `fit` begins at that epoch by itself.
+    """
+    print(
+        f"{folder} is of an earlier version: the run goes on from the end of "
+        "an epoch, with its images in another order.",
+        flush=True,
+    )
+    backup = keras.callbacks.BackupAndRestore(
+        str(folder), double_checkpoint=True, delete_checkpoint=False
+    )
+    backup.set_model(model)
+    backup.on_train_begin()

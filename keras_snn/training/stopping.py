@@ -1,0 +1,54 @@
+"""A run that is told to end by SIGTERM, as schedulers do before they kill."""
+
+import os
+import signal
+import threading
+
+# EX_TEMPFAIL of sysexits.h: try again, and it will go on.
+EXIT_STOPPED = 75
+_NOTE = b"\nSIGTERM: stops after this update; once more ends at once.\n"
+
+
+class Stopped(SystemExit):
+    """Ends a run that has been told to stop and has kept its state."""
+
+    def __init__(self):
+        super().__init__(EXIT_STOPPED)
+
+
+class Sigterm:
+    """Takes note of the first SIGTERM; a second one ends the process.
+
+    A context manager. A handler of the program's own is left alone, and so is
+    everything outside of the main thread, where Python allows no handlers.
+
+    Attributes:
+        received: Whether SIGTERM came.
+    """
+
+    def __init__(self):
+        self.received = False
+        self._is_ours = False
+
+    def __enter__(self):
+        in_main = threading.current_thread() is threading.main_thread()
+        if in_main and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, self._note)
+            self._is_ours = True
+        return self
+
+    def __exit__(self, *_):
+        if self._is_ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            self._is_ours = False
+
+    def check(self):
+        """Raise `Stopped` if SIGTERM came."""
+        if self.received:
+            raise Stopped
+
+    def _note(self, *_):
+        self.received = True
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        # Not `print`, which must not be entered twice.
+        os.write(2, _NOTE)
