@@ -1,5 +1,9 @@
 """Batches of shifted, flipped and partly hidden images, on every backend."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -67,20 +71,20 @@ class AugmentedBatches(keras.utils.PyDataset):
 
     def __init__(
         self,
-        x,
-        y,
-        batch_size=128,
+        x: Any,
+        y: Any,
+        batch_size: int = 128,
         *,
-        flip=True,
-        alternate=True,
-        shift=2,
-        padding="reflect",
-        cutout=0,
-        shuffle=True,
-        seed=0,
-        epoch=0,
-        **kwargs,
-    ):
+        flip: bool = True,
+        alternate: bool = True,
+        shift: int = 2,
+        padding: str = "reflect",
+        cutout: int = 0,
+        shuffle: bool = True,
+        seed: int | None = 0,
+        epoch: int = 0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.x, self.y = np.ascontiguousarray(x), np.asarray(y)
         self.batch_size = checks.batch_size(batch_size)
@@ -121,10 +125,10 @@ class AugmentedBatches(keras.utils.PyDataset):
             images[_squares(random, images.shape, self.cutout)] = 0
         return images, self.y[samples]
 
-    def on_epoch_begin(self):
+    def on_epoch_begin(self) -> None:
         self._begun = True
 
-    def on_epoch_end(self):
+    def on_epoch_end(self) -> None:
         # Keras ends an epoch that it has not begun, before the first, and
         # begins one to look at a few batches. Other processes ask unseen.
         complete = len(self._asked) == len(self) or self.use_multiprocessing

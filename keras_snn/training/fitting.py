@@ -1,7 +1,10 @@
 """Train a model, with everything a long run needs around `model.fit`."""
 
+from __future__ import annotations
+
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -23,17 +26,17 @@ SPIKE_RATE_IMAGES = 256
 
 
 def train(
-    settings,
-    output,
+    settings: Any,
+    output: Path,
     *,
-    data_dir=None,
-    resume=False,
-    overwrite=False,
-    command=None,
-    callbacks=None,
-    checkpoint_every=files.EVERY,
-    keep_checkpoints=files.KEEP,
-):
+    data_dir: Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    command: str | None = None,
+    callbacks: Any = None,
+    checkpoint_every: int | str = files.EVERY,
+    keep_checkpoints: int = files.KEEP,
+) -> dict[str, Any]:
     """Train a model and keep its files in one folder.
 
     The folder holds `history.json` (settings, versions, metrics of every

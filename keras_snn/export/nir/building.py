@@ -28,7 +28,7 @@ class Value:
 
     x: object
     scale: float = 1.0
-    image: tuple = None
+    image: tuple | None = None
     read_out: bool = False
     largest: float = 1.0
     integrator: object = None

@@ -69,8 +69,8 @@ class Convention:
     groups = True
     refusals = {}
     is_target = True
-    resets = ("zero",)
-    only_reset = None
+    resets: tuple[str, ...] = ("zero",)
+    only_reset: str | None = None
     flattens_channels_last = False
     input_through_feedback = False
     pads_by_total = False

@@ -48,9 +48,9 @@ class Operation:
     layer: object
     inputs: tuple
     shape: tuple
-    image: tuple = None
-    weight: np.ndarray = None
-    bias: np.ndarray = None
+    image: tuple | None = None
+    weight: np.ndarray | None = None
+    bias: np.ndarray | None = None
     padding: tuple = ((0, 0), (0, 0))
     strides: tuple = (1, 1)
     dilation: tuple = (1, 1)
@@ -71,7 +71,7 @@ class Signal:
     """
 
     sources: tuple
-    padding: tuple = None
+    padding: tuple | None = None
     shared: bool = False
 
     @property

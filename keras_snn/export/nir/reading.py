@@ -1,8 +1,11 @@
 """From a NIR graph to a keras_snn model."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +15,7 @@ from keras_snn.export.nir.building import Builder
 from keras_snn.layers import MembraneReadout, SpikeCountReadout
 from keras_snn.layers.readouts import Readout
 from keras_snn.running import Model
+from keras_snn.typing import LearningRule, Path, Reset
 
 READOUTS = {"membrane": MembraneReadout, "spike_count": SpikeCountReadout}
 # So many unit inputs for one spike are no neuron of a network that works.
@@ -19,14 +23,14 @@ IMPLAUSIBLE = 1000.0
 
 
 def from_nir(
-    graph,
-    readout=None,
+    graph: Any,
+    readout: Any = None,
     *,
-    source=None,
-    dt=None,
-    reset=None,
-    learning_rule=None,
-):
+    source: Path | None = None,
+    dt: float | None = None,
+    reset: Reset | None = None,
+    learning_rule: LearningRule | None = None,
+) -> Model:
     """Return a NIR graph as a trainable model.
 
     The model takes spike trains, `(batch, time, ...)` with any number of

@@ -1,9 +1,13 @@
 """From a keras_snn model to a NIR graph."""
 
+from __future__ import annotations
+
 import os
 import pathlib
 import warnings
+from typing import Any
 
+import keras
 import numpy as np
 
 from keras_snn import atomic, optional
@@ -13,6 +17,7 @@ from keras_snn.export.nir import (
     programs,
     written_nodes,
 )
+from keras_snn.typing import Path
 
 SINABS_ADVICE = (
     "sinabs.from_nir makes neurons that fire several times a step and are "
@@ -23,7 +28,9 @@ SINABS_ADVICE = (
 SINABS_RESET = "; layer.reset_fn = sinabs.activation.MembraneReset()"
 
 
-def to_nir(model, path=None, target=None):
+def to_nir(
+    model: keras.Model, path: Path | None = None, target: str | None = None
+) -> Any:
     """Return a model as a NIR graph, and write it to a file.
 
     NIR is a file format for spiking networks that other simulators and
