@@ -392,7 +392,7 @@ _advise(
 )
 _advise(
     nn.BatchNorm,
-    nn.LayerNorm,
+    getattr(nn, "LayerNorm", None),  # not in all versions that are known
     nn.RMSNorm,
     nn.Normalize,
     arrays.Var,
