@@ -226,7 +226,7 @@ class TemporalEfficientTraining(keras.losses.Loss):
             "[0, 1]",
             "the fraction of the loss that draws outputs to `target`",
         )
-        self.target = checks.real_number("target", target)
+        self.target = checks.number("target", target, "(-inf, inf)")
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Any:
         if len(y_pred.shape) < 3:

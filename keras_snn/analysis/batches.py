@@ -43,7 +43,7 @@ def batches(model, data, batch_size, function, verbose=0):
         ValueError: If `data` is empty, or a batch does not fit the model.
     """
     checks.batch_size(batch_size)
-    if verbose not in (0, 1):
+    if np.ndim(verbose) or verbose not in (0, 1):
         raise ValueError(
             "`verbose` must be 1, a progress bar, or 0, silence. Received: "
             f"verbose={verbose!r}."
@@ -81,10 +81,10 @@ def _pairs(data, batch_size, function):
     elif isinstance(data, keras.utils.PyDataset):
         for index in range(len(data)):
             yield _split(data[index])
-    elif hasattr(data, "shape"):
+    elif len(getattr(data, "shape", ())):
         for start in range(0, len(data), batch_size):
             yield np.asarray(data[start : start + batch_size]), None
-    elif hasattr(data, "__iter__") and not isinstance(data, (str, dict)):
+    elif _holds_batches(data):
         for batch in data:
             yield _split(batch)
     else:
@@ -93,6 +93,12 @@ def _pairs(data, batch_size, function):
             "arrays, or batches: a list, a tf.data.Dataset or a PyDataset. "
             f"Received: {type(data).__name__}."
         )
+
+
+def _holds_batches(data):
+    is_array = hasattr(data, "shape")
+    other = isinstance(data, (str, bytes, dict))
+    return hasattr(data, "__iter__") and not is_array and not other
 
 
 def _split(batch):
@@ -118,7 +124,7 @@ def _check_shape(model, x, function):
 
 def check_array(x, function):
     """Return `x` if it is an array, else raise a `ValueError`."""
-    if not hasattr(x, "shape"):
+    if not len(getattr(x, "shape", ())):
         raise ValueError(
             f"{function}() expects NumPy arrays, the batch axis first. "
             f"Received: {type(x).__name__}."

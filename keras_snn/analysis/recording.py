@@ -128,8 +128,11 @@ def _chosen(found, names):
     """Return the names of the layers to record."""
     if names is None:
         return list(found)
-    names = [names] if isinstance(names, str) else list(names)
-    unknown = [name for name in names if name not in found]
+    names = [names] if isinstance(names, str) else names
+    names = list(names) if isinstance(names, (list, tuple, set)) else [names]
+    unknown = [
+        name for name in names if not isinstance(name, str) or name not in found
+    ]
     if unknown or not names:
         raise ValueError(
             f"`layers` must name layers among {', '.join(found)}. Received: "

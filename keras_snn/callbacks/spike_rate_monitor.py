@@ -110,7 +110,7 @@ class SpikeRateMonitor(keras.callbacks.Callback):
             # Keras runs ahead of callbacks as long as none of them listens to
             # batches, so this one listens only when it has to.
             self.on_train_batch_end = self._on_batch_end
-        self.histograms = bool(histograms)
+        self.histograms = checks.flag("histograms", histograms)
         self.rasters = _integer("rasters", rasters, 0)
         self.batch_size = _integer("batch_size", batch_size, 1)
         self.saturated_above = checks.number(
@@ -120,7 +120,7 @@ class SpikeRateMonitor(keras.callbacks.Callback):
             "in spikes a neuron and step",
             of="SpikeRateMonitor",
         )
-        self.warn = bool(warn)
+        self.warn = checks.flag("warn", warn)
         if self.rasters > len(keras.tree.flatten(self.x)[0]):
             raise ValueError(
                 "`rasters` must be at most the number of samples in `x`. "

@@ -29,6 +29,7 @@ from keras_snn.checks.named import (
 from keras_snn.checks.scalars import (
     choice,
     constant,
+    flag,
     integer,
     is_integer,
     number,
@@ -43,6 +44,7 @@ __all__ = [
     "constant",
     "decay",
     "decays",
+    "flag",
     "floating",
     "fraction",
     "fractions",

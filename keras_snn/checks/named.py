@@ -32,7 +32,7 @@ def decay(beta, tau, default=None):
 
     `beta = exp(-1 / tau)`, `tau` in time steps.
     """
-    beta = _decay_given(beta, tau, default)
+    beta = _decay_given(beta, tau, default, arrays=False)
     return number("beta", beta, *BETA)
 
 
@@ -41,18 +41,18 @@ def decays(beta, tau, default=None):
 
     `number_or_array` says which arrays.
     """
-    beta = _decay_given(beta, tau, default)
+    beta = _decay_given(beta, tau, default, arrays=True)
     return number_or_array("beta", beta, BETA[0], BETA[2])
 
 
-def _decay_given(beta, tau, default):
+def _decay_given(beta, tau, default, arrays):
     if beta is not None and tau is not None:
         raise ValueError(
             "Give either `beta` (decay per step) or `tau` (time constant in "
             f"steps), not both. Received: beta={beta!r}, tau={tau!r}."
         )
     if tau is not None:
-        if np.ndim(tau):
+        if arrays and np.ndim(tau):
             tau = number_or_array("tau", tau, "(0, inf]")
             return np.exp(-1.0 / tau)
         tau = real_number("tau", tau)
@@ -117,10 +117,10 @@ def broadcasts(layer, frame_shape):
 
 
 def neuron(threshold, reset="zero", beta=1.0):
-    """Check the constants of one step: numbers, or tensors."""
-    constant("threshold", threshold, *THRESHOLD)
-    constant("beta", beta, *BETA)
+    """Return `(threshold, beta)` of one step: floats, or tensors."""
     reset_mode(reset)
+    threshold = constant("threshold", threshold, *THRESHOLD)
+    return threshold, constant("beta", beta, *BETA)
 
 
 def potential(value):
@@ -149,9 +149,9 @@ def seed(value):
     """Return `value` as an int, or None."""
     if value is None:
         return None
-    if not is_integer(value):
+    if not is_integer(value) or not -(2**31) <= value < 2**32:
         raise ValueError(
-            "`seed` must be an integer, or None for a random one. "
+            "`seed` must be an integer of 32 bits, or None for a random one. "
             f"Received: seed={value!r}."
         )
     return int(value)

@@ -5,11 +5,24 @@ import numbers
 
 import numpy as np
 
+# What the backends count with.
+LARGEST = 2**31 - 1
+
 
 def is_integer(value, least=-math.inf):
     """Return whether `value` is an integer, no bool, of at least `least`."""
     is_int = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     return is_int and value >= least
+
+
+def flag(name, value):
+    """Return `value`, True or False, as a bool."""
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    raise ValueError(
+        f"`{name}` must be True or False. Received: {name}={value!r} (of type "
+        f"{type(value).__name__})."
+    )
 
 
 def integer(name, value, least=1, meaning="", advice=""):
@@ -22,11 +35,13 @@ def integer(name, value, least=1, meaning="", advice=""):
         meaning: What it is the number of, for the message.
         advice: What to do instead, a sentence for the message.
     """
-    if is_integer(value, least):
+    if is_integer(value, least) and value <= LARGEST:
         return int(value)
     kind = f"an integer, at least {least}"
     if least == 1:
         kind = "a positive integer"
+    if is_integer(value) and value > LARGEST:
+        kind += f", at most {LARGEST}"
     raise ValueError(_message(name, value, f"be {kind}", meaning, advice))
 
 

@@ -133,7 +133,7 @@ def convert(
         reset=reset,
         initial_potential=checks.potential(initial_potential),
         max_pooling=max_pooling,
-        pooling_neurons=bool(pooling_neurons),
+        pooling_neurons=checks.flag("pooling_neurons", pooling_neurons),
         learning_rule=learning_rules.get(learning_rule),
     )
     graph = folded(ann)

@@ -176,7 +176,7 @@ def info(name: str) -> DatasetInfo | EventDatasetInfo:
     >>> keras_snn.datasets.info("cifar10").input_shape
     (32, 32, 3)
     """
-    if name not in NAMES:
+    if not isinstance(name, str) or name not in NAMES:
         raise ValueError(
             f"`name` must be one of {_listed(NAMES)}. Received: {name!r}."
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_snn import checks
@@ -20,6 +21,10 @@ def _over_time(x, time_steps):
 
 def _check(x, time_steps, max_rate=1.0):
     checks.tensor("x", x)
+    if not len(x.shape):
+        raise ValueError(
+            "`x` must have a batch axis. Received: a number, without axes."
+        )
     checks.time_steps(time_steps)
     checks.max_rate(max_rate)
 
@@ -52,14 +57,15 @@ def poisson(
     _check(x, time_steps, max_rate)
     # Keras also takes a tensor of two words.
     is_state = isinstance(seed, keras.random.SeedGenerator)
-    if not is_state and not hasattr(seed, "dtype"):
-        checks.seed(seed)
+    is_array = isinstance(seed, (np.ndarray, np.generic))
+    if not is_state and (is_array or not hasattr(seed, "dtype")):
+        seed = checks.seed(seed)
     shape = ops.shape(x)
     x = ops.expand_dims(x, 1)
     noise = keras.random.uniform(
         (shape[0], time_steps, *shape[1:]), dtype="float32", seed=seed
     )
-    probability = ops.cast(ops.abs(x), "float32") * max_rate
+    probability = ops.cast(ops.abs(x), "float32") * float(max_rate)
     return _signed(ops.less(noise, probability), x)
 
 
@@ -77,7 +83,8 @@ def rate(x: Any, time_steps: int, max_rate: float = 1.0) -> Tensor:
     """
     _check(x, time_steps, max_rate)
     y, steps = _over_time(x, time_steps)
-    r = ops.minimum(ops.cast(ops.abs(y), "float32") * max_rate, 1.0)
+    r = ops.cast(ops.abs(y), "float32") * float(max_rate)
+    r = ops.minimum(r, 1.0)
     spikes = ops.floor(r * steps + 0.5) - ops.floor(r * (steps - 1.0) + 0.5)
     return _signed(spikes, y)
 

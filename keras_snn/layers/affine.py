@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_snn import checks
 from keras_snn.layers.fixed_arguments import FixedArguments
 from keras_snn.typing import Shape
 
@@ -56,8 +57,8 @@ class Affine(FixedArguments, keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.use_scale = bool(use_scale)
-        self.per_position = bool(per_position)
+        self.use_scale = checks.flag("use_scale", use_scale)
+        self.per_position = checks.flag("per_position", per_position)
 
     def build(self, inputs_shape: Shape) -> None:
         frame = tuple(inputs_shape[1:])

@@ -129,7 +129,7 @@ class LIF(SpikingLayer):
         self.reset = checks.reset_mode(reset)
         self.learning_rule = learning_rules.get(learning_rule)
         self.factor = learning_rules.get_factor(factor)
-        self.unroll = bool(unroll)
+        self.unroll = checks.flag("unroll", unroll)
         self.initial_potential = checks.potential(initial_potential)
 
     @property

@@ -106,11 +106,11 @@ class PLIF(ThroughTimeNeuron):
         if self.beta == 1.0:
             raise ValueError(
                 "`beta` of PLIF must lie in (0, 1): a sigmoid never reaches "
-                f"the ends. Received: beta={self.beta}. Neurons without leak "
-                "are keras_snn.layers.IF."
+                f"the ends. Received: beta={beta}, tau={tau}. Neurons without "
+                "leak are keras_snn.layers.IF."
             )
-        self.per_channel = bool(per_channel)
-        self.scale_input = bool(scale_input)
+        self.per_channel = checks.flag("per_channel", per_channel)
+        self.scale_input = checks.flag("scale_input", scale_input)
 
     def build(self, currents_shape: Shape) -> None:
         channels = currents_shape[-1]

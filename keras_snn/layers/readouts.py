@@ -186,7 +186,7 @@ class SpikeCountReadout(LinearReadout):
 
     def __init__(self, normalize: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.normalize = bool(normalize)
+        self.normalize = checks.flag("normalize", normalize)
 
     def call(self, spikes: Tensor, mask: Tensor | None = None) -> Any:
         self.check_sequence(spikes)

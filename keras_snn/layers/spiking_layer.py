@@ -93,7 +93,7 @@ class ThroughTimeNeuron(SpikingLayer):
         self.learning_rule = learning_rules.get_surrogate(
             learning_rule, type(self).__name__, self.not_by_rules
         )
-        self.unroll = bool(unroll)
+        self.unroll = checks.flag("unroll", unroll)
 
     def run(self, currents, state, unroll):
         """Return `(spikes, state)` of some steps, in float32.

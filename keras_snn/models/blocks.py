@@ -40,7 +40,10 @@ class BlockOptions:
         self.beta = checks.decay(self.beta, None)
         self.seed = checks.seed(self.seed)
         self.width = checks.number(
-            "width", self.width, "(0, inf)", "it multiplies every channel count"
+            "width",
+            self.width,
+            "(0, 1024]",
+            "it multiplies every channel count",
         )
         self.dropout = checks.number(
             "dropout",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from keras_snn import checks
 from keras_snn.models import blocks, files, pretrained
+from keras_snn.neurons import learning_rules
 from keras_snn.typing import LearningRule, Model, Norm, Path, Shape
 
 _DOC = """{summary}
@@ -189,6 +191,11 @@ def make_builder(name, network, summary, defaults=Defaults(), reference=LEE):
                 f"keras.applications; write e.g. {name}(input_shape="
                 f"{defaults.input_shape}, classes=10)."
             )
+        checks.flag("spiking", spiking)
+        if norm is not None:
+            checks.choice("norm", norm, ("none", "batch", "weight"))
+        if learning_rule is not None:
+            learning_rules.get(learning_rule)
         if not spiking:
             _check_no_spikes(name, time_steps, encoder, learning_rule, beta)
         if pretrained.find(name, weights):
@@ -201,9 +208,9 @@ def make_builder(name, network, summary, defaults=Defaults(), reference=LEE):
             trained_on = pretrained.inputs(name, weights)
             if input_tensor is None and input_shape is None:
                 input_shape = trained_on.get("input_shape")
-            if time_steps == "auto":
+            if _is_auto(time_steps):
                 time_steps = trained_on.get("time_steps", time_steps)
-            if isinstance(encoder, str) and encoder == "auto":
+            if _is_auto(encoder):
                 encoder = trained_on.get("encoder", encoder)
         setup = defaults.of(learning_rule, norm)
 
@@ -226,8 +233,8 @@ def make_builder(name, network, summary, defaults=Defaults(), reference=LEE):
             input_tensor,
             input_shape,
             defaults.input_shape,
-            setup.time_steps if time_steps == "auto" else time_steps,
-            setup.encoder if encoder == "auto" else encoder,
+            setup.time_steps if _is_auto(time_steps) else time_steps,
+            setup.encoder if _is_auto(encoder) else encoder,
             settings,
             defaults.max_rate,
         )
@@ -257,10 +264,14 @@ def make_builder(name, network, summary, defaults=Defaults(), reference=LEE):
     return build
 
 
+def _is_auto(value):
+    return isinstance(value, str) and value == "auto"
+
+
 def _check_no_spikes(name, time_steps, encoder, learning_rule, beta):
     given = {
-        "time_steps": time_steps != "auto",
-        "encoder": not (isinstance(encoder, str) and encoder == "auto"),
+        "time_steps": not _is_auto(time_steps),
+        "encoder": not _is_auto(encoder),
         "learning_rule": learning_rule is not None,
         "beta": beta is not None,
     }

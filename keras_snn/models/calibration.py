@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_snn import checks
 from keras_snn.layers.standardized import Standardized
 from keras_snn.network import kinds, read
 
@@ -48,6 +49,7 @@ def calibrate(model: keras.Model, x: Any) -> list[str]:
           initialization from data
     """
     network = read(model, "calibrate")
+    x = checks.samples(x, "calibrate()")
     done = {}
 
     def visit(node, values):

@@ -42,7 +42,8 @@ def scale_to_rate(
 
     Raises:
         ValueError: If `rate` is out of range, the model has no spiking
-            layer, or a layer cannot reach the rate.
+            layer, or a layer cannot reach the rate. The weights are then
+            those from before.
 
     Example:
 
@@ -51,6 +52,26 @@ def scale_to_rate(
     """
     rate = checks.number("rate", rate, "(0, 0.5]", "spikes a neuron and step")
     activity = spiking_activity(model, "scale_to_rate")
+    x = checks.samples(x, "scale_to_rate()")
+    batch_size = checks.batch_size(batch_size)
+    before = [(v, keras.ops.convert_to_numpy(v)) for v in model.weights]
+    try:
+        factors, left = _scale_all(activity, x, rate, batch_size)
+    except BaseException:
+        for variable, value in before:
+            variable.assign(value)
+        raise
+    if left:
+        warnings.warn(
+            "scale_to_rate() left layers as they are, or scaled only some of "
+            "the kernels before them:\n- " + "\n- ".join(left),
+            stacklevel=2,
+        )
+    return factors
+
+
+def _scale_all(activity, x, rate, batch_size):
+    """Return the factors by name, and what was left and why, a list."""
     factors, scaled, left = {}, {}, []
     for node in activity.network_read.neurons:
         variables, reasons = _variables_before(node)
@@ -68,13 +89,7 @@ def scale_to_rate(
             scaled.update((id(v), node.name) for v in fresh)
         if reasons:
             left.append(f"'{node.name}': {'; '.join(reasons)}")
-    if left:
-        warnings.warn(
-            "scale_to_rate() left layers as they are, or scaled only some of "
-            "the kernels before them:\n- " + "\n- ".join(left),
-            stacklevel=2,
-        )
-    return factors
+    return factors, left
 
 
 def _variables_before(neuron):

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_snn import checks
 from keras_snn.network import read
 from keras_snn.running.activity import Activity
 
@@ -31,9 +32,12 @@ def spike_rates(
         `"<layer>_call2"`.
 
     Raises:
-        ValueError: If the model has no spiking layer or cannot be read.
+        ValueError: If the model has no spiking layer or cannot be read, or
+            `x` is no array of samples.
     """
-    rates = spiking_activity(model, "spike_rates").counts(x, batch_size).rates()
+    activity = spiking_activity(model, "spike_rates")
+    x = checks.samples(x, "spike_rates()")
+    rates = activity.counts(x, checks.batch_size(batch_size)).rates()
     return {name: float(np.mean(r)) for name, r in rates.items()}
 
 

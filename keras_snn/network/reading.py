@@ -234,7 +234,10 @@ class Network:
             ValueError: If shapes do not fit.
         """
         self.check_pixels(inputs)
-        flat = self.functional._standardize_inputs(inputs)
+        try:
+            flat = self.functional._standardize_inputs(inputs)
+        except ValueError:  # in Keras' words, of a rank that it knows no way of
+            flat = keras.tree.flatten(inputs)
         check_shapes(self.model, flat, inputs)
         return {value.key: x for value, x in zip(self.inputs, flat)}
 

@@ -39,7 +39,7 @@ def fire(membrane_potential: Tensor, threshold: PerNeuron = 1.0) -> Tensor:
             number that is not positive.
     """
     checks.tensor("membrane_potential", membrane_potential)
-    checks.neuron(threshold)
+    threshold, _ = checks.neuron(threshold)
     return above(membrane_potential, threshold)
 
 
@@ -73,7 +73,7 @@ def reset_and_leak(
     Raises:
         ValueError: For numbers out of range, or an unknown reset.
     """
-    checks.neuron(threshold, reset, beta)
+    threshold, beta = checks.neuron(threshold, reset, beta)
     if reset == "zero":
         kept = membrane_potential * (1.0 - spikes)
     else:
@@ -109,6 +109,7 @@ def lif_step(
         - [Lee et al., 2020](https://doi.org/10.3389/fnins.2020.00119)
     """
     checks.tensor("membrane_potential", membrane_potential)
+    checks.tensor("current", current)
     u = membrane_potential + current
     spikes = fire(u, threshold)
     return spikes, reset_and_leak(u, spikes, beta, threshold, reset)

@@ -90,7 +90,8 @@ class AugmentedBatches(keras.utils.PyDataset):
         self.batch_size = checks.batch_size(batch_size)
         _check_arrays(self.x, self.y)
         sides = self.x.shape[1:3]
-        self.flip, self.alternate = bool(flip), bool(alternate)
+        self.flip = checks.flag("flip", flip)
+        self.alternate = checks.flag("alternate", alternate)
         self.shift = checks.integer("shift", shift, 0, "pixels")
         if self.shift >= min(sides):
             raise ValueError(
@@ -99,7 +100,7 @@ class AugmentedBatches(keras.utils.PyDataset):
             )
         self.cutout = checks.integer("cutout", cutout, 0, "pixels of a side")
         self.padding = checks.choice("padding", padding, PADDINGS)
-        self.shuffle = bool(shuffle)
+        self.shuffle = checks.flag("shuffle", shuffle)
         self.seed = checks.integer("seed", seed, 0)
         self.epoch = checks.integer("epoch", epoch, 0, "passes made")
         self._order = (None, None)

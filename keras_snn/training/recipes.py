@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from keras_snn.datasets.catalogue import image_info
 from keras_snn.training import records
 from keras_snn.training.settings import Settings, model_name
 
@@ -71,7 +72,7 @@ def recipe(
     >>> recipe("lenet", "mnist", optimizer="adam").learning_rate
     0.001
     """
-    model = model_name(model)
+    model, dataset = model_name(model), image_info(dataset).name
     given = {key: value for key, value in given.items() if value is not None}
     values = _family(model, dataset, given)
     if "cosine" in given or "lr_drop" in given:

@@ -67,9 +67,13 @@ def test_rate_out_of_range(rate):
         snn.models.scale_to_rate(lenet(), images(), rate=rate)
 
 
-def test_blank_input_cannot_reach_a_rate():
+def test_blank_input_cannot_reach_a_rate_and_the_weights_are_as_before():
+    model = lenet()
+    before = model.get_weights()
     with pytest.raises(ValueError, match="does not reach a rate"):
-        snn.models.scale_to_rate(lenet(), 0 * images())
+        snn.models.scale_to_rate(model, np.zeros_like(images()))
+    for ours, old in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(ours, old)
 
 
 def test_rates_come_in_forward_order():

@@ -144,7 +144,8 @@ def _check_count(name, value):
 
 
 def _check_choice(name, value, choices):
-    if value not in choices:
+    is_plain = isinstance(value, (str, int)) and not isinstance(value, bool)
+    if not is_plain or value not in choices:
         raise ValueError(
             f"`{name}` must be one of {', '.join(map(repr, choices))}. "
             f"Received: {name}={value!r}."
