@@ -113,7 +113,7 @@ def last():
     x = inputs = frames()
     x = lif()(conv(3)(x))
     x = L.TimeFold(K.GlobalAveragePooling2D())(conv(4)(x))
-    x = L.TimeFold(K.Rescaling(4.0, name="odd"))(x)
+    x = L.TimeFold(K.Dense(4, "relu", name="odd"))(x)
     return inputs, L.MembraneReadout(beta=0.5)(x), ["odd"]
 
 

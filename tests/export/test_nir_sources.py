@@ -468,11 +468,12 @@ def test_spyx_flattens_channels_last():
     np.testing.assert_array_equal(spikes_of(graph, x, source="spyx"), expected)
 
 
-def test_a_decay_a_neuron_of_spyx_is_refused_for_its_reset():
-    betas = np.array([0.5, 0.6, 0.7, 0.8])
-    graph = graph_of(nir.Linear(weight(4, 4)), ("layer_1", spyx(4, betas)))
-    with pytest.raises(ValueError, match="'layer_1'.*`tau` is not the same"):
-        snn.export.from_nir(graph)
+def test_neurons_of_spyx_may_differ_in_their_decay():
+    betas, w = np.array([0.5, 0.6, 0.7, 0.8]), weight(4, 4)
+    graph = graph_of(("layer_0", nir.Linear(w)), ("layer_1", spyx(4, betas)))
+    x = input_of()
+    expected = late(x @ w.T.astype(float), beta=betas)
+    np.testing.assert_array_equal(spikes_of(graph, x), expected)
     # With the reset of this package it is close.
     model = snn.export.from_nir(graph, reset="subtract")
     assert type(model.layers[-1]) is S.PLIF
