@@ -149,10 +149,14 @@ def seed(value):
     """Return `value` as an int, or None."""
     if value is None:
         return None
-    if not is_integer(value) or not -(2**31) <= value < 2**32:
+    if not is_integer(value):
         raise ValueError(
-            "`seed` must be an integer of 32 bits, or None for a random one. "
+            "`seed` must be an integer, or None for a random one. "
             f"Received: seed={value!r}."
+        )
+    if not -(2**31) <= value < 2**32:
+        raise ValueError(
+            f"`seed` must be an integer of 32 bits. Received: seed={value!r}."
         )
     return int(value)
 

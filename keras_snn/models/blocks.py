@@ -10,6 +10,7 @@ from keras_snn.neurons import learning_rules
 from keras_snn.running import Model
 
 NORMS = ("none", "batch", "weight")
+WIDEST = 1024
 
 ENCODERS = {
     "poisson": layers.PoissonEncoder,
@@ -42,9 +43,14 @@ class BlockOptions:
         self.width = checks.number(
             "width",
             self.width,
-            "(0, 1024]",
+            "(0, inf)",
             "it multiplies every channel count",
         )
+        if self.width > WIDEST:
+            raise ValueError(
+                f"`width` must be at most {WIDEST}. Received: width="
+                f"{self.width}."
+            )
         self.dropout = checks.number(
             "dropout",
             self.dropout,

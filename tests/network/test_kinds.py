@@ -7,6 +7,7 @@ from keras import ops
 
 import keras_snn as snn
 from keras_snn.network import Handlers, kinds
+from tests.helpers import slow_on_jax
 
 L, S = keras.layers, snn.layers
 ROLES = {
@@ -166,7 +167,14 @@ def test_a_geometry_counts_the_outputs_that_an_impulse_reaches(name):
     np.testing.assert_array_equal(found, reached)
 
 
-@pytest.mark.parametrize("name", FOLDED)
+@pytest.mark.parametrize(
+    "name",
+    [
+        # JAX compiles for long: every sixth kind there.
+        pytest.param(name, marks=slow_on_jax if i % 6 else [])
+        for i, name in enumerate(FOLDED)
+    ],
+)
 def test_a_linear_kind_learns_in_the_loop_as_layer_by_layer(name):
     make, shape = LAYERS[name]
     rng = np.random.default_rng(2)
