@@ -193,7 +193,7 @@ def make_builder(name, network, summary, defaults=Defaults(), reference=LEE):
             )
         checks.flag("spiking", spiking)
         if norm is not None:
-            checks.choice("norm", norm, ("none", "batch", "weight"))
+            checks.choice("norm", norm, blocks.NORMS)
         if learning_rule is not None:
             learning_rules.get(learning_rule)
         if not spiking:

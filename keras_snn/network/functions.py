@@ -13,6 +13,7 @@ from keras.src.activations import activations
 from keras.src.ops import core, image, nn
 from keras.src.ops import numpy as arrays
 
+from keras_snn.network.handlers import Handlers
 from keras_snn.network.reading import Value
 
 L = keras.layers
@@ -36,7 +37,9 @@ OPERATORS = {
     arrays.GetItem: "get_item (x[...])",
     activations.ReLU: "relu",
 }
-_HANDLERS, _ADVICE = {}, {}
+FUNCTIONS = Handlers(
+    "read as a layer", unknown=f"no layer computes this. {ANY}"
+)
 
 
 class NoLayer(Exception):
@@ -59,9 +62,9 @@ def as_layer(node):
     operation = node.layer
     if len(node.outputs) > 1:
         raise NoLayer(f"{name_of(operation)} has several outputs. {ANY}")
-    handler = _HANDLERS.get(type(operation))
+    handler = FUNCTIONS.of(operation)
     if handler is None:
-        advice = _ADVICE.get(type(operation), f"no layer computes this. {ANY}")
+        advice = FUNCTIONS.reason(operation)
         raise NoLayer(f"{name_of(operation)}: {advice}")
     args, kwargs = node.arguments({x.key: x for x in node.inputs})
     try:
@@ -79,32 +82,20 @@ def name_of(operation):
     return f"{where}.{OPERATORS.get(kind, snake)}"
 
 
-def _register(*kinds):
-    def decorate(function):
-        _HANDLERS.update(dict.fromkeys(kinds, function))
-        return function
-
-    return decorate
-
-
-def _advise(*kinds, advice):
-    _ADVICE.update(dict.fromkeys(kinds, advice))
-
-
 # Activations.
 
 
-@_register(nn.Relu)
+@FUNCTIONS.register(nn.Relu)
 def _relu(node, x):
     return L.ReLU(name=node.name), [x]
 
 
-@_register(nn.Relu6)
+@FUNCTIONS.register(nn.Relu6)
 def _relu6(node, x):
     return L.ReLU(max_value=6.0, name=node.name), [x]
 
 
-@_register(activations.ReLU)
+@FUNCTIONS.register(activations.ReLU)
 def _relu_of_activations(node, x):
     own = node.layer
     return L.ReLU(
@@ -119,7 +110,7 @@ def _number(value):
     return None if value is None else float(value)
 
 
-@_register(arrays.Maximum)
+@FUNCTIONS.register(arrays.Maximum)
 def _maximum(node, a, b):
     for x, other in ((a, b), (b, a)):
         if isinstance(x, Value) and _is_number(other, 0.0):
@@ -130,7 +121,7 @@ def _maximum(node, a, b):
     )
 
 
-@_register(arrays.Clip)
+@FUNCTIONS.register(arrays.Clip)
 def _clip(node, x):
     low, high = node.layer.x_min, node.layer.x_max
     if not _is_number(low, 0.0) or not _is_scalar(high):
@@ -152,7 +143,7 @@ def _is_number(value, number):
 # Sums and scalings.
 
 
-@_register(arrays.Add)
+@FUNCTIONS.register(arrays.Add)
 def _add(node, a, b):
     if isinstance(a, Value) and isinstance(b, Value):
         return L.Add(name=node.name), [a, b]
@@ -160,7 +151,7 @@ def _add(node, a, b):
     return _affine(node, x, 1.0, constant)
 
 
-@_register(arrays.Subtract)
+@FUNCTIONS.register(arrays.Subtract)
 def _subtract(node, a, b):
     if isinstance(a, Value) and isinstance(b, Value):
         return L.Subtract(name=node.name), [a, b]
@@ -169,7 +160,7 @@ def _subtract(node, a, b):
     return _affine(node, b, -1.0, a)
 
 
-@_register(arrays.Multiply)
+@FUNCTIONS.register(arrays.Multiply)
 def _multiply(node, a, b):
     if isinstance(a, Value) and isinstance(b, Value):
         raise NoLayer(
@@ -181,7 +172,7 @@ def _multiply(node, a, b):
     return _affine(node, x, constant, 0.0)
 
 
-@_register(arrays.Divide, arrays.TrueDivide)
+@FUNCTIONS.register(arrays.Divide, arrays.TrueDivide)
 def _divide(node, a, b):
     if isinstance(b, Value):
         raise NoLayer(
@@ -191,7 +182,7 @@ def _divide(node, a, b):
     return _affine(node, a, 1.0 / _array(b).astype("float64"), 0.0)
 
 
-@_register(arrays.Negative)
+@FUNCTIONS.register(arrays.Negative)
 def _negative(node, x):
     return _affine(node, x, -1.0, 0.0)
 
@@ -226,19 +217,19 @@ def _array(value):
 # What leads activations elsewhere.
 
 
-@_register(core.StopGradient, arrays.Copy)
+@FUNCTIONS.register(core.StopGradient, arrays.Copy)
 def _identity(node, x):
     return L.Identity(name=node.name), [x]
 
 
-@_register(core.Cast)
+@FUNCTIONS.register(core.Cast)
 def _cast(node, x):
     if "float" not in str(node.layer.dtype):
         raise NoLayer("activations become integers. Leave it out")
     return L.Identity(name=node.name), [x]
 
 
-@_register(arrays.Concatenate)
+@FUNCTIONS.register(arrays.Concatenate)
 def _concatenate(node, values):
     axis = node.layer.axis
     if axis in (0, -len(node.output.shape)):
@@ -248,7 +239,7 @@ def _concatenate(node, values):
     return L.Concatenate(axis=axis, name=node.name), list(values)
 
 
-@_register(arrays.Reshape, arrays.ExpandDims, arrays.Squeeze)
+@FUNCTIONS.register(arrays.Reshape, arrays.ExpandDims, arrays.Squeeze)
 def _reshape(node, x, *_, **__):
     before, after = x.shape[1:], node.output.shape[1:]
     known = None not in (*before, *after)
@@ -260,7 +251,7 @@ def _reshape(node, x, *_, **__):
     return L.Reshape(after, name=node.name), [x]
 
 
-@_register(arrays.Transpose)
+@FUNCTIONS.register(arrays.Transpose)
 def _transpose(node, x, *_, **__):
     axes = node.layer.axes
     if not axes or axes[0] != 0:
@@ -271,7 +262,7 @@ def _transpose(node, x, *_, **__):
 ZERO_PADDING = {3: L.ZeroPadding1D, 4: L.ZeroPadding2D, 5: L.ZeroPadding3D}
 
 
-@_register(arrays.Pad)
+@FUNCTIONS.register(arrays.Pad)
 def _pad(node, x, constant_values=None):
     width, rank = node.layer.pad_width, len(x.shape)
     width = [tuple(pair) for pair in np.broadcast_to(width, (rank, 2)).tolist()]
@@ -315,7 +306,7 @@ def _pooling_layer(node, x):
     return POOLING[type(node.layer)][rank - 3]
 
 
-@_register(nn.AveragePool, nn.MaxPool)
+@FUNCTIONS.register(nn.AveragePool, nn.MaxPool)
 def _pooling(node, x):
     own = node.layer
     return _pooling_layer(node, x)(
@@ -327,7 +318,7 @@ def _pooling(node, x):
     ), [x]
 
 
-@_register(arrays.Mean, arrays.Max, arrays.Amax)
+@FUNCTIONS.register(arrays.Mean, arrays.Max, arrays.Amax)
 def _global_pooling(node, x):
     rank, axes = len(x.shape), node.layer.axis
     axes = [axes] if isinstance(axes, int) else axes or range(rank)
@@ -343,70 +334,70 @@ def _global_pooling(node, x):
 
 # What has no layer, and what to use.
 
-_advise(
+FUNCTIONS.refuse(
     arrays.Minimum,
-    advice=(
+    reason=(
         "it is not linear in the spike rates. Use "
         "keras.layers.ReLU(max_value=...), Add or Concatenate"
     ),
 )
-_advise(
+FUNCTIONS.refuse(
     arrays.Matmul,
     arrays.Dot,
     arrays.Einsum,
     arrays.Tensordot,
-    advice="use keras.layers.Dense or EinsumDense, whose kernel is a weight",
+    reason="use keras.layers.Dense or EinsumDense, whose kernel is a weight",
 )
-_advise(
+FUNCTIONS.refuse(
     nn.Conv,
     nn.DepthwiseConv,
     nn.SeparableConv,
     nn.ConvTranspose,
-    advice="use the layer, e.g. keras.layers.Conv2D, whose kernel is a weight",
+    reason="use the layer, e.g. keras.layers.Conv2D, whose kernel is a weight",
 )
-_advise(
+FUNCTIONS.refuse(
     arrays.Stack,
     arrays.Split,
     arrays.Tile,
     arrays.Repeat,
-    advice=(
+    reason=(
         "it is known only before the first layer with weights. Use "
         "keras.layers.Concatenate, Reshape, RepeatVector or UpSampling2D"
     ),
 )
-_advise(
+FUNCTIONS.refuse(
     arrays.GetItem,
     core.Slice,
-    advice=(
+    reason=(
         "it is known only before the first layer with weights. Use "
         "keras.layers.Cropping2D (Cropping1D, Cropping3D), or for channels a "
         "convolution each"
     ),
 )
-_advise(
+FUNCTIONS.refuse(
     image.Resize,
-    advice=(
+    reason=(
         "it is known only before the first layer with weights. Use "
         "keras.layers.UpSampling2D or AveragePooling2D"
     ),
 )
-_advise(
+FUNCTIONS.refuse(
     nn.BatchNorm,
     getattr(nn, "LayerNorm", None),  # not in all versions that are known
     nn.RMSNorm,
     nn.Normalize,
     arrays.Var,
     arrays.Std,
-    advice="use keras.layers.BatchNormalization",
+    reason="use keras.layers.BatchNormalization",
 )
-_advise(
+FUNCTIONS.refuse(
     arrays.Sum,
-    advice=(
+    reason=(
         "use keras.layers.GlobalAveragePooling2D (the mean), or "
         "keras.layers.Add for several tensors"
     ),
 )
-_advise(
+FUNCTIONS.refuse(
     nn.Sigmoid,
     nn.Softplus,
     nn.Softsign,
@@ -432,7 +423,7 @@ _advise(
     arrays.Square,
     arrays.Power,
     arrays.Absolute,
-    advice=(
+    reason=(
         "it is known only before the first layer with weights and at the "
         "output; spike rates are those of ReLU. Use keras.layers.ReLU and "
         "train again"

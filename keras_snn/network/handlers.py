@@ -17,6 +17,7 @@ class Handlers:
         bases: Whether a type's handler serves its subclasses, too, where
             neither their own type nor their role has one. For consumers that
             only look at a layer, and need not know what it computes.
+        unknown: Why there is no handler of a kind that nobody knows.
 
     Example:
 
@@ -25,9 +26,10 @@ class Handlers:
     ... def count(consumer, layer): ...
     """
 
-    def __init__(self, purpose, bases=False):
+    def __init__(self, purpose, bases=False, unknown=kinds.UNKNOWN.refusal):
         self.purpose = purpose
         self.bases = bases
+        self.unknown = unknown
         self._handlers = {}
         self._reasons = {}
 
@@ -71,7 +73,9 @@ class Handlers:
             return None
         kind = kinds.of(layer)
         own = self._reasons.get(type(layer)) or self._reasons.get(kind.role)
-        return own or kind.refusal or kinds.UNKNOWN.refusal
+        if own or kind is kinds.UNKNOWN:
+            return own or self.unknown
+        return kind.refusal or self.unknown
 
     def refusals(self, layers):
         """Return `(layer, reason)` of all layers without a handler.

@@ -250,7 +250,7 @@ def _layer(builder, name, node, value, found, scale):
         del options["learning_rule"]
     feedback = _feedback(builder, name, value, found, scale, reset)
     if feedback is None and found.alpha is None:
-        return _leaky(builder, name, node, found, options)
+        return _leaky(found, options)
     if feedback is None:
         return SynapticLIF(found.beta, alpha=found.alpha, **options)
     alpha = 0.0 if found.alpha is None else found.alpha
@@ -263,7 +263,7 @@ def _reset_of(builder, node):
     return written or builder.convention.only_reset or "zero"
 
 
-def _leaky(builder, name, node, found, options):
+def _leaky(found, options):
     """Return neurons without synapses and feedback."""
     if np.ndim(found.beta):
         rows = found.beta.reshape(-1, found.beta.shape[-1])
