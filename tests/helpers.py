@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from keras import ops
 
+import keras_snn
+
 SHARED = pathlib.Path(
     os.environ.get(
         "KERAS_SNN_SHARED", pathlib.Path(__file__).parents[2] / "shared"
@@ -71,6 +73,17 @@ def compiled(function, jit_compile=False):
     import jax
 
     return jax.jit(function)
+
+
+def untraced(model):
+    """Return a plain `keras.Model`, set to run without a graph.
+
+    What it gives once, to compare with, does not repay tracing. JAX compiles
+    either way, one operation at a time where it is eager.
+    """
+    if not isinstance(model, keras_snn.Model):
+        model.run_eagerly = not ON_JAX
+    return model
 
 
 def relative_error(actual, expected):

@@ -53,7 +53,7 @@ def test_engine_and_dense_products_are_timed(tmp_path, capsys):
         assert result["ratio"] == ratio > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not installed("tensorflow"), reason="needs TensorFlow")
 def test_compare_measures_time_memory_and_limits(tmp_path):
     compare.main(
@@ -93,7 +93,7 @@ def test_profile_cost_measures_both(capsys):
     assert "8 images" in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not installed("jax"), reason="needs JAX")
 def test_gpu_benchmark_runs_at_toy_size(tmp_path, capsys):
     gpu.main(["--toy", "--output", str(tmp_path)])
@@ -317,7 +317,10 @@ def test_the_page_on_choices_is_what_the_results_say():
     ("row", "made", "titles"),
     [
         ("spikingcnn_cifar10", made_cifar10, ["ann", "spikes", "sparse"]),
-        ("vgg9_svhn", made_svhn, ["ann", "spikes"]),
+        pytest.param(
+            *("vgg9_svhn", made_svhn, ["ann", "spikes"]),
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_a_recipe_trains_all_its_phases_and_goes_on(

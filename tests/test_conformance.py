@@ -106,6 +106,11 @@ NETWORKS = {
     "VGG7": (8, 8, 3),
     "VGG9": (8, 8, 3),
 }
+# Nothing in it that the others have not; it takes ten times as long.
+NAMES = [
+    pytest.param(x, marks=pytest.mark.long) if x == "ResNet19" else x
+    for x in NETWORKS
+]
 NORMALISED = {"ResNet19", "SEWResNet18", "SpikingCNN", "VGG16"}
 NOT_NETWORKS = {
     "Model",
@@ -251,7 +256,7 @@ def test_layer_under_mixed_precision(name, mixed_bfloat16):
     assert np.all(np.isfinite(ops.cast(y, "float32")))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", NAMES)
 def test_network_takes_any_batch_and_time(name):
     assert network(name).input_shape[:2] == (None, None)
     x = network_input(name, samples=3, time_steps=1)
@@ -260,7 +265,7 @@ def test_network_takes_any_batch_and_time(name):
     # 2 samples and 3 steps in the tests below.
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", NAMES)
 def test_network_is_saved_in_a_keras_file(name, tmp_path):
     model, x = network(name), network_input(name)
     model.save(tmp_path / "model.keras")
@@ -273,7 +278,7 @@ def test_network_is_saved_in_a_keras_file(name, tmp_path):
         np.testing.assert_allclose(loaded(x), model(x), rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", NAMES)
 def test_network_trains_one_step(name):
     loss, moves = fit_one_step(network(name), network_input(name))
     assert np.isfinite(loss)
@@ -282,7 +287,7 @@ def test_network_trains_one_step(name):
     assert np.mean(np.array(moves) > 0) > 0.9
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", NAMES)
 def test_network_under_mixed_precision(name, mixed_bfloat16):
     model = network.__wrapped__(name)
     assert {w.dtype for w in model.trainable_variables} == {"float32"}

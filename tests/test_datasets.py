@@ -843,7 +843,7 @@ def test_mnist_keeps_the_published_order(mnist_dir):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_cifar10_has_the_published_counts(tmp_path):
     if not (SHARED_DATA / "cifar10").is_dir():
         pytest.skip(f"no CIFAR-10 files in {SHARED_DATA}")

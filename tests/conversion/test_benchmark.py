@@ -7,7 +7,7 @@ import pytest
 from benchmarks import conversion
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_accuracy_over_time_is_measured_and_resumed(tmp_path, capsys):
     arguments = ["--smoke", "--output", str(tmp_path)]
     conversion.main(arguments)

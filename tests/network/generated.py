@@ -21,6 +21,7 @@ import pytest
 
 import keras_snn as snn
 from keras_snn.event_driven import switch
+from tests.helpers import untraced
 from tests.network import drawing
 
 TOOLS = {}
@@ -74,6 +75,7 @@ class Case:
                 *reference.trains.values(),
             ],
         )
+        probe = untraced(probe)
         outputs, readout, *trains = probe.predict(self.x, verbose=0)
         return outputs, readout, dict(zip(reference.trains, trains))
 
@@ -185,7 +187,7 @@ def _fitted(model, case):
     """Return the weights by layer after one step."""
     model.compile(keras.optimizers.SGD(LEARNING_RATE), _loss())
     # In the same order: dropout draws by position.
-    model.fit(case.x, case.y, len(case.y), verbose=0, shuffle=False)
+    untraced(model).fit(case.x, case.y, len(case.y), verbose=0, shuffle=False)
     return {
         layer.name: layer.get_weights()
         for layer in model._flatten_layers()
@@ -389,7 +391,8 @@ def with_time_steps(case):
     plan = dataclasses.replace(case.plan, time_steps=9)
     expected = drawing.build(plan, model_type=keras.Model)
     found = snn.training.with_time_steps(case.build(), 9)
-    close(found.predict(case.x, verbose=0), expected.predict(case.x, verbose=0))
+    expected = untraced(expected).predict(case.x, verbose=0)
+    close(found.predict(case.x, verbose=0), expected)
 
 
 @tool
