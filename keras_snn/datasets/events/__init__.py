@@ -15,6 +15,7 @@ from keras_snn.datasets.events.batches import Frames
 from keras_snn.datasets.events.finding import Recordings, recordings
 from keras_snn.datasets.events.frames import split_windows, to_frames
 from keras_snn.datasets.events.nmnist import read_nmnist
+from keras_snn.datasets.events.reading import read, sensor_size_of
 from keras_snn.datasets.events.simulation import saccades, simulate
 
 __all__ = [
@@ -28,11 +29,13 @@ __all__ = [
     "drop_time",
     "flip",
     "flip_polarity",
+    "read",
     "read_aedat2",
     "read_aedat3",
     "read_nmnist",
     "recordings",
     "saccades",
+    "sensor_size_of",
     "shift",
     "simulate",
     "split_windows",
