@@ -42,7 +42,7 @@ def load_run_data(settings, data_dir=None):
     if isinstance(info, datasets.EventDatasetInfo):
         raise ValueError(
             "Expected a data set of images, which the encoder turns into "
-            f'spikes. Received: "{info.name}", recordings of an event camera. '
+            f'spikes. Received: "{info.name}", recordings of events. '
             "Train on them in Python: examples/nmnist_events.py does."
         )
     train, test = datasets.load(settings.dataset, data_dir=data_dir)

@@ -178,3 +178,24 @@ def write_with_faery(path, recording, size):
     for name, other in zip("xytp", ("x", "y", "t", "on")):
         theirs[other] = recording[name]
     events_to_file([theirs[:20], theirs[20:]], path, size[::-1])
+
+
+def write_spoken(path, recordings, labels, times="f2"):
+    """The layout of SHD and SSC: lists of seconds and of channels."""
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        count = len(recordings)
+        lists = {
+            "times": [(r["t"] / 1e6).astype(times) for r in recordings],
+            "units": [r["x"] for r in recordings],
+        }
+        for name, kind in (("times", times), ("units", "u2")):
+            place = file.create_dataset(
+                f"spikes/{name}", (count,), h5py.vlen_dtype(np.dtype(kind))
+            )
+            for i, values in enumerate(lists[name]):
+                place[i] = values
+        file["labels"] = np.array(labels, "u2")
+        file["extra/speaker"] = np.zeros(count, "u2")
+        file["extra/keys"] = np.array([b"zero", b"one"])

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_snn import checks
+
 EVENT_DTYPE = np.dtype([("x", "u2"), ("y", "u2"), ("t", "i8"), ("p", "u1")])
 # What cameras' libraries call the fields.
 FIELD_NAMES = {
@@ -109,6 +111,13 @@ def check_sensor_size(sensor_size):
             f"integers. Received: sensor_size={sensor_size!r}."
         )
     return height, width
+
+
+def check_sensor(sensor_size):
+    """Like `check_sensor_size`, where a row of n channels may be n."""
+    if checks.is_integer(sensor_size, 1):
+        return 1, int(sensor_size)
+    return check_sensor_size(sensor_size)
 
 
 def check_events(events, sensor_size=None, source="`events`"):

@@ -31,6 +31,8 @@ def shift(
     events = check_events(events)
     height, width = sensor_size
     right, down = rng.integers(-pixels, pixels + 1, 2)
+    # A row of channels has only one direction.
+    down = 0 if height == 1 else down
     x = events["x"].astype("int64") + right
     y = events["y"].astype("int64") + down
     kept = (0 <= x) & (x < width) & (0 <= y) & (y < height)
@@ -112,7 +114,7 @@ def drop_area(
     events = check_events(events)
     inside = np.ones(len(events), bool)
     for field, size in zip("yx", sensor_size, strict=True):
-        extent = round(fraction * size)
+        extent = 1 if size == 1 else round(fraction * size)
         first = rng.integers(0, size - extent + 1)
         inside &= (events[field] >= first) & (events[field] < first + extent)
     return events[~inside]
