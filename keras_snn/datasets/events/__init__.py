@@ -17,10 +17,15 @@ from keras_snn.datasets.events.frames import split_windows, to_frames
 from keras_snn.datasets.events.live import Live, packets, play
 from keras_snn.datasets.events.nmnist import read_nmnist
 from keras_snn.datasets.events.reading import read, sensor_size_of
-from keras_snn.datasets.events.simulation import saccades, simulate
+from keras_snn.datasets.events.simulation import (
+    SIMULATORS,
+    saccades,
+    simulate,
+)
 
 __all__ = [
     "EVENT_DTYPE",
+    "SIMULATORS",
     "Augmentation",
     "Frames",
     "Live",
