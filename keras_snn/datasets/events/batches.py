@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import keras
@@ -106,9 +107,9 @@ class Frames(keras.utils.PyDataset):
             )
         if sensor_size is None:
             sensor_size = getattr(recordings, "sensor_size", None)
-        self.sensor_size = check_sensor(sensor_size)
-        if not np.ndim(sensor_size):
-            self.sensor_size = int(sensor_size)
+        height_and_width = check_sensor(sensor_size)
+        is_row = isinstance(sensor_size, numbers.Integral)
+        self.sensor_size = height_and_width[1] if is_row else height_and_width
         self.recordings, self.labels = recordings, np.asarray(labels)
         self.batch_size, self.augment = batch_size, augment
         self.shuffle, self.epoch = shuffle, 0

@@ -15,7 +15,7 @@ from keras_snn.datasets.events.spoken import Spoken
 from keras_snn.datasets.scaling import one_hot
 from keras_snn.typing import Path
 
-_READERS = {
+_READERS: dict[str, Any] = {
     "nmnist": nmnist,
     "dvs_gesture": dvs_gesture,
     "cifar10_dvs": cifar10_dvs,

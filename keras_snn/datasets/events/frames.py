@@ -102,9 +102,8 @@ def to_frames(
     place = place * width + events["x"][kept]
     if polarity_channels == 2 and not is_row:
         place = place * 2 + events["p"][kept]
-    shape = (count, height, width, polarity_channels)
-    if is_row:
-        shape = count, width
+    axes = (width,) if is_row else (height, width, polarity_channels)
+    shape = (count, *axes)
     frames = np.bincount(place, minlength=np.prod(shape)).reshape(shape)
     if representation == "binary":
         frames = np.minimum(frames, 1)

@@ -99,15 +99,15 @@ def simulate(
     """
     levels = _logarithm(frames, offset)
     times = _checked_times(times, len(levels))
-    threshold = _both(threshold)
+    both = _both(threshold)
     leak_rate = checks.number("leak_rate", leak_rate, "[0, inf)")
     refractory = checks.number("refractory", refractory, "[0, inf)")
     spread = checks.number("threshold_spread", threshold_spread, "[0, inf)")
     noise_rate = checks.number("noise_rate", noise_rate, "[0, inf)")
     rng = np.random.default_rng(checks.integer("seed", seed, 0))
     shape = levels.shape[1:]
-    thresholds = threshold + spread * rng.standard_normal((2, *shape))
-    thresholds = np.maximum(thresholds, threshold / 20)
+    thresholds = both + spread * rng.standard_normal((2, *shape))
+    thresholds = np.maximum(thresholds, both / 20)
     if cutoff is not None:
         cutoff = checks.number("cutoff", cutoff, "(0, inf)")
         levels = _low_pass(levels, _brightness(frames), times, cutoff)
