@@ -4,6 +4,7 @@ Files of AEDAT 4 and Event Stream are written by the libraries of their users,
 the others from the published descriptions of their formats.
 """
 
+import pathlib
 import sys
 
 import h5py
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from keras_snn.datasets import events
+from keras_snn.datasets.events import reading
 from tests.datasets_events import writers
 
 SIZE = (180, 240)
@@ -372,6 +374,13 @@ def test_files_that_are_none_are_refused(tmp_path, name, content, message):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message):
         events.read(path)
+
+
+def test_the_page_has_every_format():
+    page = pathlib.Path(__file__).parents[2] / "docs" / "events.md"
+    table = page.read_text("utf-8").partition("| format | written by |")[2]
+    endings = {x for known in reading.FORMATS for x in known.endings[:1]}
+    assert {x for x in endings if f"`{x}`" not in table} == set()
 
 
 def test_a_file_that_is_not_there_is_not_there(tmp_path):
