@@ -199,7 +199,7 @@ def image_info(name):
     if name in EVENT_NAMES:
         raise ValueError(
             f"Expected a data set of images, {_listed(IMAGE_NAMES)}. "
-            f'Received: "{name}", recordings of events. Load them '
+            f'Received: "{name}", recordings of {_source(found)}. Load them '
             f'with keras_snn.datasets.load("{name}", data_dir) or, batch by '
             "batch, with keras_snn.datasets.events.Frames, and build the "
             "network with encoder=None; examples/nmnist_events.py does."
@@ -221,6 +221,11 @@ def event_info(name):
             f'keras_snn.datasets.load("{name}").'
         )
     return found
+
+
+def _source(info):
+    is_sound = isinstance(info.sensor_size, int)
+    return "sounds" if is_sound else "an event camera"
 
 
 def _listed(names):
