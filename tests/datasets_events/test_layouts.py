@@ -108,7 +108,10 @@ def test_times_that_decrease_are_refused_with_their_place(door):
         DOORS[door](wrong)
 
 
-@pytest.mark.parametrize("door", ["to_frames", "batches"])
+WITH_A_SENSOR = ("to_frames", "batches", "shift", "drop area", "flip")
+
+
+@pytest.mark.parametrize("door", WITH_A_SENSOR)
 @pytest.mark.parametrize("field, value", [("x", 9), ("y", 6)])
 def test_places_beyond_the_sensor_are_refused(door, field, value):
     wrong = of_layout([(name, "i8") for name in "xytp"], ON)

@@ -28,7 +28,7 @@ def shift(
     Returns:
         The events that are still on the sensor, in their order.
     """
-    events = check_events(events)
+    events = check_events(events, sensor_size)
     height, width = sensor_size
     right, down = rng.integers(-pixels, pixels + 1, 2)
     # A row of channels has only one direction.
@@ -111,7 +111,7 @@ def drop_area(
         Gu et al., "EventDrop: data augmentation for event-based learning",
         IJCAI 2021 (drop by area).
     """
-    events = check_events(events)
+    events = check_events(events, sensor_size)
     inside = np.ones(len(events), bool)
     for field, size in zip("yx", sensor_size, strict=True):
         extent = 1 if size == 1 else round(fraction * size)
@@ -122,7 +122,7 @@ def drop_area(
 
 def flip(events: np.ndarray, sensor_size: tuple[int, int]) -> np.ndarray:
     """Mirrors the events left to right."""
-    mirrored = check_events(events).copy()
+    mirrored = check_events(events, sensor_size).copy()
     mirrored["x"] = sensor_size[1] - 1 - mirrored["x"]
     return mirrored
 
