@@ -26,6 +26,10 @@ ANALYSIS = ["pandas>=3.1,<4", *PLOT]
 NUMBA = ["numba>=0.68.1,<0.69"]
 NIR = ["nir>=1.0.8,<1.1"]
 LITERT = ["ai-edge-litert>=2.3,<3"]
+EVENTS = ["faery>=0.7.1,<0.8"]
+DV = ["dv-processing>=2.0.4,<3"]
+# Some 200 MB; few files need it, so that it is not among `all`.
+HDF5 = ["hdf5plugin>=7.1,<8"]
 ONNX = ["tf2onnx>=1.17,<1.18", "onnx>=1.23,<1.24", "onnxruntime>=1.32,<2"]
 DOCS = [
     "mkdocs>=1.6.1,<1.7",
@@ -42,6 +46,8 @@ ALL = [
     *NIR,
     *LITERT,
     *ONNX,
+    *EVENTS,
+    *DV,
 ]
 TEST = [
     "pytest>=9.2,<10",
@@ -90,6 +96,9 @@ setup(
         "nir": NIR,
         "litert": LITERT,
         "onnx": ONNX,
+        "events": EVENTS,
+        "dv": DV,
+        "hdf5": HDF5,
         "docs": DOCS,
         "all": ALL,
         "test": TEST,

@@ -169,10 +169,16 @@ def _places(name, values, size):
     values = np.asarray(values)
     if values.ndim == 1 and not len(values):
         return values
-    inside = values.dtype.kind in "iub" and values.ndim == 1
-    if not inside or values.min() < 0 or values.max() >= size:
+    if values.dtype.kind not in "iub" or values.ndim != 1:
         raise ValueError(
             f"`{name}` must be a list of integers in 0..{size - 1}. "
             f"Received: {values!r}."
+        )
+    wrong = (values < 0) | (values >= size)
+    if wrong.any():
+        first = int(wrong.argmax())
+        raise ValueError(
+            f"`{name}` must be a list of integers in 0..{size - 1}. "
+            f"Received: {values[first]} in event {first}."
         )
     return values.astype("int64")

@@ -48,11 +48,12 @@ class DatasetInfo:
 
 @dataclasses.dataclass(frozen=True)
 class EventDatasetInfo:
-    """Facts about one event-camera set; from `keras_snn.datasets.info`.
+    """Facts about one set of events; get one from `keras_snn.datasets.info`.
 
     Attributes:
         name: The name `keras_snn.datasets.load` takes.
-        sensor_size: `(height, width)` of the camera in pixels.
+        sensor_size: `(height, width)` of the camera in pixels; of sounds the
+            number of channels.
         classes: Number of classes.
         train_size: Published, or usual, number of training recordings.
         test_size: Published, or usual, number of test recordings.
@@ -62,7 +63,7 @@ class EventDatasetInfo:
     """
 
     name: str
-    sensor_size: tuple[int, int]
+    sensor_size: tuple[int, int] | int
     classes: int
     train_size: int
     test_size: int
@@ -71,7 +72,9 @@ class EventDatasetInfo:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape `(height, width, channels)` of one frame."""
+        """Shape of one frame: `(height, width, 2)`, of sounds `(channels,)`."""
+        if isinstance(self.sensor_size, int):
+            return (self.sensor_size,)
         return (*self.sensor_size, 2)
 
     @property
@@ -149,6 +152,9 @@ _EVENT_CATALOGUE = {
         EventDatasetInfo("nmnist", (34, 34), 10, 60000, 10000, 15, 20_000),
         EventDatasetInfo("dvs_gesture", (128, 128), 11, 1176, 288, 16),
         EventDatasetInfo("cifar10_dvs", (128, 128), 10, 9000, 1000, 10),
+        # 1.4 s, the longest.
+        EventDatasetInfo("shd", 700, 20, 8156, 2264, 100, 14_000),
+        EventDatasetInfo("ssc", 700, 35, 75466, 20382, 100, 14_000),
     )
 }
 
@@ -163,7 +169,7 @@ def info(name: str) -> DatasetInfo | EventDatasetInfo:
     Args:
         name: One of `"digits"`, `"mnist"`, `"fashion_mnist"`, `"svhn"`,
             `"cifar10"`, `"cifar100"`; or, of event cameras, `"nmnist"`,
-            `"dvs_gesture"`, `"cifar10_dvs"`.
+            `"dvs_gesture"`, `"cifar10_dvs"`, and of sounds `"shd"`, `"ssc"`.
 
     Returns:
         A frozen `DatasetInfo` or `EventDatasetInfo`.
@@ -193,7 +199,7 @@ def image_info(name):
     if name in EVENT_NAMES:
         raise ValueError(
             f"Expected a data set of images, {_listed(IMAGE_NAMES)}. "
-            f'Received: "{name}", recordings of an event camera. Load them '
+            f'Received: "{name}", recordings of {_source(found)}. Load them '
             f'with keras_snn.datasets.load("{name}", data_dir) or, batch by '
             "batch, with keras_snn.datasets.events.Frames, and build the "
             "network with encoder=None; examples/nmnist_events.py does."
@@ -210,11 +216,16 @@ def event_info(name):
     found = info(name)
     if name not in EVENT_NAMES:
         raise ValueError(
-            f"Expected recordings of an event camera, {_listed(EVENT_NAMES)}. "
+            f"Expected recordings of events, {_listed(EVENT_NAMES)}. "
             f'Received: "{name}", images. Load them with '
             f'keras_snn.datasets.load("{name}").'
         )
     return found
+
+
+def _source(info):
+    is_sound = isinstance(info.sensor_size, int)
+    return "sounds" if is_sound else "an event camera"
 
 
 def _listed(names):

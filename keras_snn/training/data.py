@@ -42,8 +42,9 @@ def load_run_data(settings, data_dir=None):
     if isinstance(info, datasets.EventDatasetInfo):
         raise ValueError(
             "Expected a data set of images, which the encoder turns into "
-            f'spikes. Received: "{info.name}", recordings of an event camera. '
-            "Train on them in Python: examples/nmnist_events.py does."
+            f'spikes. Received: "{info.name}", recordings of events, as of an '
+            "event camera. Train on them in Python: examples/nmnist_events.py "
+            "and examples/shd_recurrent.py do."
         )
     train, test = datasets.load(settings.dataset, data_dir=data_dir)
     train, test = first(train, settings.limit), first(test, settings.limit)

@@ -27,13 +27,24 @@ LAYOUTS = {
         [("x", "u2"), ("y", "u2"), ("t", "i8"), ("p", "i2"), ("id", "i4")],
         [1, 0, 0, 1],
     ),
+    # What the fields are called by dv-processing, and by aedat and faery.
+    "fields of dv": (
+        [("timestamp", "i8"), ("x", "i2"), ("y", "i2"), ("polarity", "i1")],
+        [1, 0, 0, 1],
+    ),
+    "fields of faery": (
+        [("t", "u8"), ("x", "u2"), ("y", "u2"), (("p", "on"), "?")],
+        ON,
+    ),
 }
 
 
 def of_layout(fields, polarity):
     found = np.zeros(4, fields)
-    found["x"], found["y"], found["t"] = X, Y, T
-    found["p"] = polarity
+    values = {"x": X, "y": Y, "t": T, "p": polarity}
+    values |= {"timestamp": T, "polarity": polarity, "on": polarity}
+    for name in found.dtype.names:
+        found[name] = values.get(name, 0)
     return found
 
 
@@ -89,7 +100,27 @@ def test_numbers_out_of_range_are_refused_with_their_place(
         DOORS[door](wrong)
 
 
-@pytest.mark.parametrize("value", [0.25, np.nan, np.inf])
+@pytest.mark.parametrize("door", DOORS)
+def test_times_that_decrease_are_refused_with_their_place(door):
+    wrong = of_layout([(name, "i8") for name in "xytp"], ON)
+    wrong["t"] = [10, 40, 30, 90]
+    with pytest.raises(ValueError, match="t=30 after t=40 in event 2"):
+        DOORS[door](wrong)
+
+
+WITH_A_SENSOR = ("to_frames", "batches", "shift", "drop area", "flip")
+
+
+@pytest.mark.parametrize("door", WITH_A_SENSOR)
+@pytest.mark.parametrize("field, value", [("x", 9), ("y", 6)])
+def test_places_beyond_the_sensor_are_refused(door, field, value):
+    wrong = of_layout([(name, "i8") for name in "xytp"], ON)
+    wrong[field][1] = value
+    with pytest.raises(ValueError, match=f"{field}={value}.* in event 1"):
+        DOORS[door](wrong)
+
+
+@pytest.mark.parametrize("value", [0.25, np.nan, np.inf, 1e300])
 def test_times_that_are_no_whole_microseconds_are_refused(value):
     fields = [("x", "f8"), ("y", "f8"), ("t", "f8"), ("p", "f8")]
     wrong = of_layout(fields, [1, 0, 0, 1])

@@ -73,6 +73,69 @@ def test_thresholds_differ_from_pixel_to_pixel_and_stay():
     np.testing.assert_array_equal(found, same)
 
 
+def test_off_and_on_may_have_thresholds_of_their_own():
+    frames = 0.1 * np.exp([0.0, 1.0, 0.0])[:, None, None] - 0.1
+    found = events.simulate(
+        frames, [0, 10_000, 20_000], threshold=(0.5, 0.25), threshold_spread=0
+    )
+    assert found["p"].tolist() == [1, 1, 1, 1, 0, 0]
+    times = [2500, 5000, 7500, 1e4, 15_000, 2e4]
+    np.testing.assert_allclose(found["t"], times, 1e-3)
+
+
+def test_a_leak_sends_on_events_at_its_rate():
+    frames = np.full((3, 2, 2), 0.4)
+    times = [0, 700_000, 2_000_000]
+    found = events.simulate(frames, times, leak_rate=5.0, threshold_spread=0.05)
+    assert set(found["p"]) == {1}
+    # 5 a second and pixel, whatever its threshold: every 200 ms.
+    for x, y in np.ndindex(2, 2):
+        of_pixel = found[(found["x"] == x) & (found["y"] == y)]["t"]
+        np.testing.assert_allclose(of_pixel, 200_000 * np.arange(1, 11), 1e-4)
+
+
+def test_a_filter_of_first_order_is_slower_in_the_dark():
+    # A step to I: log is reached but for exp(-2 pi f (255 I + 20) / 275 t).
+    cutoff, offset = 20.0, 0.1
+    times = np.arange(0, 40_001, 500)
+    for bright in (0.1, 1.0):
+        frames = np.full((len(times), 1, 1), bright)
+        frames[0] = 0
+        found = events.simulate(
+            frames, times, threshold=0.05, threshold_spread=0, cutoff=cutoff
+        )
+        height = np.log((bright + offset) / offset)
+        rate = 2 * np.pi * cutoff * (255 * bright + 20) / 275
+        reached = 0.05 * np.arange(1, len(found) + 1)
+        expected = -np.log(1 - reached / height) / rate * 1e6
+        assert len(found) > 5 and np.all(found["p"] == 1)
+        # Between frames it is a line.
+        np.testing.assert_allclose(found["t"], expected, atol=60)
+
+
+def test_a_pixel_is_dead_for_a_while_after_an_event():
+    rng = np.random.default_rng(5)
+    frames = rng.random((30, 3, 4))
+    times = np.arange(30) * 1000
+    every = events.simulate(frames, times, noise_rate=50.0)
+    found = events.simulate(frames, times, noise_rate=50.0, refractory=700)
+    last, expected = {}, []
+    for event in every.tolist():
+        x, y, t, _ = event
+        if t - last.get((x, y), -np.inf) >= 700:
+            last[x, y] = t
+            expected.append(event)
+    assert found.tolist() == expected
+    assert 100 < len(expected) < len(every)
+
+
+@pytest.mark.parametrize("name", events.SIMULATORS)
+def test_published_settings_are_taken(name):
+    image = np.random.default_rng(6).random((12, 12))
+    found = events.saccades(image, (16, 16), **events.SIMULATORS[name])
+    assert len(found) > 100 and np.all(np.diff(found["t"]) >= 0)
+
+
 def test_saccades_move_down_and_right_up_and_right_and_back():
     image = np.zeros((28, 28))
     image[10:18, 10:18] = 1.0
@@ -122,6 +185,11 @@ VIDEO = np.zeros((2, 3, 3))
         (VIDEO, [0, 1], {"threshold_spread": -1}, "threshold_spread"),
         (VIDEO, [0, 1], {"offset": 0}, "offset"),
         (VIDEO, [0, 1], {"noise_rate": -1}, "noise_rate"),
+        (VIDEO, [0, 1], {"leak_rate": -1}, "leak_rate"),
+        (VIDEO, [0, 1], {"cutoff": 0}, "cutoff"),
+        (VIDEO, [0, 1], {"refractory": -1}, "refractory"),
+        (VIDEO, [0, 1], {"threshold": (0.2, 0)}, "threshold"),
+        (VIDEO, [0, 1], {"threshold": [0.2, 0.2, 0.2]}, "threshold"),
         (VIDEO, [0, 1], {"seed": "a"}, "seed"),
     ],
 )

@@ -14,13 +14,21 @@ from keras_snn.datasets.events.augmentation import (
 from keras_snn.datasets.events.batches import Frames
 from keras_snn.datasets.events.finding import Recordings, recordings
 from keras_snn.datasets.events.frames import split_windows, to_frames
+from keras_snn.datasets.events.live import Live, packets, play
 from keras_snn.datasets.events.nmnist import read_nmnist
-from keras_snn.datasets.events.simulation import saccades, simulate
+from keras_snn.datasets.events.reading import read, sensor_size_of
+from keras_snn.datasets.events.simulation import (
+    SIMULATORS,
+    saccades,
+    simulate,
+)
 
 __all__ = [
     "EVENT_DTYPE",
+    "SIMULATORS",
     "Augmentation",
     "Frames",
+    "Live",
     "Recordings",
     "as_events",
     "drop_area",
@@ -28,11 +36,15 @@ __all__ = [
     "drop_time",
     "flip",
     "flip_polarity",
+    "packets",
+    "play",
+    "read",
     "read_aedat2",
     "read_aedat3",
     "read_nmnist",
     "recordings",
     "saccades",
+    "sensor_size_of",
     "shift",
     "simulate",
     "split_windows",

@@ -46,6 +46,12 @@ def read_aedat3(path: Path, sort: bool = False) -> np.ndarray:
         - Amir et al., "A low power, fully event-based gesture recognition
           system", CVPR 2017, whose data set describes the packets.
     """
+    events, _ = decode_aedat3(path)
+    return finish_reading(events, DVS128, f"`{path}`", sort)
+
+
+def decode_aedat3(path):
+    """Returns the events of any camera, and the bytes of the header."""
     source, content = f"`{path}`", pathlib.Path(path).read_bytes()
     _check_version(content, b"#!AER-DAT3.1", source)
     offset = content.find(_END_OF_HEADER)
@@ -55,6 +61,7 @@ def read_aedat3(path: Path, sort: bool = False) -> np.ndarray:
             "Received: none. The file is truncated; fetch it again."
         )
     offset += len(_END_OF_HEADER)
+    header = content[:offset]
     packets = [np.zeros(0, EVENT_DTYPE)]
     while offset < len(content):
         kind, size, overflow, number = _packet(content, offset, source)
@@ -63,7 +70,7 @@ def read_aedat3(path: Path, sort: bool = False) -> np.ndarray:
             words = np.frombuffer(content, "<u4", 2 * number, offset)
             packets.append(_decode_packet(words.reshape(-1, 2), overflow))
         offset += size * number
-    return finish_reading(np.concatenate(packets), DVS128, source, sort)
+    return np.concatenate(packets), header
 
 
 def _packet(content, offset, source):

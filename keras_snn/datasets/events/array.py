@@ -6,7 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from keras_snn import checks
+
 EVENT_DTYPE = np.dtype([("x", "u2"), ("y", "u2"), ("t", "i8"), ("p", "u1")])
+# What cameras' libraries call the fields.
+FIELD_NAMES = {
+    "x": ("x",),
+    "y": ("y",),
+    "t": ("t", "ts", "time", "timestamp"),
+    "p": ("p", "pol", "polarity", "on"),
+}
 
 
 def as_events(x: Any, y: Any, t: Any, p: Any) -> np.ndarray:
@@ -31,18 +40,22 @@ def as_events(x: Any, y: Any, t: Any, p: Any) -> np.ndarray:
     >>> events["t"]
     array([1000])
     """
-    columns = {"x": x, "y": y, "t": t, "p": p}
+    events = as_columns({"x": x, "y": y, "t": t, "p": p}, "")
+    _check_times(events["t"], "`t`")
+    return events
+
+
+def as_columns(columns, source):
+    """Returns a dict of x, y, t and p as events whose times may decrease."""
     columns = {name: np.asarray(values) for name, values in columns.items()}
     shapes = {values.shape for values in columns.values()}
     if len(shapes) != 1 or len(columns["t"].shape) != 1:
         found = {name: values.shape for name, values in columns.items()}
         raise ValueError(
-            "Expected x, y, t and p of one shape (N,), one value an event. "
-            f"Received: {found}."
+            f"{source and source + ': '}Expected x, y, t and p of one shape "
+            f"(N,), one value an event. Received: {found}."
         )
-    events = _filled(columns, "")
-    _check_times(events["t"], "`t`")
-    return events
+    return _filled(columns, source)
 
 
 def _filled(columns, source):
@@ -59,7 +72,9 @@ def _whole(name, values, source):
         return values.astype("int64")
     whole, wrong = values, np.zeros(values.shape, bool)
     if values.dtype.kind == "f":
-        whole = np.where(np.isfinite(values), values, 0).astype("int64")
+        # Beyond it a cast has no meaning, and no float is exact.
+        usable = np.abs(values.astype("float64")) < 2.0**62
+        whole = np.where(usable, values, 0).astype("int64")
         wrong = values != whole
     if values.dtype.kind in "iubf":
         if name == "p" and np.any(whole == -1) and not np.any(whole == 0):
@@ -98,11 +113,19 @@ def check_sensor_size(sensor_size):
     return height, width
 
 
+def check_sensor(sensor_size):
+    """Like `check_sensor_size`, where a row of n channels may be n."""
+    if checks.is_integer(sensor_size, 1):
+        return 1, int(sensor_size)
+    return check_sensor_size(sensor_size)
+
+
 def check_events(events, sensor_size=None, source="`events`"):
     """Returns a time-ordered recording of a sensor of this size as it is here.
 
     Fields may come in any order and of any type of numbers, others besides;
-    OFF may be 0 or -1.
+    OFF may be 0 or -1. The time may be called t, ts, time or timestamp, the
+    polarity p, pol, polarity or on.
 
     Args:
         events: The structured array.
@@ -117,22 +140,33 @@ def check_events(events, sensor_size=None, source="`events`"):
         ValueError: If fields are missing, times decrease, coordinates lie
             outside of the sensor, or polarities are none.
     """
+    events = _normalized(events, source)
+    if sensor_size is not None:
+        _check_inside(events, sensor_size, source)
+    _check_times(events["t"], source)
+    return events
+
+
+def field_of(name, names):
+    """Returns what the field x, y, t or p is called among `names`, or None."""
+    return next((n for n in FIELD_NAMES[name] if n in names), None)
+
+
+def _normalized(events, source):
+    """Returns a structured array as one of `EVENT_DTYPE`, itself if it is."""
     fields = getattr(getattr(events, "dtype", None), "names", None) or ()
-    if not set(EVENT_DTYPE.names) <= set(fields) or events.ndim != 1:
+    called = {name: field_of(name, fields) for name in EVENT_DTYPE.names}
+    if None in called.values() or events.ndim != 1:
         raise ValueError(
             f"{source}: expected a structured array of shape (N,) with the "
             f"fields x, y, t and p. Received: {type(events).__name__} "
             f"{getattr(events, 'dtype', '')}. Make one with "
             "keras_snn.datasets.events.as_events(x, y, t, p)."
         )
-    if events.dtype != EVENT_DTYPE or np.any(events["p"] > 1):
-        names = EVENT_DTYPE.names
-        columns = {name: np.asarray(events[name]) for name in names}
-        events = _filled(columns, source)
-    if sensor_size is not None:
-        _check_inside(events, sensor_size, source)
-    _check_times(events["t"], source)
-    return events
+    if events.dtype == EVENT_DTYPE and not np.any(events["p"] > 1):
+        return events
+    columns = {name: np.asarray(events[n]) for name, n in called.items()}
+    return _filled(columns, source)
 
 
 def _check_inside(events, sensor_size, source):
@@ -165,7 +199,8 @@ def finish_reading(events, sensor_size, source, sort):
 
     Args:
         events: The structured array.
-        sensor_size: `(height, width)` of the camera.
+        sensor_size: `(height, width)` of the camera, or None if the file does
+            not tell.
         source: The file, for the message.
         sort: Whether to sort events by time; those of one time keep their
             order.
@@ -182,5 +217,6 @@ def finish_reading(events, sensor_size, source, sort):
             "recording is empty or the file truncated; fetch it again."
         )
     if sort:
+        events = _normalized(events, source)
         events = events[np.argsort(events["t"], kind="stable")]
     return check_events(events, sensor_size, source)

@@ -28,9 +28,11 @@ def shift(
     Returns:
         The events that are still on the sensor, in their order.
     """
-    events = check_events(events)
+    events = check_events(events, sensor_size)
     height, width = sensor_size
     right, down = rng.integers(-pixels, pixels + 1, 2)
+    # A row of channels has only one direction.
+    down = 0 if height == 1 else down
     x = events["x"].astype("int64") + right
     y = events["y"].astype("int64") + down
     kept = (0 <= x) & (x < width) & (0 <= y) & (y < height)
@@ -109,10 +111,10 @@ def drop_area(
         Gu et al., "EventDrop: data augmentation for event-based learning",
         IJCAI 2021 (drop by area).
     """
-    events = check_events(events)
+    events = check_events(events, sensor_size)
     inside = np.ones(len(events), bool)
     for field, size in zip("yx", sensor_size, strict=True):
-        extent = round(fraction * size)
+        extent = 1 if size == 1 else round(fraction * size)
         first = rng.integers(0, size - extent + 1)
         inside &= (events[field] >= first) & (events[field] < first + extent)
     return events[~inside]
@@ -120,7 +122,7 @@ def drop_area(
 
 def flip(events: np.ndarray, sensor_size: tuple[int, int]) -> np.ndarray:
     """Mirrors the events left to right."""
-    mirrored = check_events(events).copy()
+    mirrored = check_events(events, sensor_size).copy()
     mirrored["x"] = sensor_size[1] - 1 - mirrored["x"]
     return mirrored
 

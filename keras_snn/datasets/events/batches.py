@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_snn import checks
-from keras_snn.datasets.events.array import check_events, check_sensor_size
+from keras_snn.datasets.events.array import check_events, check_sensor
 from keras_snn.datasets.events.frames import check_frame_options, to_frames
 
 
@@ -34,9 +35,11 @@ class Frames(keras.utils.PyDataset):
         window: Duration of a frame in microseconds, see `to_frames`. Windows
             open with the first event of the recording as it was read.
         events_per_frame: Number of events in a frame, see `to_frames`.
-        sensor_size: `(height, width)`; `None` for that of `recordings`.
+        sensor_size: `(height, width)`, or a number of channels in a row; `None`
+            for that of `recordings`.
         augment: `None`, or a function `(events, sensor_size, rng)` that
-            returns changed events, such as `Augmentation(shift=2)`.
+            returns changed events, such as `Augmentation(shift=2)`. The
+            size of n channels is `(1, n)`.
         shuffle: Whether every epoch has a new order.
         seed: Integer that makes orders and changes repeatable; `None` for a
             new one.
@@ -72,7 +75,7 @@ class Frames(keras.utils.PyDataset):
         *,
         window: int | None = None,
         events_per_frame: int | None = None,
-        sensor_size: tuple[int, int] | None = None,
+        sensor_size: tuple[int, int] | int | None = None,
         augment: Any = None,
         shuffle: bool = True,
         seed: int | None = None,
@@ -104,7 +107,9 @@ class Frames(keras.utils.PyDataset):
             )
         if sensor_size is None:
             sensor_size = getattr(recordings, "sensor_size", None)
-        self.sensor_size = check_sensor_size(sensor_size)
+        height_and_width = check_sensor(sensor_size)
+        is_row = isinstance(sensor_size, numbers.Integral)
+        self.sensor_size = height_and_width[1] if is_row else height_and_width
         self.recordings, self.labels = recordings, np.asarray(labels)
         self.batch_size, self.augment = batch_size, augment
         self.shuffle, self.epoch = shuffle, 0
@@ -136,5 +141,6 @@ class Frames(keras.utils.PyDataset):
             options["start"] = int(events["t"][0])
         if self.augment is not None:
             rng = self._generator(index)
-            events = self.augment(events, self.sensor_size, rng)
+            size = check_sensor(self.sensor_size)
+            events = self.augment(events, size, rng)
         return to_frames(events, self.sensor_size, **options)

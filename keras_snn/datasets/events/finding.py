@@ -11,13 +11,16 @@ import numpy as np
 
 from keras_snn.datasets.catalogue import event_info
 from keras_snn.datasets.events import cifar10_dvs, dvs_gesture, nmnist
+from keras_snn.datasets.events.spoken import Spoken
 from keras_snn.datasets.scaling import one_hot
 from keras_snn.typing import Path
 
-_READERS = {
+_READERS: dict[str, Any] = {
     "nmnist": nmnist,
     "dvs_gesture": dvs_gesture,
     "cifar10_dvs": cifar10_dvs,
+    "shd": Spoken("shd", 20, ("train", "test")),
+    "ssc": Spoken("ssc", 35, ("train", "valid", "test")),
 }
 
 
@@ -29,12 +32,17 @@ class Recordings(collections.abc.Sequence):
     any. Get one from `keras_snn.datasets.events.recordings`.
 
     Attributes:
-        sensor_size: `(height, width)` in pixels.
+        sensor_size: `(height, width)` in pixels; of sounds the number of
+            channels.
         labels: float32 one-hot rows `(N, classes)`.
     """
 
     def __init__(
-        self, entries: Any, read: Any, labels: Any, sensor_size: tuple[int, int]
+        self,
+        entries: Any,
+        read: Any,
+        labels: Any,
+        sensor_size: tuple[int, int] | int,
     ) -> None:
         self._entries, self._read = entries, read
         self.labels, self.sensor_size = labels, sensor_size
@@ -54,7 +62,7 @@ class Recordings(collections.abc.Sequence):
 def recordings(
     name: str, split: str, data_dir: Path | None, *, sort: bool = False
 ) -> Recordings:
-    """Finds the recordings of an event-camera data set; reads none yet.
+    """Finds the recordings of a data set of events; reads none yet.
 
     Nothing is downloaded. What `data_dir`, or a folder of the data set's
     name in it, has to hold:
@@ -69,10 +77,15 @@ def recordings(
     - `"cifar10_dvs"`: the ten archives unpacked: `airplane`, ... `truck`
       with `cifar10_airplane_0.aedat`, ... There is no published split: those
       numbered 0..899 of each class are for training, 900..999 for the test.
+    - `"shd"`, `"ssc"`: `shd_train.h5` and `shd_test.h5`; `ssc_train.h5`,
+      `ssc_valid.h5` and `ssc_test.h5`. An event's x is the channel, 0..699,
+      its y 0 and its p 1; the files' times are seconds, of no more digits
+      than float16 has (a millisecond).
 
     Args:
-        name: `"nmnist"`, `"dvs_gesture"` or `"cifar10_dvs"`.
-        split: `"train"` or `"test"`.
+        name: `"nmnist"`, `"dvs_gesture"`, `"cifar10_dvs"`, `"shd"` or
+            `"ssc"`.
+        split: `"train"` or `"test"`; of `"ssc"` also `"valid"`.
         data_dir: Folder of the files.
         sort: Whether to sort the events of a file by time. By default
             decreasing times are refused.
@@ -93,9 +106,12 @@ def recordings(
     >>> train[0]["t"].max()
     """
     info = event_info(name)
-    if split not in ("train", "test"):
+    splits = getattr(_READERS[name], "splits", ("train", "test"))
+    if split not in splits:
         raise ValueError(
-            f'`split` must be "train" or "test". Received: split={split!r}.'
+            "`split` must be "
+            + " or ".join(f'"{x}"' for x in splits)
+            + f". Received: split={split!r}."
         )
     if data_dir is None:
         raise ValueError(

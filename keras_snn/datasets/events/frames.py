@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_snn import checks
-from keras_snn.datasets.events.array import check_events, check_sensor_size
+from keras_snn.datasets.events.array import check_events, check_sensor
 
 REPRESENTATIONS = ("count", "binary")
 DTYPES = ("float32", "uint8")
@@ -15,7 +15,7 @@ DTYPES = ("float32", "uint8")
 
 def to_frames(
     events: np.ndarray,
-    sensor_size: tuple[int, int],
+    sensor_size: tuple[int, int] | int,
     *,
     time_steps: int | None = None,
     window: int | None = None,
@@ -46,7 +46,8 @@ def to_frames(
     Args:
         events: Structured array with the fields x, y, t (microseconds) and
             p, see `as_events`.
-        sensor_size: `(height, width)` in pixels.
+        sensor_size: `(height, width)` in pixels, or a number of channels, x,
+            in a row: those of a cochlea.
         time_steps: Number of frames T.
         window: Duration of a frame in microseconds.
         events_per_frame: Number of events in a frame.
@@ -61,7 +62,8 @@ def to_frames(
             and counts up to 255.
 
     Returns:
-        Array `(T, height, width, polarity_channels)`.
+        Array `(T, height, width, polarity_channels)`; for a row of channels
+        `(T, channels)`, whatever the polarity.
 
     Raises:
         ValueError: If an argument is out of range, the arguments do not say
@@ -74,7 +76,8 @@ def to_frames(
     >>> frames.shape
     (15, 34, 34, 2)
     """
-    height, width = check_sensor_size(sensor_size)
+    height, width = check_sensor(sensor_size)
+    is_row = not np.ndim(sensor_size)
     check_frame_options(
         time_steps,
         window,
@@ -88,22 +91,36 @@ def to_frames(
             "`start` opens the first window and goes with `window`. "
             f"Received: start={start!r}, window=None."
         )
-    events = check_events(events, (height, width))
+    events = check_events(events, None if is_row else (height, width))
+    if is_row:
+        events = _check_row(events, width)
     frame, count = _frame_of_each(
         events["t"], time_steps, window, events_per_frame, start
     )
     kept = (frame >= 0) & (frame < count)
     place = frame[kept] * height + events["y"][kept]
     place = place * width + events["x"][kept]
-    if polarity_channels == 2:
+    if polarity_channels == 2 and not is_row:
         place = place * 2 + events["p"][kept]
-    shape = (count, height, width, polarity_channels)
+    axes = (width,) if is_row else (height, width, polarity_channels)
+    shape = (count, *axes)
     frames = np.bincount(place, minlength=np.prod(shape)).reshape(shape)
     if representation == "binary":
         frames = np.minimum(frames, 1)
     elif dtype == "uint8":
         frames = np.minimum(frames, 255)
     return frames.astype(dtype)
+
+
+def _check_row(events, channels):
+    if np.any(events["y"]):
+        first = int(np.argmax(events["y"] != 0))
+        raise ValueError(
+            "`sensor_size` must be (height, width) in pixels, two positive "
+            f"integers, for events of a camera. Received: {channels}, channels "
+            f"in a row, and y={events['y'][first]} in event {first}."
+        )
+    return check_events(events, (1, channels))
 
 
 def check_frame_options(

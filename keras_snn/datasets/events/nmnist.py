@@ -49,6 +49,11 @@ def read_nmnist(path: Path, sort: bool = False) -> np.ndarray:
 
 def decode(content, source, sort=False):
     """Events in the bytes of a `.bin` file; see `read_nmnist`."""
+    return finish_reading(decode_bytes(content, source), SENSOR, source, sort)
+
+
+def decode_bytes(content, source):
+    """Like `decode`, of a camera of any size and in any order of times."""
     if len(content) % 5:
         raise ValueError(
             f"{source}: expected a whole number of 5-byte events. Received: "
@@ -62,7 +67,7 @@ def decode(content, source, sort=False):
     events["x"], events["y"], events["p"] = x, y, high >> 7
     events["t"] = (high & 127) << 16 | middle << 8 | low
     events["t"] += _OVERFLOW * np.cumsum(is_overflow)
-    return finish_reading(events[~is_overflow], SENSOR, source, sort)
+    return events[~is_overflow]
 
 
 def find(roots, split):

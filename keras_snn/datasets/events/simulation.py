@@ -10,16 +10,38 @@ from keras_snn import checks
 from keras_snn.datasets.events.array import EVENT_DTYPE, check_sensor_size
 
 STEP = 5_000  # microseconds between two frames of a saccade
+# Settings of `simulate` as two published simulators have them: the models
+# "clean" and "noisy" of v2e (without the jitter of its leak) and the defaults
+# of ESIM.
+SIMULATORS: dict[str, dict[str, float]] = {
+    "v2e clean": {"threshold": 0.2, "threshold_spread": 0.02},
+    "v2e noisy": {
+        "threshold": 0.2,
+        "threshold_spread": 0.05,
+        "cutoff": 30.0,
+        "leak_rate": 0.1,
+        "noise_rate": 5.0,
+    },
+    "esim": {
+        "threshold": 1.0,
+        "threshold_spread": 0.021,
+        "offset": 0.001,
+        "refractory": 100,
+    },
+}
 
 
 def simulate(
     frames: Any,
     times: Any,
     *,
-    threshold: float = 0.2,
+    threshold: float | tuple[float, float] = 0.2,
     threshold_spread: float = 0.03,
     offset: float = 0.1,
     noise_rate: float = 0.0,
+    leak_rate: float = 0.0,
+    cutoff: float | None = None,
+    refractory: float = 0,
     seed: int | None = 0,
 ) -> np.ndarray:
     """Turns a video into the events that an event camera would send.
@@ -29,17 +51,30 @@ def simulate(
     since the last. Between two frames it is taken to change along a line,
     which gives the time of each event.
 
+    What real pixels do besides, off unless asked for: they are slow in the
+    dark (`cutoff`), drift (`leak_rate`), are dead for a moment after an event
+    (`refractory`), and send noise (`noise_rate`). `SIMULATORS` holds published
+    settings: `simulate(frames, times, **SIMULATORS["v2e noisy"])`.
+
     Args:
         frames: Brightness, floats `(frames, height, width)` in [0, 1], or
             uint8.
         times: Times of the frames in microseconds, rising, `(frames,)`. Take
             frames so close that nothing moves further than a pixel.
-        threshold: Change of the logarithm that sends an event, positive.
+        threshold: Change of the logarithm that sends an event, positive; two
+            are those of OFF and of ON.
         threshold_spread: Standard deviation of the thresholds from pixel to
             pixel; each keeps its own, at least a twentieth of `threshold`.
         offset: Brightness of the dark, positive. The smaller it is, the more
             events dark parts send.
         noise_rate: Events a pixel sends for no reason, a second.
+        leak_rate: ON events a second that a pixel sends as its memory leaks.
+        cutoff: Frequency in Hz of the low-pass filter of a white pixel, of
+            first order, between the logarithm and the comparison. That of a
+            darker one is lower by `(255 I + 20) / 275`, as in v2e. None is no
+            filter.
+        refractory: Microseconds after an event in which its pixel sends none.
+            What changes in them is lost if it was an event.
         seed: Integer for thresholds and noise.
 
     Returns:
@@ -64,17 +99,25 @@ def simulate(
     """
     levels = _logarithm(frames, offset)
     times = _checked_times(times, len(levels))
-    threshold = checks.number("threshold", threshold, "(0, inf)")
+    both = _both(threshold)
+    leak_rate = checks.number("leak_rate", leak_rate, "[0, inf)")
+    refractory = checks.number("refractory", refractory, "[0, inf)")
     spread = checks.number("threshold_spread", threshold_spread, "[0, inf)")
     noise_rate = checks.number("noise_rate", noise_rate, "[0, inf)")
     rng = np.random.default_rng(checks.integer("seed", seed, 0))
     shape = levels.shape[1:]
-    thresholds = threshold + spread * rng.standard_normal((2, *shape))
-    thresholds = np.maximum(thresholds, threshold / 20)
+    thresholds = both + spread * rng.standard_normal((2, *shape))
+    thresholds = np.maximum(thresholds, both / 20)
+    if cutoff is not None:
+        cutoff = checks.number("cutoff", cutoff, "(0, inf)")
+        levels = _low_pass(levels, _brightness(frames), times, cutoff)
+    seconds = (times - times[0])[:, None, None] / 1e6
+    levels = levels + leak_rate * seconds * thresholds[1]
     parts = list(_crossings(levels, times, thresholds))
     parts.append(_noise(noise_rate, times, shape, rng))
     events = np.concatenate(parts)
-    return events[np.argsort(events["t"], kind="stable")]
+    events = events[np.argsort(events["t"], kind="stable")]
+    return _without_dead_time(events, refractory) if refractory else events
 
 
 def saccades(
@@ -140,6 +183,45 @@ def saccades(
     frames = np.stack([_moved(image, size, margin + p) for p in path])
     times = np.linspace(0, 3 * duration, len(frames)).round()
     return simulate(frames, times, **settings)
+
+
+def _both(threshold):
+    """Returns the thresholds of OFF and ON, axes (polarity, 1, 1)."""
+    both = threshold
+    if np.ndim(threshold) != 1 or len(threshold) != 2:
+        both = threshold, threshold
+    both = [checks.number("threshold", x, "(0, inf)") for x in both]
+    return np.array(both)[:, None, None]
+
+
+def _low_pass(levels, brightness, times, cutoff):
+    """Returns logarithms after a filter of first order, slow in the dark."""
+    rates = 2e-6 * np.pi * cutoff * (255 * brightness + 20) / 275
+    found = [levels[0]]
+    for level, rate, step in zip(levels[1:], rates[1:], np.diff(times)):
+        share = -np.expm1(-rate * step)
+        found.append(found[-1] + share * (level - found[-1]))
+    return np.stack(found)
+
+
+def _without_dead_time(events, refractory):
+    """Leaves out events that follow one of their pixel too early."""
+    place = events["y"].astype("int64") << 16 | events["x"]
+    order = np.argsort(place, kind="stable")
+    _, first, count = np.unique(
+        place[order], return_index=True, return_counts=True
+    )
+    kept = np.zeros(len(events), bool)
+    last = np.full(len(first), -np.inf)
+    # The n-th event of all pixels that have one, in a turn.
+    for n in range(count.max(initial=0)):
+        alive = np.flatnonzero(count > n)
+        number = order[first[alive] + n]
+        time = events["t"][number]
+        ready = time - last[alive] >= refractory
+        kept[number[ready]] = True
+        last[alive[ready]] = time[ready]
+    return events[kept]
 
 
 def _brightness(frames):
