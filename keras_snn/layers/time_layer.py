@@ -117,6 +117,13 @@ class TimeLayer(FixedArguments, keras.layers.Layer):
         """Return `(output, state)` of one step."""
         raise NotImplementedError
 
+    def step_outputs(
+        self, frame: Tensor, state: State, training: bool = False
+    ) -> tuple[list[Tensor], State]:
+        """Return `(outputs, state)` of one step, a list as of `call`."""
+        output, state = self.step(frame, state, training=training)
+        return [output], state
+
     def window(
         self, sequence: Tensor, state: State, training: bool = False
     ) -> tuple[Tensor, State]:

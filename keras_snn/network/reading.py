@@ -4,6 +4,7 @@ Everything here that begins with an underscore is private to Keras and looked
 at nowhere else.
 """
 
+import copy
 import dataclasses
 
 import keras
@@ -152,7 +153,10 @@ class Network:
         no_loop: Why the network does not run as one loop, or None; then the
             four lists above are empty.
         hidden: Names of spiking layers inside of layers that cannot be read.
+        returns_sequences: What `no_loop` was where `by_steps` made it None.
     """
+
+    returns_sequences = None
 
     def __init__(self, model):
         self.model = model
@@ -203,6 +207,21 @@ class Network:
             if isinstance(node.layer, (SpikingLayer, Encoder))
             or (node.is_input and node.output.over_time)
         ]
+
+    def by_steps(self):
+        """Return the network as it runs some steps at a time.
+
+        Besides what runs as one loop these are networks that return
+        sequences; `no_loop` is None for them, too, and `returns_sequences`
+        says which. The same network if it runs as one loop.
+        """
+        if self.no_loop is None:
+            return self
+        network = copy.copy(self)
+        found, network.no_loop = parts.parts(self, sequences=True)
+        network.before, network.loop, network.after, network.sources = found
+        network.returns_sequences = self.no_loop
+        return network
 
     def run(self, values, visit=None, nodes=None):
         """Walk the nodes in forward order: the one interpreter of networks.
@@ -497,6 +516,10 @@ def _mark_time(nodes):
             over_time = any(x.over_time for x in node.inputs)
         for x in node.outputs:
             x.over_time = over_time
+        if isinstance(node.layer, Readout):
+            # Beside the result there may be sequences.
+            for x in node.outputs[1:]:
+                x.over_time = True
     for node in reversed(nodes):
         if isinstance(node.layer, Encoder):
             continue
