@@ -109,12 +109,14 @@ NETWORKS = {
 NORMALISED = {"ResNet19", "SEWResNet18", "SpikingCNN", "VGG16"}
 NOT_NETWORKS = {
     "Model",
+    "StatefulModel",
     "StepModel",
     "Stream",
     "calibrate",
     "load_model",
     "scale_to_rate",
     "spike_rates",
+    "stateful",
     "streaming",
 }
 # What users derive layers of their own from, see tests/network.
