@@ -76,15 +76,14 @@ class Builder:
         for name in order:
             node = self.nodes[name]
             self.values[name] = readers[type(node)](self, name, node)
-        start, end = (self._only(x) for x in (self.nir.Input, self.nir.Output))
+        start, end = self._ends()
         value = self.values[end]
         if value.scale != 1.0:
             raise self.error(end, "it is fed by a sum pooling directly")
         return self.values[start].x, value.x, value.read_out
 
     def _order(self):
-        for kind in (self.nir.Input, self.nir.Output):
-            self._only(kind)
+        self._ends()
         order = self.wiring.order()
         loose = [
             x
@@ -99,14 +98,12 @@ class Builder:
             )
         return order
 
-    def _only(self, kind):
-        names = [x for x, n in self.nodes.items() if isinstance(n, kind)]
-        if len(names) != 1:
-            raise ValueError(
-                f"from_nir() expects a graph with one {kind.__name__} node. "
-                f"Received: {len(names)}."
-            )
-        return names[0]
+    def _ends(self):
+        """Return the names of the input and the output."""
+        return [
+            graphs.only(self.nodes, kind, "from_nir() expects a graph")
+            for kind in (self.nir.Input, self.nir.Output)
+        ]
 
     def error(self, name, reason):
         kind = type(self.nodes[name]).__name__
