@@ -21,6 +21,7 @@ LAYERS = {
         (None, *FRAME),
     ),
     "Affine": (lambda: layers.Affine(per_position=True), IMAGE),
+    "Delay": (lambda: layers.Delay([0, 1]), (None, *FRAME)),
     "IF": (lambda: layers.IF(0.5, "subtract", factor=0.7), (None, *FRAME)),
     "IFCell": (lambda: layers.IFCell(6, 0.5, "subtract", "exact"), (None, 6)),
     "LIF": (

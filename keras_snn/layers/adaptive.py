@@ -92,11 +92,22 @@ class ALIF(ThroughTimeNeuron):
         rho: float = 0.95,
         tau: PerNeuron | None = None,
         unroll: bool = False,
+        trainable_beta: bool = False,
+        trainable_threshold: bool = False,
+        return_potentials: bool = False,
         **kwargs: Any,
     ) -> None:
         beta = checks.decays(beta, tau, default=0.99)
         super().__init__(
-            beta, threshold, reset, learning_rule, unroll, **kwargs
+            beta,
+            threshold,
+            reset,
+            learning_rule,
+            unroll,
+            trainable_beta,
+            trainable_threshold,
+            return_potentials=return_potentials,
+            **kwargs,
         )
         self.amplitude = checks.number(
             "amplitude",

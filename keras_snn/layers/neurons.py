@@ -133,9 +133,10 @@ class LIF(SpikingLayer):
         initial_potential: float = 0.0,
         trainable_beta: bool = False,
         trainable_threshold: bool = False,
+        return_potentials: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(return_potentials, **kwargs)
         self.beta = checks.decays(beta, tau, default=0.99)
         self.threshold = checks.thresholds(threshold)
         self.reset = checks.reset_mode(reset)
@@ -317,6 +318,7 @@ class IF(LIF):
         unroll: bool = False,
         initial_potential: float = 0.0,
         trainable_threshold: bool = False,
+        return_potentials: bool = False,
         **kwargs: Any,
     ) -> None:
         if kwargs.pop("trainable_beta", False):
@@ -333,6 +335,7 @@ class IF(LIF):
             unroll=unroll,
             initial_potential=initial_potential,
             trainable_threshold=trainable_threshold,
+            return_potentials=return_potentials,
             **kwargs,
         )
 

@@ -103,6 +103,8 @@ class PLIF(ThroughTimeNeuron):
         per_channel: bool = False,
         scale_input: bool = False,
         unroll: bool = False,
+        trainable_threshold: bool = False,
+        return_potentials: bool = False,
         **kwargs: Any,
     ) -> None:
         if kwargs.pop("trainable_beta", False):
@@ -112,7 +114,14 @@ class PLIF(ThroughTimeNeuron):
             )
         decay = checks.decay(beta, tau, default=0.5)
         super().__init__(
-            decay, threshold, reset, learning_rule, unroll, **kwargs
+            decay,
+            threshold,
+            reset,
+            learning_rule,
+            unroll,
+            trainable_threshold=trainable_threshold,
+            return_potentials=return_potentials,
+            **kwargs,
         )
         if self.beta == 1.0:
             raise ValueError(

@@ -89,11 +89,22 @@ class SynapticLIF(ThroughTimeNeuron):
         alpha: PerNeuron = 0.8,
         tau: PerNeuron | None = None,
         unroll: bool = False,
+        trainable_beta: bool = False,
+        trainable_threshold: bool = False,
+        return_potentials: bool = False,
         **kwargs: Any,
     ) -> None:
         beta = checks.decays(beta, tau, default=0.99)
         super().__init__(
-            beta, threshold, reset, learning_rule, unroll, **kwargs
+            beta,
+            threshold,
+            reset,
+            learning_rule,
+            unroll,
+            trainable_beta,
+            trainable_threshold,
+            return_potentials=return_potentials,
+            **kwargs,
         )
         self.alpha = checks.fractions("alpha", alpha)
 
