@@ -6,7 +6,7 @@ arrays. Each returns the value in its plain type or raises a `ValueError` that
 says what was expected and what came.
 """
 
-from keras_snn.checks.data import floating, samples, tensor
+from keras_snn.checks.data import dense, floating, samples, tensor
 from keras_snn.checks.named import (
     RESETS,
     batch_size,
@@ -44,6 +44,7 @@ __all__ = [
     "constant",
     "decay",
     "decays",
+    "dense",
     "flag",
     "floating",
     "fraction",

@@ -10,6 +10,7 @@ import dataclasses
 import keras
 from keras.src.backend import get_keras_mask
 
+from keras_snn import checks
 from keras_snn.layers.encoders import Encoder
 from keras_snn.layers.readouts import Readout
 from keras_snn.layers.spiking_layer import SpikingLayer
@@ -261,8 +262,12 @@ class Network:
         return {value.key: x for value, x in zip(self.inputs, flat)}
 
     def check_pixels(self, inputs):
-        """Refuse integer images, which Keras would cast without scaling."""
+        """Refuse integer images, which Keras would cast without scaling.
+
+        And ragged sequences, which the loops over time do not know.
+        """
         for x, value in zip(keras.tree.flatten(inputs), self.inputs):
+            checks.dense(f"'{self.name}'", x)
             dtype = keras.backend.standardize_dtype(x.dtype)
             encoded = any(isinstance(n.layer, Encoder) for n in value.takers)
             if "int" in dtype and encoded:

@@ -117,6 +117,7 @@ class StatefulModel(keras.Model):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         window, first = inputs
+        checks.dense(f"'{self.name}'", window)
         batch = ops.shape(window)[0]
         if isinstance(batch, int) and batch > self.batch_size:
             raise ValueError(
