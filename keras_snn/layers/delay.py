@@ -105,7 +105,7 @@ class Delay(TimeLayer):
         return tuple(sequences_shape)
 
     def get_config(self) -> dict[str, Any]:
-        steps = np.asarray(self.steps).tolist()
+        steps = checks.in_config(self.steps)
         return {**super().get_config(), "steps": steps}
 
 

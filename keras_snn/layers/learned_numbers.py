@@ -110,7 +110,7 @@ class LearnedNumbers:
 
     def given_number(self, name: str) -> PerNeuron:
         """Return the number that the layer was made with, for its config."""
-        return np.asarray(self._given[name]).tolist()
+        return checks.in_config(self._given[name])
 
     def config_of_training(self) -> dict[str, bool]:
         """Return the flags that are set, for the config."""

@@ -236,7 +236,7 @@ class RecurrentLIF(ThroughTimeNeuron):
             "recurrent": keras.saving.serialize_keras_object(self.recurrent)
             if self.recurrent is not None
             else None,
-            "alpha": np.asarray(self.alpha).tolist(),
+            "alpha": checks.in_config(self.alpha),
         }
 
     @classmethod

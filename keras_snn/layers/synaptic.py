@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_snn import checks
@@ -139,5 +138,5 @@ class SynapticLIF(ThroughTimeNeuron):
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "alpha": np.asarray(self.alpha).tolist(),
+            "alpha": checks.in_config(self.alpha),
         }
