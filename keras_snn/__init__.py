@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         surrogates,
         training,
     )
-    from keras_snn.models import Model, streaming
+    from keras_snn.models import Model, stateful, streaming
 
 __version__ = "0.1.0"
 
@@ -48,7 +48,7 @@ _MODULES = (
     "surrogates",
     "training",
 )
-_FROM_MODELS = ("Model", "streaming")
+_FROM_MODELS = ("Model", "stateful", "streaming")
 
 __all__ = [*_MODULES, *_FROM_MODELS]
 

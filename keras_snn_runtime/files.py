@@ -263,11 +263,23 @@ def _check_sizes(operation, shapes, arrays):
             _expect(arrays[weight].shape in known, text)
     else:
         _expect(before == shape, text)
-        _expect(0 < float(operation.beta) <= 1, f"{text}, beta")
+        beta = _number(operation.beta, arrays, shape, text)
+        _expect(np.all((0 < beta) & (beta <= 1)), f"{text}, beta")
     if kind is operations.Neurons:
         _expect(isinstance(operation.subtract, bool), text)
-        for x in (operation.threshold, operation.initial_potential):
-            _expect(math.isfinite(float(x)), f"{text}, numbers")
+        same = isinstance(operation.threshold, str) is operation.differ
+        _expect(same, f"{text}, numbers")
+        threshold = _number(operation.threshold, arrays, shape, text)
+        for x in (threshold, float(operation.initial_potential)):
+            _expect(np.all(np.isfinite(x)), f"{text}, numbers")
+
+
+def _number(value, arrays, shape, text):
+    """Return a number, or the array of one a neuron that it names."""
+    if not isinstance(value, str):
+        return np.float64(value)
+    _expect(arrays[value].shape == tuple(shape), f"{text}, numbers")
+    return arrays[value]
 
 
 def _expect_windows(out, frame, strides, sizes, zeros, text):

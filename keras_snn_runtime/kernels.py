@@ -491,6 +491,65 @@ def fire(
 
 
 @compiled(
+    _read(4),
+    _write(4),
+    _BYTES,
+    _array(types.uint8, 1),
+    _INDICES,
+    _STARTS,
+    *[_read(3)] * 2,
+    types.boolean,
+    _INTEGER,
+)
+def fire_each(
+    currents,
+    potentials,
+    bytes_,
+    fired,
+    indices,
+    starts,
+    betas,
+    thresholds,
+    subtract,
+    samples,
+):
+    """Do what `fire` does, with a decay and a threshold for each neuron.
+
+    Args:
+        betas, thresholds: Axes (row, pixel, channel).
+        currents, potentials, bytes_, fired, indices, starts, subtract,
+            samples: As in `fire`.
+    """
+    _, rows, pixels, channels = currents.shape
+    size = pixels * channels
+    one = np.float32(1)
+    for i in range(samples):
+        for y in range(rows):
+            current = currents[i, y].reshape(size)
+            v = potentials[i, y].reshape(size)
+            history = bytes_[i, y].reshape(size)
+            beta = betas[y].reshape(size)
+            threshold = thresholds[y].reshape(size)
+            for k in range(size):
+                u = v[k] + current[k]
+                spike = u > threshold[k]
+                kept = u * (one - spike)
+                if subtract:
+                    kept = u - threshold[k] * spike
+                v[k] = beta[k] * kept
+                fired[k] = spike
+                history[k] = (history[k] << np.uint8(1)) | np.uint8(spike)
+            found = 0
+            for pixel in range(pixels):
+                starts[i, y, pixel] = found
+                base = pixel * channels
+                for c in range(channels):
+                    indices[i, y, found] = base + c
+                    found += fired[base + c]
+            starts[i, y, pixels] = found
+
+
+@compiled(
     _BYTES,
     *[_write(4)] * 3,
     _array(types.float32, 1),

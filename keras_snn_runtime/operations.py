@@ -369,13 +369,17 @@ class Sum:
 
 @dataclasses.dataclass(frozen=True)
 class Neurons:
-    """Leaky integrate-and-fire neurons."""
+    """Leaky integrate-and-fire neurons.
+
+    `beta` and `threshold` are numbers; or both are names of weights, of the
+    shape of a frame. Such neurons keep no leaky trace, and give no credit.
+    """
 
     source: int
     key: int
     shape: tuple
-    beta: float
-    threshold: float
+    beta: float | str
+    threshold: float | str
     subtract: bool
     initial_potential: float
     factor: float | str | None
@@ -398,19 +402,36 @@ class Neurons:
             self._credit_by_rate(space, v)
         space.call(
             self.key,
-            kernels.fire,
+            kernels.fire_each if self.differ else kernels.fire,
             space.frame(self.source),
             v,
             byte,
             np.empty(v[0, 0].size, "uint8"),
             spikes.indices,
             spikes.starts,
-            np.float32(self.beta),
-            np.float32(self.threshold),
+            self.number("beta", space.inputs),
+            self.number("threshold", space.inputs),
             self.subtract,
         )
         if space.statistics and not by_rate:
             self._keep_statistics(space, byte)
+
+    @property
+    def differ(self):
+        """Whether each neuron has numbers of its own."""
+        return isinstance(self.beta, str)
+
+    def number(self, name, arrays):
+        """Return `beta` or `threshold`: a float32, or axes of one frame.
+
+        Args:
+            name: Which.
+            arrays: Dict of weights by name.
+        """
+        value = getattr(self, name)
+        if not self.differ:
+            return np.float32(value)
+        return arrays[value].reshape(as_frame(self.shape))
 
     def _credit_by_rate(self, space, potentials):
         names = STATISTICS["credit"]
@@ -451,7 +472,8 @@ class Neurons:
         if self.factor == LEAK_CORRECTED and trace is None:
             local = space.array(self.shape)
         history = space.outputs.get((self.key, "history"))
-        decays = np.float32(self.beta) ** np.arange(WINDOW, dtype="float32")
+        beta = 1.0 if self.differ else self.beta
+        decays = np.float32(beta) ** np.arange(WINDOW, dtype="float32")
 
         def sums(first, samples):
             rows = slice(first, first + samples)
@@ -470,7 +492,7 @@ class Neurons:
                 byte,
                 *sums(first, samples),
                 decays,
-                np.float32(self.beta ** (t % WINDOW + 1)),
+                np.float32(beta ** (t % WINDOW + 1)),
                 np.float32(t + 1),
                 samples,
             )

@@ -44,6 +44,10 @@ class Stepper:
         self._space = Workspace(inputs, outputs, None, 1, samples)
         for operation in operations:
             operation.build(self._space)
+        self._thresholds, self._betas = (
+            {x.key: x.number(name, arrays) for x in self._neurons}
+            for name in ("threshold", "beta")
+        )
         self._quiet = all(_keeps_zeros(x, arrays) for x in operations)
         self.reset()
 
@@ -99,8 +103,8 @@ class Stepper:
         """Return whether no neuron spikes at a step without currents."""
         if self._settled is None:
             self._settled = all(
-                np.all(self._space.states[x.key] <= x.threshold)
-                for x in self._neurons
+                np.all(self._space.states[key] <= threshold)
+                for key, threshold in self._thresholds.items()
             )
         return self._settled
 
@@ -118,7 +122,10 @@ class Stepper:
     def _leak(self):
         """Let potentials leak by the steps that they still have to."""
         for x in self._neurons if self._pending else ():
-            if x.beta != 1:
+            if x.differ:
+                decay = np.float64(self._betas[x.key]) ** self._pending
+                self._space.states[x.key] *= decay.astype("float32")
+            elif x.beta != 1:
                 self._space.states[x.key] *= np.float32(x.beta**self._pending)
         self._pending = 0
 

@@ -21,6 +21,7 @@ LAYERS = {
         (None, *FRAME),
     ),
     "Affine": (lambda: layers.Affine(per_position=True), IMAGE),
+    "Delay": (lambda: layers.Delay([0, 1]), (None, *FRAME)),
     "IF": (lambda: layers.IF(0.5, "subtract", factor=0.7), (None, *FRAME)),
     "IFCell": (lambda: layers.IFCell(6, 0.5, "subtract", "exact"), (None, 6)),
     "LIF": (
@@ -114,12 +115,14 @@ NAMES = [
 NORMALISED = {"ResNet19", "SEWResNet18", "SpikingCNN", "VGG16"}
 NOT_NETWORKS = {
     "Model",
+    "StatefulModel",
     "StepModel",
     "Stream",
     "calibrate",
     "load_model",
     "scale_to_rate",
     "spike_rates",
+    "stateful",
     "streaming",
 }
 # What users derive layers of their own from, see tests/network.

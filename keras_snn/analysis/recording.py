@@ -99,12 +99,20 @@ def record(
         for k, d in enumerate(parts[0])
     )
     thresholds = {
-        name: node.layer.threshold
+        name: _plain(node.layer.threshold)
         for name, node in nodes.items()
         if isinstance(node.layer, SpikingLayer)
         and hasattr(node.layer, "threshold")
     }
     return Recording(spikes, potentials, outputs, thresholds)
+
+
+def _plain(threshold):
+    """Return a threshold as a number or an array, also where it is trained."""
+    if isinstance(threshold, keras.Variable):
+        threshold = keras.ops.convert_to_numpy(threshold)
+        return threshold if threshold.ndim else float(threshold)
+    return threshold
 
 
 def _nodes_to_record(network, names):

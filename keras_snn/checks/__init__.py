@@ -6,7 +6,7 @@ arrays. Each returns the value in its plain type or raises a `ValueError` that
 says what was expected and what came.
 """
 
-from keras_snn.checks.data import floating, samples, tensor
+from keras_snn.checks.data import dense, floating, samples, tensor
 from keras_snn.checks.named import (
     RESETS,
     batch_size,
@@ -30,6 +30,7 @@ from keras_snn.checks.scalars import (
     choice,
     constant,
     flag,
+    in_config,
     integer,
     is_integer,
     number,
@@ -44,10 +45,12 @@ __all__ = [
     "constant",
     "decay",
     "decays",
+    "dense",
     "flag",
     "floating",
     "fraction",
     "fractions",
+    "in_config",
     "integer",
     "levels",
     "max_rate",

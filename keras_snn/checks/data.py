@@ -4,6 +4,21 @@ import keras
 import numpy as np
 
 
+def dense(what, x):
+    """Raise a `ValueError` if `x` is ragged.
+
+    Args:
+        what: What `x` goes into, for the message.
+        x: What was given.
+    """
+    if hasattr(x, "row_lengths") or getattr(x, "ragged", False):
+        raise ValueError(
+            f"{what} expects samples of equal length. Received: a ragged "
+            "tensor. Pad it, e.g. with x.to_tensor(-1.0), and mask the padding "
+            "with keras.layers.Masking(-1.0)."
+        )
+
+
 def floating(layer, x):
     """Raise a `ValueError` unless `x` is a dense floating point tensor.
 
@@ -11,13 +26,7 @@ def floating(layer, x):
         layer: The layer that `x` goes into, for the message.
         x: What was given.
     """
-    if hasattr(x, "row_lengths") or getattr(x, "ragged", False):
-        raise ValueError(
-            f"{type(layer).__name__} '{layer.name}' expects samples of equal "
-            "length. Received: a ragged tensor. Pad it, e.g. with "
-            "x.to_tensor(-1.0), and mask the padding with "
-            "keras.layers.Masking(-1.0)."
-        )
+    dense(f"{type(layer).__name__} '{layer.name}'", x)
     if not hasattr(x, "dtype"):
         raise ValueError(
             f"{type(layer).__name__} '{layer.name}' expects one tensor. "

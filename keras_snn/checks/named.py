@@ -94,13 +94,13 @@ def thresholds(threshold):
 
 
 def broadcasts(layer, frame_shape):
-    """Raise a `ValueError` if a neuron's constants do not fit its neurons.
+    """Raise a `ValueError` if a layer's constants do not fit its neurons.
 
     Args:
         layer: The layer, some of whose numbers may be arrays.
         frame_shape: Its features, without batch and time; None is unknown.
     """
-    for name in ("alpha", "beta", "threshold"):
+    for name in ("alpha", "beta", "threshold", "steps"):
         shape = np.shape(getattr(layer, name, 1.0))
         fits = len(shape) <= len(frame_shape) and all(
             ours in (1, theirs) or theirs is None

@@ -123,6 +123,11 @@ def number_or_array(name, value, interval, advice=""):
     return array
 
 
+def in_config(value):
+    """Return a number, or an array as nested lists, as configs hold them."""
+    return np.asarray(value).tolist()
+
+
 def constant(name, value, interval, meaning="", advice=""):
     """Return `value`: a float in `interval`, or a tensor as it is.
 

@@ -8,7 +8,7 @@ from keras import Variable, ops
 from keras.src.backend import AutocastScope
 
 from keras_snn_runtime import samples, timing
-from keras_snn_runtime.operations import LEAK_CORRECTED, STATISTICS, WINDOW
+from keras_snn_runtime.operations import STATISTICS, WINDOW
 
 # TensorFlow takes arrays at such addresses as they are, without a copy.
 ALIGNMENT = 64
@@ -140,9 +140,9 @@ def _outputs(program, statistics, history, states=False):
         outputs[key, "sequence"] = _Output(
             shapes[key, "sequence"], axes=("batch", axis)
         )
-    for key, layer in program.neurons.items():
+    for key in program.neurons:
         names = STATISTICS.get(statistics, ())
-        if statistics == "sums" and layer.factor == LEAK_CORRECTED:
+        if statistics == "sums" and key in program.leaky:
             names = (*names, "trace")
         for name in names:
             outputs[key, name] = _Output(shapes[key])

@@ -5,6 +5,7 @@ import functools
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_snn.layers import (
     IF,
@@ -74,6 +75,8 @@ class Program:
         held: Those of them that are the same at every step.
         results: Keys of the values whose sequences are kept.
         held_results: Those of them that are the same at every step.
+        leaky: Keys of the neurons whose rule asks for a leaky trace.
+        learning_reason: Why it cannot take part in learning, or None.
 
     Raises:
         Unknown: If a layer is not known.
@@ -88,6 +91,10 @@ class Program:
         self.held = held.intersection(self.sources)
         self.results = [x.key for x in results]
         self.held_results = held.intersection(self.results)
+        # Why it cannot be what learning wants to know, or None.
+        self.learning_reason = None
+        # Keys of neurons of which a leaky trace is kept.
+        self.leaky = set()
         # Key of the frame and zeros before each axis, by key of the padded one.
         self.padded = {}
         self.training = training
@@ -176,23 +183,46 @@ def _add(program, node):
 
 @NODES.register(LIF, IF)
 def _neurons(program, node):
-    layer = node.layer
-    if np.ndim(layer.beta) or np.ndim(layer.threshold):
-        raise _unknown(layer, "has a decay or threshold for each neuron")
+    layer, shape = node.layer, node.output.frame
     program.neurons[node.key] = layer
+    beta, threshold, factor = layer.beta, layer.threshold, layer.factor
+    if np.ndim(beta) or np.ndim(threshold) or layer.trained_numbers:
+        beta, threshold = (
+            _of_each(program, layer, x, shape) for x in ("beta", "threshold")
+        )
+        factor = None
+        program.learning_reason = (
+            f"'{layer.name}' ({type(layer).__name__}) has a decay or threshold "
+            "for each neuron, which runs event by event in inference alone"
+        )
+    if factor == operations.LEAK_CORRECTED:
+        program.leaky.add(node.key)
     program.add(
         operations.Neurons(
             program.source(node),
             node.key,
-            node.output.frame,
-            layer.beta,
-            layer.threshold,
+            shape,
+            beta,
+            threshold,
             layer.reset == "subtract",
             layer.initial_potential,
-            layer.factor,
+            factor,
             _surrogate(layer),
         )
     )
+
+
+def _of_each(program, layer, name, shape):
+    """Return the name of a weight: a number of each neuron of a layer."""
+    key = f"{id(layer)} {name} of {shape}"
+
+    def read():
+        return ops.broadcast_to(
+            ops.convert_to_tensor(getattr(layer, name), "float32"), shape
+        )
+
+    program.weights[key] = read
+    return key
 
 
 def _surrogate(layer):

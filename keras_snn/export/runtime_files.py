@@ -141,7 +141,7 @@ def _plain(operation, keys, names):
             changes[field.name] = keys[value]
         elif field.name == "sources":
             changes[field.name] = tuple(keys[x] for x in value)
-        elif field.name in ("kernel", "bias"):
+        elif field.name in ("kernel", "bias", "beta", "threshold"):
             changes[field.name] = names.get(value, value)
         elif field.name == "weights":
             changes[field.name] = tuple((k, names[v]) for k, v in value)

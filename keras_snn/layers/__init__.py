@@ -3,6 +3,7 @@
 from keras_snn.layers.adaptive import ALIF
 from keras_snn.layers.affine import Affine
 from keras_snn.layers.cells import IFCell, LIFCell
+from keras_snn.layers.delay import Delay
 from keras_snn.layers.dropout import TimeConstantDropout
 from keras_snn.layers.encoders import (
     LatencyEncoder,
@@ -36,6 +37,7 @@ from keras_snn.layers.time_layer import TimeLayer
 __all__ = [
     "ALIF",
     "Affine",
+    "Delay",
     "IF",
     "IFCell",
     "LIF",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_snn import checks
@@ -49,6 +48,9 @@ class ALIF(ThroughTimeNeuron):
             `beta = exp(-1 / tau)`.
         unroll: Whether to lay the time steps out one by one instead of
             looping. Needs a fixed number of steps.
+        trainable_beta: As in `LIF`.
+        trainable_threshold: As in `LIF`.
+        return_potentials: As in `LIF`; less what the threshold has risen by.
 
     Call arguments:
         currents: Input currents `I`, floating point.
@@ -59,7 +61,8 @@ class ALIF(ThroughTimeNeuron):
         time may be unknown.
 
     Output shape:
-        The input's. Spikes are 0 or 1 in the layer's compute dtype.
+        The input's. Spikes are 0 or 1 in the layer's compute dtype. With
+        `return_potentials` as in `LIF`.
 
     Raises:
         ValueError: For arguments out of range, unknown names, a learning
@@ -89,10 +92,23 @@ class ALIF(ThroughTimeNeuron):
         rho: float = 0.95,
         tau: PerNeuron | None = None,
         unroll: bool = False,
+        trainable_beta: bool = False,
+        trainable_threshold: bool = False,
+        return_potentials: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(threshold, reset, learning_rule, unroll, **kwargs)
-        self.beta = checks.decays(beta, tau, default=0.99)
+        beta = checks.decays(beta, tau, default=0.99)
+        super().__init__(
+            beta,
+            threshold,
+            reset,
+            learning_rule,
+            unroll,
+            trainable_beta,
+            trainable_threshold,
+            return_potentials=return_potentials,
+            **kwargs,
+        )
         self.amplitude = checks.number(
             "amplitude",
             amplitude,
@@ -102,23 +118,26 @@ class ALIF(ThroughTimeNeuron):
         self.rho = checks.fraction("rho", rho)
 
     @property
-    def _neuron(self):
+    def neuron_now(self) -> dict[str, Any]:
+        """All numbers of the neurons as they are now."""
         return {
-            "beta": self.beta,
-            "threshold": self.threshold,
-            "reset": self.reset,
+            **super().neuron_now,
             "amplitude": self.amplitude,
             "rho": self.rho,
         }
 
-    def run(
-        self, currents: Tensor, state: State, unroll: bool
-    ) -> tuple[Tensor, State]:
+    def run(self, currents: Tensor, state: State, unroll: bool) -> Any:
         v, a = state
-        spikes, *state = adaptive.alif_window(
-            currents, v, a, self.learning_rule, **self._neuron, unroll=unroll
+        spikes, v, a, *potentials = adaptive.alif_window(
+            currents,
+            v,
+            a,
+            self.learning_rule,
+            **self.neuron_now,
+            unroll=unroll,
+            with_potentials=self.return_potentials,
         )
-        return spikes, state
+        return spikes, [v, a], *potentials
 
     def step(
         self, frame: Tensor, state: State, training: bool = False
@@ -126,7 +145,7 @@ class ALIF(ThroughTimeNeuron):
         v, a = state
         frame = ops.cast(frame, "float32")
         spikes, *state = adaptive.alif_step(
-            v, a, frame, **self._neuron, surrogate=self.learning_rule
+            v, a, frame, **self.neuron_now, surrogate=self.learning_rule
         )
         return ops.cast(spikes, self.compute_dtype), state
 
@@ -138,7 +157,6 @@ class ALIF(ThroughTimeNeuron):
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "beta": np.asarray(self.beta).tolist(),
             "amplitude": self.amplitude,
             "rho": self.rho,
         }

@@ -82,6 +82,11 @@ class LIF(SpikingLayer):
         initial_potential: `v(0)` of every neuron. Defaults to 0, rest. Half
             the threshold makes a neuron that counts round its input instead
             of rounding it down, as converted networks want.
+        trainable_beta: Whether `beta` is a weight, of the shape in which it
+            is given, kept in (0, 1]. Learns by surrogates only.
+        trainable_threshold: Whether `threshold` is one, kept positive.
+        return_potentials: Whether to return the potentials at every step, too.
+            A loss on them learns; by surrogates only.
 
     Call arguments:
         currents: Input currents `I`, floating point.
@@ -94,17 +99,22 @@ class LIF(SpikingLayer):
 
     Output shape:
         The input's. Spikes are 0 or 1 in the layer's compute dtype, NaN from
-        the step on at which the current is.
+        the step on at which the current is. With `return_potentials` a tuple
+        of spikes and the potentials `u(t)`, before the reset, float32: above
+        the threshold exactly where the neuron fires, 0 at masked steps.
 
     Raises:
         ValueError: For arguments out of range, unknown names, integer input,
-            input without time and feature axes, or arrays that do not
-            broadcast to the features.
+            input without time and feature axes, arrays that do not broadcast
+            to the features, or an option that the rule has no derivative for.
 
     Example:
 
     >>> currents = np.full((1, 4, 1), 0.6, "float32")
     >>> keras_snn.layers.LIF(beta=0.9)(currents)[0, :, 0]   # 0 1 0 1
+    >>> options = {"learning_rule": "arctan", "return_potentials": True}
+    >>> spikes, u = keras_snn.layers.LIF(beta=0.9, **options)(currents)
+    >>> u[0, :, 0]   # 0.6 1.14 0.6 1.14
 
     References:
         - [Lee et al., 2020](https://doi.org/10.3389/fnins.2020.00119)
@@ -121,9 +131,12 @@ class LIF(SpikingLayer):
         tau: PerNeuron | None = None,
         unroll: bool = False,
         initial_potential: float = 0.0,
+        trainable_beta: bool = False,
+        trainable_threshold: bool = False,
+        return_potentials: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(return_potentials, **kwargs)
         self.beta = checks.decays(beta, tau, default=0.99)
         self.threshold = checks.thresholds(threshold)
         self.reset = checks.reset_mode(reset)
@@ -131,6 +144,11 @@ class LIF(SpikingLayer):
         self.factor = learning_rules.get_factor(factor)
         self.unroll = checks.flag("unroll", unroll)
         self.initial_potential = checks.potential(initial_potential)
+        self.train_numbers(trainable_beta, trainable_threshold)
+        self.check_potentials()
+
+    def build(self, currents_shape: Shape) -> None:
+        self.build_numbers()
 
     @property
     def tau(self) -> PerNeuron:
@@ -144,6 +162,12 @@ class LIF(SpikingLayer):
         return masks.on_existing_steps(self._spikes, currents, mask)
 
     def _spikes(self, currents, time_steps):
+        if self.rule == "surrogate":
+            # What learns through time asks for no number of steps.
+            start = ops.full(
+                ops.shape(currents[:, 0]), self.initial_potential, "float32"
+            )
+            return self._window(currents, start, self.unroll)[0]
         spikes = neuron_sequences.lif(
             ops.cast(currents, "float32"),
             beta=self.beta,
@@ -169,37 +193,44 @@ class LIF(SpikingLayer):
 
         A whole sequence has the derivative of the other rules.
         """
-        neuron = self.beta, self.threshold, self.reset
-        current = ops.cast(frame, "float32")
+        current, neuron = ops.cast(frame, "float32"), self.neuron_now
         if self.rule == "surrogate":
             spikes, v = single_step.lif_step_with_rule(
-                state[0], current, *neuron, self.learning_rule
+                state[0], current, **neuron, learning_rule=self.learning_rule
             )
         else:
-            spikes, v = dynamics.lif_step(state[0], current, *neuron)
+            spikes, v = dynamics.lif_step(state[0], current, **neuron)
         return ops.cast(spikes, self.compute_dtype), [v]
 
     def window(
         self, sequence: Tensor, state: State, training: bool = False
     ) -> tuple[Tensor, State]:
         """Return `(output, state)` of some steps; surrogates only."""
-        spikes, v = neuron_sequences.surrogate_window(
-            ops.cast(sequence, "float32"),
-            state[0],
+        return self._window(sequence, state[0], time_loop.unrolls_windows())
+
+    def _window(self, currents, v, unroll):
+        spikes, v, *potentials = neuron_sequences.surrogate_window(
+            ops.cast(currents, "float32"),
+            v,
             self.learning_rule,
-            self.beta,
-            self.threshold,
-            self.reset,
-            unroll=time_loop.unrolls_windows(),
+            **self.neuron_now,
+            unroll=unroll,
+            with_potentials=self.return_potentials,
         )
-        return ops.cast(spikes, self.compute_dtype), [v]
+        spikes = ops.cast(spikes, self.compute_dtype)
+        return (spikes, *potentials) if potentials else spikes, [v]
 
     def potential(self, frame: Tensor, state: State) -> Tensor:
         return state[0] + ops.cast(frame, "float32")
 
     @property
-    def lif(self) -> tuple[PerNeuron, PerNeuron, str]:
-        """The numbers with which `step` is `neurons.lif_step`."""
+    def lif(self) -> tuple[PerNeuron, PerNeuron, str] | None:
+        """The numbers with which `step` is `neurons.lif_step`.
+
+        None if they change.
+        """
+        if self.trained_numbers:
+            return None
         return self.beta, self.threshold, self.reset
 
     def factor_of(self, sums: Any) -> Tensor:
@@ -229,8 +260,8 @@ class LIF(SpikingLayer):
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "beta": np.asarray(self.beta).tolist(),
-            "threshold": np.asarray(self.threshold).tolist(),
+            "beta": self.given_number("beta"),
+            "threshold": self.given_number("threshold"),
             "reset": self.reset,
             "learning_rule": learning_rules.serialize(self.learning_rule),
             "factor": self.factor,
@@ -261,6 +292,8 @@ class IF(LIF):
             `1 / threshold` here.
         unroll: As in `LIF`.
         initial_potential: As in `LIF`.
+        trainable_threshold: As in `LIF`.
+        return_potentials: As in `LIF`.
 
     Call arguments:
         currents: Input currents `I`, floating point.
@@ -284,8 +317,15 @@ class IF(LIF):
         factor: float | str | None = None,
         unroll: bool = False,
         initial_potential: float = 0.0,
+        trainable_threshold: bool = False,
+        return_potentials: bool = False,
         **kwargs: Any,
     ) -> None:
+        if kwargs.pop("trainable_beta", False):
+            raise ValueError(
+                "`trainable_beta=True`: IF has no decay to train. Use "
+                "keras_snn.layers.LIF(beta=1.0, trainable_beta=True)."
+            )
         super().__init__(
             beta=1.0,
             threshold=threshold,
@@ -294,6 +334,8 @@ class IF(LIF):
             factor=factor,
             unroll=unroll,
             initial_potential=initial_potential,
+            trainable_threshold=trainable_threshold,
+            return_potentials=return_potentials,
             **kwargs,
         )
 

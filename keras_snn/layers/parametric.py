@@ -10,7 +10,8 @@ from keras import ops
 
 from keras_snn import checks
 from keras_snn.layers.spiking_layer import ThroughTimeNeuron
-from keras_snn.neurons import parametric
+from keras_snn.neurons import sequences
+from keras_snn.neurons.single_step import lif_step_with_rule
 from keras_snn.typing import (
     LearningRule,
     PerNeuron,
@@ -59,6 +60,8 @@ class PLIF(ThroughTimeNeuron):
             whatever the decay.
         unroll: Whether to lay the time steps out one by one instead of
             looping. Needs a fixed number of steps.
+        trainable_threshold: As in `LIF`.
+        return_potentials: As in `LIF`.
 
     Call arguments:
         currents: Input currents `I`, floating point.
@@ -69,7 +72,8 @@ class PLIF(ThroughTimeNeuron):
         time may be unknown.
 
     Output shape:
-        The input's. Spikes are 0 or 1 in the layer's compute dtype.
+        The input's. Spikes are 0 or 1 in the layer's compute dtype. With
+        `return_potentials` as in `LIF`.
 
     Raises:
         ValueError: For arguments out of range, unknown names, a learning
@@ -99,10 +103,26 @@ class PLIF(ThroughTimeNeuron):
         per_channel: bool = False,
         scale_input: bool = False,
         unroll: bool = False,
+        trainable_threshold: bool = False,
+        return_potentials: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(threshold, reset, learning_rule, unroll, **kwargs)
-        self.beta = checks.decay(beta, tau, default=0.5)
+        if kwargs.pop("trainable_beta", False):
+            raise ValueError(
+                "`trainable_beta=True`: the decay of PLIF is a weight already. "
+                "Leave the argument out."
+            )
+        decay = checks.decay(beta, tau, default=0.5)
+        super().__init__(
+            decay,
+            threshold,
+            reset,
+            learning_rule,
+            unroll,
+            trainable_threshold=trainable_threshold,
+            return_potentials=return_potentials,
+            **kwargs,
+        )
         if self.beta == 1.0:
             raise ValueError(
                 "`beta` of PLIF must lie in (0, 1): a sigmoid never reaches "
@@ -113,6 +133,7 @@ class PLIF(ThroughTimeNeuron):
         self.scale_input = checks.flag("scale_input", scale_input)
 
     def build(self, currents_shape: Shape) -> None:
+        super().build(currents_shape)
         channels = currents_shape[-1]
         if self.per_channel and channels is None:
             raise ValueError(
@@ -135,30 +156,30 @@ class PLIF(ThroughTimeNeuron):
         """The decay per step now: a scalar, or one value a channel."""
         return ops.sigmoid(-ops.convert_to_tensor(self.w))
 
-    def run(
-        self, currents: Tensor, state: State, unroll: bool
-    ) -> tuple[Tensor, State]:
-        spikes, v = parametric.plif_window(
+    @property
+    def neuron_now(self) -> dict[str, Any]:
+        """Decay, threshold and reset as they are now."""
+        return {**super().neuron_now, "beta": self.decay}
+
+    def run(self, currents: Tensor, state: State, unroll: bool) -> Any:
+        spikes, v, *potentials = sequences.surrogate_window(
             self._input(currents),
             state[0],
-            self.decay,
             self.learning_rule,
-            self.threshold,
-            self.reset,
-            unroll,
+            **self.neuron_now,
+            unroll=unroll,
+            with_potentials=self.return_potentials,
         )
-        return spikes, [v]
+        return spikes, [v], *potentials
 
     def step(
         self, frame: Tensor, state: State, training: bool = False
     ) -> tuple[Tensor, State]:
-        spikes, v = parametric.plif_step(
+        spikes, v = lif_step_with_rule(
             state[0],
             self._input(frame),
-            self.decay,
-            self.threshold,
-            self.reset,
-            self.learning_rule,
+            **self.neuron_now,
+            learning_rule=self.learning_rule,
         )
         return ops.cast(spikes, self.compute_dtype), [v]
 
@@ -172,7 +193,6 @@ class PLIF(ThroughTimeNeuron):
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "beta": self.beta,
             "per_channel": self.per_channel,
             "scale_input": self.scale_input,
         }

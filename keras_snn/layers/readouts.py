@@ -90,6 +90,9 @@ class MembraneReadout(LinearReadout):
             With a surrogate it is the equation's own derivative,
             `beta^(T - t + 1) * dL/dy / T`.
         tau: Time constant in steps, instead of `beta = exp(-1 / tau)`.
+        return_potentials: Whether to return `v(t)` at every step, too. By the
+            rules that have no leak in `dL/dI`, `v(t)` has none either: its
+            derivative to each current up to t is 1.
 
     Call arguments:
         currents: Input currents `I`, floating point.
@@ -100,7 +103,8 @@ class MembraneReadout(LinearReadout):
         `(batch, time, ...features)`.
 
     Output shape:
-        `(batch, ...features)`.
+        `(batch, ...features)`; with `return_potentials` a tuple of it and the
+        potentials, float32 of the input's shape, 0 at masked steps.
 
     Raises:
         ValueError: For arguments out of range, unknown names or integer
@@ -115,22 +119,52 @@ class MembraneReadout(LinearReadout):
         beta: float | None = None,
         learning_rule: LearningRule = "collapsed",
         tau: float | None = None,
+        return_potentials: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.beta = checks.decay(beta, tau, default=0.99)
         self.learning_rule = learning_rules.get(learning_rule)
+        self.return_potentials = checks.flag(
+            "return_potentials", return_potentials
+        )
+        if self.return_potentials and self.activity_regularizer is not None:
+            raise ValueError(
+                f"`return_potentials=True` of MembraneReadout '{self.name}' "
+                "cannot be regularized by activity, as Keras would count "
+                "potentials, too. Put the regularizer in a "
+                "keras.layers.Identity behind the output. Received: "
+                f"activity_regularizer={self.activity_regularizer!r}."
+            )
+
+    @property
+    def _leak_in_backward(self):
+        return isinstance(self.learning_rule, Surrogate)
 
     def call(self, currents: Tensor, mask: Tensor | None = None) -> Any:
         self.check_sequence(currents)
-        currents, time_steps = masks.existing_first(currents, mask)
+        existing, time_steps = masks.existing_first(currents, mask)
         outputs = neuron_sequences.leaky_average(
-            ops.cast(currents, "float32"),
+            ops.cast(existing, "float32"),
             self.beta,
-            leak_in_backward=isinstance(self.learning_rule, Surrogate),
+            leak_in_backward=self._leak_in_backward,
             time_steps=time_steps,
         )
-        return ops.cast(outputs, self.compute_dtype)
+        outputs = ops.cast(outputs, self.compute_dtype)
+        if not self.return_potentials:
+            return outputs
+
+        def potentials(currents, time_steps):
+            return self._potentials(currents, ops.zeros_like(currents[:, 0]))
+
+        return outputs, masks.on_existing_steps(
+            potentials, ops.cast(currents, "float32"), mask
+        )
+
+    def _potentials(self, currents, v):
+        return neuron_sequences.leaky_potentials(
+            ops.cast(currents, "float32"), v, self.beta, self._leak_in_backward
+        )
 
     def step(
         self, frame: Tensor, state: State, training: bool = False
@@ -141,23 +175,61 @@ class MembraneReadout(LinearReadout):
     def window(
         self, sequence: Tensor, state: State, training: bool = False
     ) -> tuple[Tensor, State]:
+        """Return `(potentials, state)` of some steps; the last one's alone
+        unless potentials are returned.
+        """
+        if self.return_potentials:
+            potentials = self._potentials(sequence, state[0])
+            return potentials, [potentials[:, -1]]
         v = neuron_sequences.leaky_sum(
             ops.cast(sequence, "float32"),
             state[0],
             self.beta,
-            leak_in_backward=isinstance(self.learning_rule, Surrogate),
+            leak_in_backward=self._leak_in_backward,
         )
         return v, [v]
+
+    def step_outputs(
+        self, frame: Tensor, state: State, training: bool = False
+    ) -> tuple[list[Tensor], State]:
+        v, state = self.step(frame, state, training=training)
+        return [v, v] if self.return_potentials else [v], state
 
     def result(self, state: State, time_steps: Any) -> Tensor:
         mean = state[0] / ops.cast(time_steps, "float32")
         return ops.cast(mean, self.compute_dtype)
+
+    def compute_output_shape(self, sequences_shape: Shape) -> Any:
+        shape = super().compute_output_shape(sequences_shape)
+        return (
+            [shape, tuple(sequences_shape)]
+            if self.return_potentials
+            else (shape)
+        )
+
+    def compute_output_spec(
+        self, sequences: Tensor, *args: Any, **kwargs: Any
+    ) -> Any:
+        found = super().compute_output_spec(sequences, *args, **kwargs)
+        if not self.return_potentials:
+            return found
+        outputs, potentials = found
+        return outputs, keras.KerasTensor(potentials.shape, "float32")
+
+    def compute_mask(
+        self, sequences: Tensor, mask: Tensor | None = None
+    ) -> Any:
+        super().compute_mask(sequences, mask)
+        if mask is None or not self.return_potentials:
+            return None
+        return [None, masks.over(mask, len(sequences.shape) - 1)]
 
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "beta": self.beta,
             "learning_rule": learning_rules.serialize(self.learning_rule),
+            "return_potentials": self.return_potentials,
         }
 
 

@@ -62,6 +62,9 @@ class RecurrentLIF(ThroughTimeNeuron):
             looping. Needs a fixed number of steps.
         alpha: Decay of the synaptic current per step, in [0, 1]. Defaults to
             0, no memory.
+        trainable_beta: As in `LIF`.
+        trainable_threshold: As in `LIF`.
+        return_potentials: As in `LIF`.
 
     Call arguments:
         currents: Input currents `I`, floating point.
@@ -72,7 +75,8 @@ class RecurrentLIF(ThroughTimeNeuron):
         time may be unknown.
 
     Output shape:
-        The input's. Spikes are 0 or 1 in the layer's compute dtype.
+        The input's. Spikes are 0 or 1 in the layer's compute dtype. With
+        `return_potentials` as in `LIF`.
 
     Raises:
         ValueError: For arguments out of range, unknown names, a learning
@@ -103,10 +107,23 @@ class RecurrentLIF(ThroughTimeNeuron):
         tau: PerNeuron | None = None,
         unroll: bool = False,
         alpha: float = 0.0,
+        trainable_beta: bool = False,
+        trainable_threshold: bool = False,
+        return_potentials: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(threshold, reset, learning_rule, unroll, **kwargs)
-        self.beta = checks.decays(beta, tau, default=0.99)
+        beta = checks.decays(beta, tau, default=0.99)
+        super().__init__(
+            beta,
+            threshold,
+            reset,
+            learning_rule,
+            unroll,
+            trainable_beta,
+            trainable_threshold,
+            return_potentials=return_potentials,
+            **kwargs,
+        )
         self.alpha = checks.fractions("alpha", alpha)
         is_layer = isinstance(recurrent, keras.layers.Layer)
         over_time = isinstance(recurrent, SEQUENCE_LAYERS)
@@ -120,6 +137,7 @@ class RecurrentLIF(ThroughTimeNeuron):
         self.recurrent = recurrent
 
     def build(self, currents_shape: Shape) -> None:
+        super().build(currents_shape)
         self.check_rank(currents_shape)
         frame_shape = (None, *currents_shape[2:])
         if None in frame_shape[1:]:
@@ -157,10 +175,18 @@ class RecurrentLIF(ThroughTimeNeuron):
                 "or after the neurons."
             )
 
-    def run(
-        self, currents: Tensor, state: State, unroll: bool
-    ) -> tuple[Tensor, State]:
-        return time_loop.through_time(self._advance, state, currents, unroll)
+    def run(self, currents: Tensor, state: State, unroll: bool) -> Any:
+        if not self.return_potentials:
+            return time_loop.through_time(
+                self._advance, state, currents, unroll
+            )
+
+        def step(current, state):
+            spikes, u, state = self._fire(current, state)
+            return ops.stack([spikes, u], axis=1), state
+
+        both, state = time_loop.through_time(step, state, currents, unroll)
+        return both[:, :, 0], state, both[:, :, 1]
 
     @property
     def state_variables(self) -> int:  # type: ignore[override]
@@ -168,17 +194,18 @@ class RecurrentLIF(ThroughTimeNeuron):
         return 2 if np.any(self.alpha) else 1
 
     def _advance(self, current, state):
+        spikes, _, state = self._fire(current, state)
+        return spikes, state
+
+    def _fire(self, current, state):
+        """Return `(spikes, u, state)` of one step."""
         v, spikes, *synapses = state
         i = self._input(current, spikes, *synapses)
+        u = v + i
         spikes, v = lif_step_with_rule(
-            v,
-            i,
-            self.beta,
-            self.threshold,
-            self.reset,
-            self.learning_rule,
+            v, i, **self.neuron_now, learning_rule=self.learning_rule
         )
-        return spikes, [v, spikes, *(i for _ in synapses)]
+        return spikes, u, [v, spikes, *(i for _ in synapses)]
 
     def initial_state(
         self, frame_shape: Shape, dtype: str = "float32"
@@ -209,8 +236,7 @@ class RecurrentLIF(ThroughTimeNeuron):
             "recurrent": keras.saving.serialize_keras_object(self.recurrent)
             if self.recurrent is not None
             else None,
-            "beta": np.asarray(self.beta).tolist(),
-            "alpha": np.asarray(self.alpha).tolist(),
+            "alpha": checks.in_config(self.alpha),
         }
 
     @classmethod

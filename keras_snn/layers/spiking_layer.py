@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
+import keras
 from keras import ops
 
 from keras_snn import checks
+from keras_snn.layers.learned_numbers import LearnedNumbers
 from keras_snn.layers.time_layer import TimeLayer
 from keras_snn.neurons import learning_rules, masks, time_loop
-from keras_snn.typing import Shape, Tensor
+from keras_snn.typing import Shape, State, Tensor
 
 
-class SpikingLayer(TimeLayer):
+class SpikingLayer(LearnedNumbers, TimeLayer):
     """A layer of neurons: currents in, spikes (0 or 1) of their shape out.
 
     A neuron of one's own implements `step` and `initial_state`. It learns
@@ -22,7 +23,7 @@ class SpikingLayer(TimeLayer):
 
     With a method `potential(frame, state)`, which returns `u` of one step,
     above the attribute `threshold` where it spikes, potentials can be
-    recorded.
+    recorded, and returned beside the spikes with `return_potentials=True`.
 
     Example:
 
@@ -41,6 +42,13 @@ class SpikingLayer(TimeLayer):
     keeps_state = True
     # State variables that each neuron updates at every step.
     state_variables = 1
+    return_potentials = False
+
+    def __init__(self, return_potentials: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.return_potentials = checks.flag(
+            "return_potentials", return_potentials
+        )
 
     def factor_of(self, sums: Any) -> Tensor:
         """Return the derivative of one spike that `collapsed` works with."""
@@ -49,6 +57,56 @@ class SpikingLayer(TimeLayer):
     def check_sequence(self, sequences: Tensor) -> None:
         super().check_sequence(sequences)
         checks.broadcasts(self, sequences.shape[2:])
+        self.check_potentials()
+
+    def check_potentials(self) -> None:
+        """Raise a `ValueError` if potentials are wanted that cannot learn."""
+        if not self.return_potentials:
+            return
+        option = f"`return_potentials=True` of {type(self).__name__}"
+        option += f" '{self.name}'"
+        if self.rule != "surrogate":
+            raise ValueError(
+                f"{option} needs backpropagation through time, by a surrogate, "
+                'e.g. learning_rule="arctan". Received: learning_rule='
+                f"{self.learning_rule!r}, a rule for spikes, that has no "
+                "derivative of potentials. Those of a trained network are in "
+                "keras_snn.analysis.record(model, x).potentials."
+            )
+        if self.potential is None:
+            raise ValueError(
+                f"{option} needs a method `potential(frame, state)` beside its "
+                "`step`, which returns what is compared with the threshold."
+            )
+        if self.activity_regularizer is not None:
+            raise ValueError(
+                f"{option} cannot be regularized by activity, as Keras would "
+                "count potentials, too. Received: activity_regularizer="
+                f"{self.activity_regularizer!r}. Put it in a "
+                "keras.layers.Identity behind the spikes."
+            )
+
+    def step_outputs(
+        self, frame: Tensor, state: State, training: bool = False
+    ) -> tuple[list[Tensor], State]:
+        outputs, after = super().step_outputs(frame, state, training)
+        if self.return_potentials:
+            outputs.append(self.potential(frame, state))
+        return outputs, after
+
+    def _steps(self, sequence, state, training, unroll):
+        if not self.return_potentials:
+            return super()._steps(sequence, state, training, unroll)
+
+        def step(frame, state):
+            u = self.potential(frame, state)
+            spikes, state = self.step(frame, state, training=training)
+            return ops.stack([ops.cast(spikes, "float32"), u], axis=1), state
+
+        sequence = ops.cast(sequence, "float32")
+        both, state = time_loop.through_time(step, state, sequence, unroll)
+        spikes = ops.cast(both[:, :, 0], self.compute_dtype)
+        return (spikes, both[:, :, 1]), state
 
     def check_rule(self) -> None:
         if self.rule == "surrogate":
@@ -73,7 +131,31 @@ class SpikingLayer(TimeLayer):
         return super().obstacle(rule)
 
     def compute_output_shape(self, currents_shape: Shape) -> Any:
-        return tuple(currents_shape)
+        shape = tuple(currents_shape)
+        return [shape, shape] if self.return_potentials else shape
+
+    def compute_output_spec(
+        self, sequences: Tensor, *args: Any, **kwargs: Any
+    ) -> Any:
+        found = super().compute_output_spec(sequences, *args, **kwargs)
+        if not self.return_potentials:
+            return found
+        spikes, potentials = found
+        return spikes, keras.KerasTensor(potentials.shape, "float32")
+
+    def compute_mask(
+        self, sequences: Tensor, mask: Tensor | None = None
+    ) -> Any:
+        mask = super().compute_mask(sequences, mask)
+        has_two = mask is not None and self.return_potentials
+        return [mask, mask] if has_two else mask
+
+    def get_config(self) -> dict[str, Any]:
+        config = {**super().get_config(), **self.config_of_training()}
+        # A neuron of one's own need not know the word.
+        if self.return_potentials:
+            config["return_potentials"] = True
+        return config
 
 
 class ThroughTimeNeuron(SpikingLayer):
@@ -86,19 +168,36 @@ class ThroughTimeNeuron(SpikingLayer):
     # Why the paper's rules do not apply, for messages.
     not_by_rules: str | None = None
 
-    def __init__(self, threshold, reset, learning_rule, unroll, **kwargs):
+    def __init__(
+        self,
+        beta,
+        threshold,
+        reset,
+        learning_rule,
+        unroll,
+        trainable_beta=False,
+        trainable_threshold=False,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
+        self.beta = beta
         self.threshold = checks.thresholds(threshold)
         self.reset = checks.reset_mode(reset)
         self.learning_rule = learning_rules.get_surrogate(
             learning_rule, type(self).__name__, self.not_by_rules
         )
         self.unroll = checks.flag("unroll", unroll)
+        self.train_numbers(trainable_beta, trainable_threshold)
+        self.check_potentials()
+
+    def build(self, currents_shape):
+        self.build_numbers()
 
     def run(self, currents, state, unroll):
-        """Return `(spikes, state)` of some steps, in float32.
+        """Return `(spikes, state, *potentials)` of some steps, in float32.
 
-        Differentiable to currents, state and weights.
+        Differentiable to currents, state and weights. The potentials are
+        there with `return_potentials`.
         """
         raise NotImplementedError
 
@@ -123,13 +222,16 @@ class ThroughTimeNeuron(SpikingLayer):
         return self._run(sequence, state, time_loop.unrolls_windows())
 
     def _run(self, currents, state, unroll):
-        spikes, state = self.run(ops.cast(currents, "float32"), state, unroll)
-        return ops.cast(spikes, self.compute_dtype), state
+        currents = ops.cast(currents, "float32")
+        spikes, state, *potentials = self.run(currents, state, unroll)
+        spikes = ops.cast(spikes, self.compute_dtype)
+        return (spikes, *potentials) if potentials else spikes, state
 
     def get_config(self):
         return {
             **super().get_config(),
-            "threshold": np.asarray(self.threshold).tolist(),
+            "beta": self.given_number("beta"),
+            "threshold": self.given_number("threshold"),
             "reset": self.reset,
             "learning_rule": learning_rules.serialize(self.learning_rule),
             "unroll": self.unroll,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_snn import checks
@@ -46,6 +45,9 @@ class SynapticLIF(ThroughTimeNeuron):
             `beta = exp(-1 / tau)`.
         unroll: Whether to lay the time steps out one by one instead of
             looping. Needs a fixed number of steps.
+        trainable_beta: As in `LIF`.
+        trainable_threshold: As in `LIF`.
+        return_potentials: As in `LIF`.
 
     Call arguments:
         currents: Input currents `I`, floating point.
@@ -56,7 +58,8 @@ class SynapticLIF(ThroughTimeNeuron):
         time may be unknown.
 
     Output shape:
-        The input's. Spikes are 0 or 1 in the layer's compute dtype.
+        The input's. Spikes are 0 or 1 in the layer's compute dtype. With
+        `return_potentials` as in `LIF`.
 
     Raises:
         ValueError: For arguments out of range, unknown names, a learning
@@ -85,39 +88,44 @@ class SynapticLIF(ThroughTimeNeuron):
         alpha: PerNeuron = 0.8,
         tau: PerNeuron | None = None,
         unroll: bool = False,
+        trainable_beta: bool = False,
+        trainable_threshold: bool = False,
+        return_potentials: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(threshold, reset, learning_rule, unroll, **kwargs)
-        self.beta = checks.decays(beta, tau, default=0.99)
+        beta = checks.decays(beta, tau, default=0.99)
+        super().__init__(
+            beta,
+            threshold,
+            reset,
+            learning_rule,
+            unroll,
+            trainable_beta,
+            trainable_threshold,
+            return_potentials=return_potentials,
+            **kwargs,
+        )
         self.alpha = checks.fractions("alpha", alpha)
 
-    def run(
-        self, currents: Tensor, state: State, unroll: bool
-    ) -> tuple[Tensor, State]:
+    def run(self, currents: Tensor, state: State, unroll: bool) -> Any:
         v, i = state
         currents = synaptic.synaptic_currents(currents, i, self.alpha, unroll)
-        spikes, v = sequences.surrogate_window(
+        spikes, v, *potentials = sequences.surrogate_window(
             currents,
             v,
             self.learning_rule,
-            self.beta,
-            self.threshold,
-            self.reset,
-            unroll,
+            **self.neuron_now,
+            unroll=unroll,
+            with_potentials=self.return_potentials,
         )
-        return spikes, [v, currents[:, -1]]
+        return spikes, [v, currents[:, -1]], *potentials
 
     def step(
         self, frame: Tensor, state: State, training: bool = False
     ) -> tuple[Tensor, State]:
         i = self._synaptic_current(frame, state)
         spikes, v = lif_step_with_rule(
-            state[0],
-            i,
-            self.beta,
-            self.threshold,
-            self.reset,
-            self.learning_rule,
+            state[0], i, **self.neuron_now, learning_rule=self.learning_rule
         )
         return ops.cast(spikes, self.compute_dtype), [v, i]
 
@@ -130,6 +138,5 @@ class SynapticLIF(ThroughTimeNeuron):
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "beta": np.asarray(self.beta).tolist(),
-            "alpha": np.asarray(self.alpha).tolist(),
+            "alpha": checks.in_config(self.alpha),
         }

@@ -57,6 +57,20 @@ class TimeLayer(FixedArguments, keras.layers.Layer):
     # is a `neurons.means.Seen`.
     credit: Any = None
 
+    def __init__(self, **kwargs: Any) -> None:
+        if "go_backwards" in kwargs:
+            # As `keras.layers.Bidirectional` makes its second layer.
+            kind = type(self).__name__
+            raise ValueError(
+                f"{kind} runs forwards, and in no keras.layers.Bidirectional. "
+                "Run a second one on the sequence turned round, and join both: "
+                f"keras.layers.Concatenate()([{kind}(...)(x), ops.flip("
+                f"{kind}(...)(ops.flip(x, axis=1)), axis=1)]). Cells do: "
+                "Bidirectional(keras.layers.RNN(keras_snn.layers.LIFCell("
+                "units), return_sequences=True))."
+            )
+        super().__init__(**kwargs)
+
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         for name in SHORTCUTS:
@@ -116,6 +130,13 @@ class TimeLayer(FixedArguments, keras.layers.Layer):
     ) -> tuple[Tensor, State]:
         """Return `(output, state)` of one step."""
         raise NotImplementedError
+
+    def step_outputs(
+        self, frame: Tensor, state: State, training: bool = False
+    ) -> tuple[list[Tensor], State]:
+        """Return `(outputs, state)` of one step, a list as of `call`."""
+        output, state = self.step(frame, state, training=training)
+        return [output], state
 
     def window(
         self, sequence: Tensor, state: State, training: bool = False

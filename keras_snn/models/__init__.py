@@ -9,7 +9,14 @@ from keras_snn.models.resnet import ResNet7, ResNet9, ResNet11, ResNet19
 from keras_snn.models.sew import SEWResNet18
 from keras_snn.models.spike_rates import spike_rates
 from keras_snn.models.vgg import VGG5, VGG7, VGG9, VGG11, VGG16
-from keras_snn.running import Model, StepModel, Stream, streaming
+from keras_snn.running import (
+    Model,
+    StatefulModel,
+    StepModel,
+    Stream,
+    stateful,
+    streaming,
+)
 
 __all__ = [
     "LeNet",
@@ -25,11 +32,13 @@ __all__ = [
     "VGG5",
     "VGG7",
     "VGG9",
+    "StatefulModel",
     "StepModel",
     "Stream",
     "calibrate",
     "load_model",
     "scale_to_rate",
     "spike_rates",
+    "stateful",
     "streaming",
 ]

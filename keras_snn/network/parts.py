@@ -11,19 +11,22 @@ from keras_snn.network import kinds
 SEES_SEQUENCES = "'{}' has an activity regularizer, which sees whole sequences"
 
 
-def parts(network):
+def parts(network, sequences=False):
     """Return `((before, loop, after, sources), None)`, or why no loop fits.
 
     Args:
         network: A `reading.Network` whose values know whether they run over
             time.
+        sequences: Whether what has a time axis may be returned.
     """
     nothing = [], [], [], []
-    looped, sources, reason = _loop(network)
+    looped, sources, reason = _loop(network, sequences)
     if reason is None and not looped:
         reason = "no layer runs over time"
+    if reason is None and not sequences:
+        reason = _sequence_returned(network, looped)
     if reason is None:
-        reason = _sequence_returned(network, looped) or _uneven(sources)
+        reason = _uneven(sources)
     if reason is not None:
         return nothing, reason
     before = ancestors(sources)
@@ -37,7 +40,7 @@ def parts(network):
     ), None
 
 
-def _loop(network):
+def _loop(network, sequences):
     """Return the nodes of the loop, the values it starts from, and a reason."""
     looped, sources = [], {}
     inside, results = set(), set()
@@ -45,21 +48,23 @@ def _loop(network):
         inputs = {x.key for x in node.inputs}
         outputs = {x.key for x in node.outputs}
         if isinstance(node.layer, TimeLayer) or inputs & inside:
-            reason = _obstacle(node, inputs & results)
+            reason = _obstacle(node, inputs & results, sequences)
             if reason is not None:
                 return [], [], reason
             sources.update(
                 (x.key, x) for x in node.inputs if x.key not in inside
             )
             looped.append(node)
-            ends = isinstance(node.layer, Readout)
-            (results if ends else inside).update(outputs)
+            if isinstance(node.layer, Readout):
+                results.add(node.key)
+                outputs.remove(node.key)
+            inside.update(outputs)
         elif inputs & results:
             results |= outputs
     return looped, list(sources.values()), None
 
 
-def _obstacle(node, follows_readout):
+def _obstacle(node, follows_readout, sequences):
     """Return why a node cannot run step by step, or None."""
     layer = node.layer
     kind = type(layer).__name__
@@ -67,6 +72,8 @@ def _obstacle(node, follows_readout):
         return f"'{layer.name}' ({kind}) has a `call` of its own, and no `step`"
     if not _runs_on_frames(node):
         return f"'{layer.name}' ({kind}) works on the whole sequence"
+    if getattr(layer, "return_potentials", False) and not sequences:
+        return f"'{layer.name}' ({kind}) returns its potentials at every step"
     if follows_readout:
         return f"'{layer.name}' starts a second sequence"
     if kinds.regularizes_frames(layer):
@@ -92,14 +99,9 @@ def _runs_on_frames(node):
 
 def _sequence_returned(network, looped):
     """Return that the model returns a sequence of the loop, or None."""
-    inside = {
-        x.key
-        for node in looped
-        if not isinstance(node.layer, Readout)
-        for x in node.outputs
-    }
+    inside = set(looped)
     for x in network.outputs:
-        if x.key in inside:
+        if x.node in inside and x.over_time:
             return f"the model returns the sequence of '{x.node.layer.name}'"
     return None
 

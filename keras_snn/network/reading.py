@@ -4,11 +4,13 @@ Everything here that begins with an underscore is private to Keras and looked
 at nowhere else.
 """
 
+import copy
 import dataclasses
 
 import keras
 from keras.src.backend import get_keras_mask
 
+from keras_snn import checks
 from keras_snn.layers.encoders import Encoder
 from keras_snn.layers.readouts import Readout
 from keras_snn.layers.spiking_layer import SpikingLayer
@@ -152,7 +154,10 @@ class Network:
         no_loop: Why the network does not run as one loop, or None; then the
             four lists above are empty.
         hidden: Names of spiking layers inside of layers that cannot be read.
+        returns_sequences: What `no_loop` was where `by_steps` made it None.
     """
+
+    returns_sequences = None
 
     def __init__(self, model):
         self.model = model
@@ -204,6 +209,21 @@ class Network:
             or (node.is_input and node.output.over_time)
         ]
 
+    def by_steps(self):
+        """Return the network as it runs some steps at a time.
+
+        Besides what runs as one loop these are networks that return
+        sequences; `no_loop` is None for them, too, and `returns_sequences`
+        says which. The same network if it runs as one loop.
+        """
+        if self.no_loop is None:
+            return self
+        network = copy.copy(self)
+        found, network.no_loop = parts.parts(self, sequences=True)
+        network.before, network.loop, network.after, network.sources = found
+        network.returns_sequences = self.no_loop
+        return network
+
     def run(self, values, visit=None, nodes=None):
         """Walk the nodes in forward order: the one interpreter of networks.
 
@@ -242,8 +262,12 @@ class Network:
         return {value.key: x for value, x in zip(self.inputs, flat)}
 
     def check_pixels(self, inputs):
-        """Refuse integer images, which Keras would cast without scaling."""
+        """Refuse integer images, which Keras would cast without scaling.
+
+        And ragged sequences, which the loops over time do not know.
+        """
         for x, value in zip(keras.tree.flatten(inputs), self.inputs):
+            checks.dense(f"'{self.name}'", x)
             dtype = keras.backend.standardize_dtype(x.dtype)
             encoded = any(isinstance(n.layer, Encoder) for n in value.takers)
             if "int" in dtype and encoded:
@@ -497,6 +521,10 @@ def _mark_time(nodes):
             over_time = any(x.over_time for x in node.inputs)
         for x in node.outputs:
             x.over_time = over_time
+        if isinstance(node.layer, Readout):
+            # Beside the result there may be sequences.
+            for x in node.outputs[1:]:
+                x.over_time = True
     for node in reversed(nodes):
         if isinstance(node.layer, Encoder):
             continue

@@ -239,10 +239,11 @@ def surrogate_backward(
     reset: Reset,
     unroll: bool = False,
     upstream_v: Tensor | None = None,
+    upstream_u: Tensor | None = None,
 ) -> Tensor:
     """Return `dL/dI` of backpropagation through time.
 
-        d(t) = G(t) * surrogate'(u(t) - threshold) + k(t) * d(t+1)
+        d(t) = G(t) * surrogate'(u(t) - threshold) + U(t) + k(t) * d(t+1)
         k(t) = beta * (1 - s(t))    reset="zero"
         k(t) = beta                 reset="subtract"
 
@@ -259,20 +260,63 @@ def surrogate_backward(
         unroll: See `time_loop.scan`.
         upstream_v: Tensor `d(T+1) = dL/dv(T)`, axes (batch, ...), what comes
             back from the steps after these. Defaults to zero.
+        upstream_u: Tensor `U = dL/du`, of a loss that sees the potentials.
+            Defaults to zero.
     """
 
-    def step(carry, u, upstream):
+    def step(carry, u, upstream, *of_u):
         x = u - threshold
         kept = beta * carry
         if reset == "zero":
             kept = ops.where(ops.greater(x, 0.0), 0.0, kept)
         carry = upstream * surrogate.derivative(x) + kept
+        for own in of_u:
+            carry = carry + own
         return carry, carry
 
+    of_u = () if upstream_u is None else (upstream_u,)
     return time_loop.scan(
         step,
         ops.zeros_like(potentials[:, 0]) if upstream_v is None else upstream_v,
-        (potentials, upstream),
+        (potentials, upstream, *of_u),
         reverse=True,
         unroll=unroll,
     )
+
+
+def credit_of_numbers(
+    learned, spikes, of_margin, later, kept, beta=1.0, reset="zero"
+):
+    """Return the derivatives to a neuron's own numbers, in a list.
+
+        dL/d beta = sum_t d(t+1) * r(t)
+        dL/d threshold = - sum_t m(t)
+                         - sum_t beta * d(t+1) * s(t)     reset="subtract"
+
+    The spikes in the reset are constants, as to the currents.
+
+    Args:
+        learned: Dict from `"beta"` or `"threshold"` to tensors that broadcast
+            to the neurons.
+        spikes: Tensor `s`, axes (batch, time, ...).
+        of_margin: Tensor `m`, what reaches `u - threshold` by the spikes.
+        later: Tensor `d(t+1)`, the derivative to the potential `v(t)`.
+        kept: Tensor `r`, the potential after reset, before the leak.
+        beta: Decay per time step.
+        reset: `"zero"` or `"subtract"`.
+    """
+    found = {}
+    if "beta" in learned:
+        found["beta"] = later * kept
+    if "threshold" in learned:
+        found["threshold"] = -of_margin
+        if reset == "subtract":
+            found["threshold"] -= beta * later * spikes
+    return [_summed_to(found[name], x.shape) for name, x in learned.items()]
+
+
+def _summed_to(x, shape):
+    """Return `x` summed over the axes along which `shape` broadcasts."""
+    first = len(x.shape) - len(shape)
+    ones = [first + axis for axis, n in enumerate(shape) if n == 1]
+    return ops.reshape(ops.sum(x, axis=(*range(first), *ones)), shape)

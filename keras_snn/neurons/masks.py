@@ -6,6 +6,7 @@ order; then what is causal runs as ever, and what looks at a whole sequence
 is told each sample's own T.
 """
 
+import keras
 from keras import ops
 
 from keras_snn.neurons import time_loop
@@ -49,8 +50,9 @@ def on_existing_steps(function, sequence, mask):
 
     Args:
         function: From a sequence and `time_steps`, as in `existing_first`, to
-            a sequence of as many steps, each of which may hang on itself and
-            on those before, forwards, and on those after, backwards.
+            a sequence of as many steps, or a tuple of them, each step of which
+            may hang on itself and on those before, forwards, and on those
+            after, backwards.
         sequence: Tensor with axes (batch, time, ...).
         mask: Tensor, see `of_steps`, or None.
 
@@ -61,8 +63,9 @@ def on_existing_steps(function, sequence, mask):
         return function(sequence, None)
     order, place = _order_and_place(mask)
     existing, time_steps = existing_first(sequence, mask)
-    return silenced(
-        _permuted(function(existing, time_steps), place, order), mask
+    return keras.tree.map_structure(
+        lambda x: silenced(_permuted(x, place, order), mask),
+        function(existing, time_steps),
     )
 
 

@@ -9,6 +9,7 @@ from keras_snn.neurons import learning_rules, masks, time_loop
 from keras_snn.neurons.dynamics import fire, lif_step, reset_and_leak
 from keras_snn.neurons.rate import Rate, rate_backward, rate_step
 from keras_snn.neurons.surrogates import Surrogate
+from keras_snn.neurons.synaptic import synaptic_currents
 
 
 def lif(
@@ -162,52 +163,83 @@ def surrogate_window(
     threshold=1.0,
     reset="zero",
     unroll=False,
+    with_potentials=False,
 ):
     """Return the spikes of some steps, and the potential after them.
 
     What `lif` computes with a surrogate, and besides the derivatives to the
     potential before and from the one after, so that T steps may be cut into
-    windows.
+    windows. With `d(t) = dL/dI(t)`, see `learning_rules.surrogate_backward`,
+    and `r(t) = reset(u(t), s(t))`:
+
+        dL/d beta = sum_t d(t+1) * r(t),   d(T+1) = dL/dv(T)
+        dL/d threshold = - sum_t dL/ds(t) * surrogate'(u(t) - threshold)
+                         - sum_t beta * d(t+1) * s(t)     reset="subtract"
 
     Args:
         currents: float32 tensor `I`, axes (batch, time, ...).
         v: float32 tensor, the potential before the first step, (batch, ...).
         surrogate: Object of `keras_snn.surrogates`.
-        beta: Decay per step.
-        threshold: Firing threshold.
+        beta: Decay per step: a number, an array, or a float32 tensor, to
+            which the spikes are then differentiable, too.
+        threshold: Firing threshold, in the same way.
         reset: `"zero"` or `"subtract"`.
         unroll: Whether to lay out the time steps one by one.
+        with_potentials: Whether the potentials `u`, before the reset, are
+            returned, too.
 
     Returns:
-        Tuple `(spikes, v)`.
+        Tuple `(spikes, v)` or `(spikes, v, potentials)`.
     """
-    neuron = {"beta": beta, "threshold": threshold, "reset": reset}
+    numbers = {"beta": beta, "threshold": threshold}
+    learned = {name: x for name, x in numbers.items() if ops.is_tensor(x)}
 
     @ops.custom_gradient
-    def run(currents, v):
+    def run(currents, v, *values):
+        neuron = {**numbers, **dict(zip(learned, values)), "reset": reset}
+
         def step(v, current):
             u = v + current
-            return reset_and_leak(u, fire(u, threshold), **neuron), u
+            spikes = fire(u, neuron["threshold"])
+            return reset_and_leak(u, spikes, **neuron), u
 
         potentials = time_loop.scan(step, v, (currents,), unroll=unroll)
-        spikes = fire(potentials, threshold)
+        spikes = fire(potentials, neuron["threshold"])
         last = reset_and_leak(potentials[:, -1], spikes[:, -1], **neuron)
 
         def grad(*args, upstream=None):
-            of_spikes, of_v = keras.tree.flatten(args or upstream)
+            of_spikes, of_v, *of_u = keras.tree.flatten(args or upstream)
             credit = learning_rules.surrogate_backward(
                 potentials,
                 of_spikes,
                 surrogate,
                 unroll=unroll,
                 upstream_v=of_v,
+                upstream_u=of_u[0] if of_u else None,
                 **neuron,
             )
-            return credit, credit[:, 0]
+            found = []
+            if learned:
+                found = learning_rules.credit_of_numbers(
+                    dict(zip(learned, values)),
+                    spikes,
+                    of_spikes
+                    * surrogate.derivative(potentials - neuron["threshold"]),
+                    later=ops.concatenate(
+                        [credit[:, 1:], ops.expand_dims(of_v, 1)], axis=1
+                    ),
+                    kept=reset_and_leak(
+                        potentials, spikes, **{**neuron, "beta": 1.0}
+                    ),
+                    beta=neuron["beta"],
+                    reset=reset,
+                )
+            return credit, credit[:, 0], *found
 
-        return (spikes, last), grad
+        outputs = (spikes, last)
+        return (*outputs, potentials) if with_potentials else outputs, grad
 
-    return run(currents, v)
+    return run(currents, v, *learned.values())
 
 
 @ops.custom_gradient
@@ -282,6 +314,29 @@ def leaky_sum(currents, v, beta=0.99, leak_in_backward=False):
     without_leak = v + ops.sum(currents, axis=1)
     derivative_only = without_leak - ops.stop_gradient(without_leak)
     return ops.stop_gradient(after) + derivative_only
+
+
+def leaky_potentials(
+    currents, v, beta=0.99, leak_in_backward=False, unroll=False
+):
+    """Return the potentials of neurons that never fire, at every step.
+
+        v(t) = beta * (v(t-1) + I(t))
+
+    Args:
+        currents: float32 tensor `I`, axes (batch, time, ...).
+        v: float32 tensor, the potential before the first step.
+        beta: Decay per step, in (0, 1].
+        leak_in_backward: As in `leaky_average`: else the derivative of `v(t)`
+            to each current up to t is 1.
+        unroll: Whether to lay out the time steps one by one.
+    """
+    potentials = synaptic_currents(beta * currents, v, beta, unroll)
+    if leak_in_backward:
+        return potentials
+    without_leak = ops.expand_dims(v, 1) + ops.cumsum(currents, axis=1)
+    derivative_only = without_leak - ops.stop_gradient(without_leak)
+    return ops.stop_gradient(potentials) + derivative_only
 
 
 def leaky_average(currents, beta=0.99, leak_in_backward=False, time_steps=None):

@@ -10,19 +10,21 @@ from keras_snn import event_driven
 from keras_snn.running.scopes import own_process, portable
 
 
-def event_driven_program(network, training):
+def event_driven_program(network, training, learning=False):
     """Return the engine's program for what is computed now, or None.
 
     Args:
         network: The `Network`.
         training: Whether dropout applies.
+        learning: Whether a learning rule wants to know of the spikes.
     """
     if not _may_call_python(network.model) or event_driven.why_not():
         return None
     try:
-        return event_driven.Program(network, training)
+        program = event_driven.Program(network, training)
     except event_driven.Unknown:
         return None
+    return None if learning and program.learning_reason else program
 
 
 def event_driven_split(network):

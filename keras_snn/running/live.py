@@ -142,7 +142,7 @@ def _dense_reason(step_model):
     network = step_model.streamed
     if network is None:
         return "the step model was loaded without its model"
-    if reason := event_driven.why_not():
+    if reason := event_driven.why_not() or network.returns_sequences:
         return reason
     try:
         event_driven.Program(network, training=False)

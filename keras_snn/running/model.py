@@ -157,11 +157,11 @@ class Model(keras.Model):
         if reason is not None:
             return reason
         try:
-            event_driven.Program(self.network, training)
+            program = event_driven.Program(self.network, training)
         except event_driven.Unknown as unknown:
             split = None if training else self.event_driven_split()
             return str(unknown) if split is None else split.reason
-        return None
+        return program.learning_reason if training else None
 
     def _engine_is_off(self, training=False):
         """Return why the engine runs no layer, whatever it knows, or None."""

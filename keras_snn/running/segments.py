@@ -184,7 +184,8 @@ def _added(layer, sums, new, start, steps):
     start = ops.cast(start, "float32")
     t_last = ops.where(new.t_last > 0, start + new.t_last, sums.t_last)
     trace = sums.trace
-    if not isinstance(trace, tuple):
+    # The engine keeps none where each neuron has its own decay.
+    if not isinstance(new.trace, tuple):
         trace = layer.beta**steps * trace + new.trace
     return Sums(sums.total + new.total, t_last, trace)
 

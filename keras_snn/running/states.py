@@ -69,8 +69,10 @@ def initial(node, batch, training, counts=None):
         return NodeState(own)
     if counts == "credits" and layer.rule == "rate":
         return RateState(own, *(ops.zeros(shape, "float32") for _ in range(3)))
-    # Only the rule of LIF layers asks for the leaky trace.
+    # Only the rule of LIF layers asks for the leaky trace, and where the
+    # numbers are weights there is another.
     leaky = getattr(layer, "factor", None) == "leak_corrected"
+    leaky = leaky and not layer.trained_numbers
     sums = [ops.zeros(shape, "float32") for _ in range(3 if leaky else 2)]
     return CountingState(own, ops.zeros(shape, "uint8"), Sums(*sums))
 
@@ -139,9 +141,9 @@ def absorbed(layer, state, steps, end):
     if not isinstance(state, CountingState):
         return state
     sums = [x for x in state.sums if not isinstance(x, tuple)]
-    absorb = spike_history.absorb(
-        getattr(layer, "beta", None), len(sums) == 3, tuple(state.byte.shape)
-    )
+    leaky = len(sums) == 3
+    beta = layer.beta if leaky else None
+    absorb = spike_history.absorb(beta, leaky, tuple(state.byte.shape))
     sums = Sums(*absorb(state.byte, sums, steps, end))
     return CountingState(state.own, ops.zeros_like(state.byte), sums)
 

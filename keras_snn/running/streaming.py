@@ -39,8 +39,8 @@ def streaming(model: keras.Model) -> StepModel:
 
     Args:
         model: A functional model whose sequences go through layers of
-            `keras_snn.layers` and merges and end in readouts, with one
-            spike train (or encoder) as its source.
+            `keras_snn.layers` and merges and end in readouts, or are
+            returned, with one spike train (or encoder) as its source.
 
     Returns:
         A `StepModel`.
@@ -56,7 +56,7 @@ def streaming(model: keras.Model) -> StepModel:
     >>> for frame in camera:                       # (1, height, width, 2)
     ...     scores, *state = step([frame, *state])
     """
-    network = read(model, "streaming")
+    network = read(model, "streaming").by_steps()
     if network.no_loop:
         raise ValueError(
             "streaming() expects a model that runs one time step at a time. "
@@ -88,11 +88,11 @@ def _build(network):
         inputs.extend(before)
         initial.extend(start)
         (x, *_), _ = node.arguments(values)
-        output, after = _step(layer, x, before, steps_of)
+        outputs, after = _step(layer, x, before, steps_of)
         states.extend(after)
         if isinstance(layer, Readout):
-            output = layer.result(after, _over(now, after[0]))
-        return [output]
+            outputs[0] = layer.result(after, _over(now, after[0]))
+        return outputs
 
     network.run(values, visit, [*network.loop, *network.after])
     outputs = [values[x.key] for x in network.outputs]
@@ -135,7 +135,7 @@ def _side_inputs(network):
 
 
 def _step(layer, frame, state, steps_of):
-    """Return `(output, state)` of one step, as symbolic tensors.
+    """Return `(outputs, state)` of one step, as symbolic tensors.
 
     Args:
         layer: A `TimeLayer`.
@@ -144,14 +144,15 @@ def _step(layer, frame, state, steps_of):
         steps_of: Dict from layers to their `Step`s, to share those, too.
     """
     if isinstance(layer, TimeFold):
-        return layer.step(frame, state)
+        return layer.step_outputs(frame, state)
     # Weights may be read, and derivatives of one's own used, within a layer's
     # call only: a graph of symbolic tensors would keep the weights' values of
     # today.
     if layer not in steps_of:
         steps_of[layer] = Step(layer, name=layer.name)
-    output, *state = steps_of[layer]([frame, *state])
-    return output, state
+    found = steps_of[layer]([frame, *state])
+    outputs = len(found) - len(state)
+    return found[:outputs], found[outputs:]
 
 
 def _over(steps, x):
@@ -188,7 +189,7 @@ def _first_value(x):
 
 @keras.saving.register_keras_serializable(package="keras_snn")
 class Step(keras.layers.Layer):
-    """One step of a layer: from [frame, *state] to the next.
+    """One step of a layer: from [frame, *state] to [*outputs, *state].
 
     Args:
         layer: A `TimeLayer`, built or not.
@@ -209,8 +210,8 @@ class Step(keras.layers.Layer):
 
     def call(self, inputs):
         frame, *state = inputs
-        output, state = self.layer.step(frame, state)
-        return [output, *state]
+        outputs, state = self.layer.step_outputs(frame, state)
+        return [*outputs, *state]
 
     def get_config(self):
         config = super().get_config()

@@ -163,7 +163,10 @@ class TimeLoop:
 
     def run(self):
         """Run all steps; return the final state, a list of `NodeState`s."""
-        program = compilation.event_driven_program(self.network, self.training)
+        learning = self.keep.credits or self.keep.history
+        program = compilation.event_driven_program(
+            self.network, self.training, learning
+        )
         if program is not None:
             return self._run_event_driven(program)
         if not (self.training or self.keep.credits or self.keep.history):

@@ -6,7 +6,8 @@
 >>> train(recipe("lenet", "digits", epochs=5), "runs/lenet-digits")
 >>> evaluate("runs/lenet-digits/best.keras", time_steps=10)
 
-`AugmentedBatches`, `Triangular` and `sgd` are for a `fit` of your own.
+`AugmentedBatches`, `Windows`, `Triangular` and `sgd` are for a `fit` of your
+own.
 """
 
 import importlib
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
     from keras_snn.training.recipes import recipe
     from keras_snn.training.schedules import Triangular
     from keras_snn.training.settings import Settings
+    from keras_snn.training.windows import Windows
 
 _HOMES = {
     "AugmentedBatches": "augmentation",
     "Settings": "settings",
     "Triangular": "schedules",
+    "Windows": "windows",
     "evaluate": "evaluation",
     "open_model": "evaluation",
     "recipe": "recipes",

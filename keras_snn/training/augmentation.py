@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import numpy as np
 
 from keras_snn import checks
+from keras_snn.training.ordered import OrderedBatches
 
 PADDINGS = ("reflect", "zeros")
-# What random numbers are for, so that no two purposes share a stream.
-ORDER, FIRST_FLIPS, BATCH = 1, 2, 3
+# What random numbers are for, besides `ordered.ORDER`.
+FIRST_FLIPS, BATCH = 2, 3
 
 
-class AugmentedBatches(keras.utils.PyDataset):
+class AugmentedBatches(OrderedBatches):
     """Batches of training images, augmented anew in each epoch.
 
     Each image is shifted by up to `shift` pixels along both axes, mirrored
@@ -85,7 +85,7 @@ class AugmentedBatches(keras.utils.PyDataset):
         epoch: int = 0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(shuffle, seed, epoch, **kwargs)
         self.x, self.y = np.ascontiguousarray(x), np.asarray(y)
         self.batch_size = checks.batch_size(batch_size)
         _check_arrays(self.x, self.y)
@@ -100,11 +100,6 @@ class AugmentedBatches(keras.utils.PyDataset):
             )
         self.cutout = checks.integer("cutout", cutout, 0, "pixels of a side")
         self.padding = checks.choice("padding", padding, PADDINGS)
-        self.shuffle = checks.flag("shuffle", shuffle)
-        self.seed = checks.integer("seed", seed, 0)
-        self.epoch = checks.integer("epoch", epoch, 0, "passes made")
-        self._order = (None, None)
-        self._begun, self._asked = False, set()
         first = self._random(FIRST_FLIPS).integers(0, 2, len(self.x))
         self._first_flips = first.astype(bool)
 
@@ -112,10 +107,8 @@ class AugmentedBatches(keras.utils.PyDataset):
         return -(-len(self.x) // self.batch_size)
 
     def __getitem__(self, index):
-        if not 0 <= index < len(self):
-            raise IndexError(f"{index} is none of {len(self)} batches.")
+        self._is_asked(index)
         epoch = self.epoch
-        self._asked.add(index)
         first = index * self.batch_size
         samples = self._samples(epoch)[first : first + self.batch_size]
         if not (self.flip or self.shift or self.cutout):
@@ -125,30 +118,6 @@ class AugmentedBatches(keras.utils.PyDataset):
         if self.cutout:
             images[_squares(random, images.shape, self.cutout)] = 0
         return images, self.y[samples]
-
-    def on_epoch_begin(self) -> None:
-        self._begun = True
-
-    def on_epoch_end(self) -> None:
-        # Keras ends an epoch that it has not begun, before the first, and
-        # begins one to look at a few batches. Other processes ask unseen.
-        complete = len(self._asked) == len(self) or self.use_multiprocessing
-        if self._begun and complete:
-            self.epoch += 1
-            self._asked.clear()
-        self._begun = False
-
-    def _random(self, *purpose):
-        return np.random.default_rng([self.seed, *purpose])
-
-    def _samples(self, epoch):
-        """Return the samples of an epoch, in order."""
-        if not self.shuffle:
-            return np.arange(len(self.x))
-        if self._order[0] != epoch:
-            random = self._random(ORDER, epoch)
-            self._order = epoch, random.permutation(len(self.x))
-        return self._order[1]
 
     def _moved(self, samples, epoch, random):
         """Return images, each in its place and on its side, in one look-up."""

@@ -88,7 +88,7 @@ def test_read_back_they_are_the_same_layers(name):
     for layer, train in networks.trains(model, x).items():
         np.testing.assert_array_equal(found[layer], train, err_msg=layer)
         a, b = (type(m.get_layer(layer)) for m in (model, again))
-        # A layer of one decay is one whose decay is not trained.
+        # Decays that are written are numbers, not weights.
         assert a is b or (a, b) == (S.PLIF, LIF)
 
 
@@ -132,7 +132,7 @@ def test_neurons_may_differ_in_threshold_and_gain(kind, parameter):
     values = usual * np.array([0.7, 1.1, 1.3, 2.2])
     graph = graph_of(linear(), ("x", neuron(kind, **{parameter: values})))
     model = assert_same_spikes(graph)
-    assert "x_scale" in [x.name for x in model.layers]
+    assert np.shape(model.get_layer("x").threshold) == (4,)
 
 
 def test_neurons_may_differ_in_what_they_make_of_a_spike():
@@ -144,8 +144,8 @@ def test_channels_may_differ_in_their_time_constant():
     node = neuron(tau=np.array([2e-4, 5e-4, 1e-3, 4e-3]))
     model = assert_same_spikes(graph_of(linear(), ("x", node)))
     layer = model.get_layer("x")
-    assert type(layer) is S.PLIF
-    np.testing.assert_allclose(layer.decay, [0.5, 0.8, 0.9, 0.975], rtol=1e-6)
+    assert type(layer) is LIF
+    np.testing.assert_allclose(layer.beta, [0.5, 0.8, 0.9, 0.975], rtol=1e-6)
 
 
 def test_neurons_behind_a_flatten_have_their_own_thresholds():
@@ -496,7 +496,6 @@ def test_input_through_the_weights_of_feedback_is_refused():
 @pytest.mark.parametrize(
     "node, reason",
     [
-        (nir.Delay(np.full(4, 1e-3)), "'x' .Delay.*no layer delays"),
         (
             nir.CubaLI(*(np.ones(4) for _ in range(4))),
             "'x' .CubaLI.*time constant of its own",
@@ -576,3 +575,73 @@ def test_a_converted_network_is_refused_with_both_parameters():
         snn.export.to_nir(model)
     message = str(error.value)
     assert 'reset="subtract"' in message and "initial_potential=" in message
+
+
+# Delays.
+
+
+def test_delays_are_read_in_steps_of_the_file():
+    delays = np.array([2e-4, 0.0, 5e-4, 1e-4])
+    graph = graph_of(linear(), ("wait", nir.Delay(delays)), ("x", neuron()))
+    model = snn.export.from_nir(graph)
+    layer = model.get_layer("wait")
+    assert type(layer) is S.Delay
+    np.testing.assert_array_equal(layer.steps, [2, 0, 5, 1])
+    without = graph_of(linear(), ("x", neuron()))
+    currents = snn.export.from_nir(without)
+    x = input_of(4)
+    dense, lif = currents.layers[1], currents.layers[-1]
+    expected = lif(S.Delay([2, 0, 5, 1])(dense(x)))
+    np.testing.assert_array_equal(model(x), expected)
+    assert 0.05 < np.mean(expected) < 0.95
+
+
+@pytest.mark.parametrize("steps", [3, [0, 2, 1, 4]])
+def test_delays_come_back(steps, tmp_path):
+    model = networks.of(
+        TimeFold(L.Dense(4)),
+        S.Delay(steps, name="wait"),
+        LIF(name="lif"),
+        shape=(20, 3),
+    )
+    path = tmp_path / "model.nir"
+    snn.export.to_nir(model, path)
+    again = snn.export.from_nir(path).get_layer("wait")
+    np.testing.assert_array_equal(again.steps, steps)
+    with pytest.raises(ValueError, match="'wait'.*knows no Delay"):
+        snn.export.to_nir(model, target="norse")
+
+
+def test_parts_of_a_step_are_refused():
+    graph = graph_of(linear(), ("wait", nir.Delay(np.full(4, 1.5e-4))))
+    with pytest.raises(ValueError, match="'wait'.*delay.*1.5.*whole numbers"):
+        snn.export.from_nir(graph)
+
+
+def test_potentials_are_refused_by_name():
+    inputs = networks.keras.Input((5, 3))
+    options = {"learning_rule": "arctan", "return_potentials": True}
+    spikes, potentials = LIF(name="lif", **options)(inputs)
+    model = networks.keras.Model(inputs, L.Add()([spikes, potentials]))
+    with pytest.raises(ValueError, match="'lif'.*return_potentials=True"):
+        snn.export.to_nir(model)
+
+
+def test_numbers_that_were_learned_are_written():
+    model = networks.of(
+        TimeFold(L.Dense(4)),
+        LIF(
+            [0.5, 0.75, 0.5, 0.875],
+            name="lif",
+            learning_rule="arctan",
+            trainable_beta=True,
+            trainable_threshold=True,
+        ),
+        shape=(20, 3),
+    )
+    lif = model.get_layer("lif")
+    lif.beta.assign([0.25, 0.75, 0.5, 0.875])
+    lif.threshold.assign(0.5)
+    again = snn.export.from_nir(snn.export.to_nir(model)).get_layer("lif")
+    np.testing.assert_allclose(again.beta, [0.25, 0.75, 0.5, 0.875], rtol=1e-6)
+    assert again.threshold == pytest.approx(0.5)

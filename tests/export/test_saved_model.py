@@ -195,14 +195,15 @@ def test_a_client_streams_over_http_with_named_tensors(predict, model):
 
 def test_what_a_model_has_not_is_said(tmp_path):
     inputs = keras.Input((5, 3))
-    outputs = snn.layers.TimeFold(keras.layers.Dense(2))(inputs)
+    currents = snn.layers.TimeFold(keras.layers.Dense(2))(inputs)
+    outputs = keras.layers.MaxPooling1D(2)(currents)
     description = snn.export.saved_model(
         keras.Model(inputs, outputs), tmp_path / "model"
     )
     assert list(description["endpoints"]) == ["serve"]
     missing = description["missing"]
     assert "has none" in missing["spike_rates"]
-    assert "returns the sequence of 'dense" in missing["step"]
+    assert "MaxPooling1D) works on the whole sequence" in missing["step"]
     assert description["classes"] is None
 
 

@@ -439,3 +439,24 @@ def test_ragged_sequences_are_refused(layer):
     x = tf.RaggedTensor.from_row_lengths(np.ones((3, 2), "float32"), [2, 1])
     with pytest.raises(ValueError, match="(?s)ragged.*to_tensor.*Masking"):
         layer(x)
+
+
+@pytest.mark.skipif(
+    keras.config.backend() != "tensorflow", reason="of TensorFlow alone"
+)
+@pytest.mark.parametrize("how", ["predict", "fit", "stateful"])
+def test_ragged_sequences_are_refused_by_models(how):
+    import tensorflow as tf
+
+    x = tf.ragged.constant([[[1.0, 2.0]], [[1.0, 2.0]] * 3], ragged_rank=1)
+    inputs = keras.Input((None, 2))
+    spikes = LIF(learning_rule="arctan")(inputs)
+    model = keras_snn.Model(inputs, MembraneReadout()(spikes))
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="(?s)ragged.*to_tensor.*Masking"):
+        if how == "predict":
+            model.predict(x, verbose=0)
+        elif how == "fit":
+            model.fit(x, np.zeros((2, 2)), verbose=0)
+        else:
+            keras_snn.stateful(model, 2)((x, np.ones(2)))

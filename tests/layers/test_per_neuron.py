@@ -166,8 +166,10 @@ def test_it_is_saved_streamed_and_recorded(tmp_path):
 @pytest.mark.skipif(
     keras.config.backend() != "tensorflow", reason="the engine is TensorFlow's"
 )
-def test_the_engine_says_why_it_does_not_run_them():
-    reason = network("rate").dense_reason()
+def test_the_engine_runs_them_in_inference_and_says_why_not_in_fit():
+    model = network("rate")
+    assert model.dense_reason() is None
+    reason = model.dense_reason(training=True)
     assert "decay or threshold for each neuron" in reason
 
 

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_snn.layers import LIF, RecurrentLIF
+import keras_snn
+from keras_snn.layers import LIF, LIFCell, RecurrentLIF
 from keras_snn.neurons import time_loop
 from tests.helpers import gradients
 
@@ -105,3 +106,24 @@ def test_number_of_neurons_has_to_be_known():
 def test_steps_of_unknown_number_cannot_be_laid_out():
     with pytest.raises(ValueError, match="needs a fixed number of time steps"):
         time_loop.through_time(None, [], keras.Input((None, 3)), unroll=True)
+
+
+@pytest.mark.parametrize("layer", [LIF(), RecurrentLIF()])
+def test_bidirectional_is_told_what_works_instead(layer):
+    words = "(?s)runs forwards.*turned round.*Concatenate.*RNN.*LIFCell"
+    with pytest.raises((ValueError, TypeError), match=words):
+        keras.layers.Bidirectional(layer)
+
+
+def test_what_works_instead_of_bidirectional():
+    x = np.random.default_rng(0).random((2, 5, 3), "float32")
+    inputs = keras.Input((5, 3))
+    forth, back = RecurrentLIF(), RecurrentLIF()
+    turned = ops.flip(back(ops.flip(inputs, axis=1)), axis=1)
+    both = keras.layers.Concatenate()([forth(inputs), turned])
+    found = keras_snn.Model(inputs, both).predict(x, verbose=0)
+    np.testing.assert_array_equal(found[..., :3], forth(x))
+    expected = np.asarray(back(x[:, ::-1].copy()))[:, ::-1]
+    np.testing.assert_array_equal(found[..., 3:], expected)
+    cells = keras.layers.RNN(LIFCell(3), return_sequences=True)
+    assert keras.layers.Bidirectional(cells)(x).shape == (2, 5, 6)

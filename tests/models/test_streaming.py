@@ -123,6 +123,17 @@ def test_layers_after_the_readout_see_the_running_output():
 
 def test_a_model_that_needs_the_whole_sequence_is_refused():
     inputs = keras.Input((5, 3))
-    outputs = snn.layers.LIF()(inputs)
-    with pytest.raises(ValueError, match="returns the sequence of 'lif"):
+    spikes = snn.layers.LIF()(inputs)
+    outputs = keras.layers.GlobalAveragePooling1D()(spikes)
+    with pytest.raises(ValueError, match="works on the whole sequence"):
         snn.streaming(keras.Model(inputs, outputs))
+
+
+def test_of_a_sequence_that_is_returned_a_step_gives_its_own():
+    inputs = keras.Input((5, 3))
+    model = keras.Model(inputs, snn.layers.LIF(beta=0.75)(inputs))
+    x = np.random.default_rng(0).random((2, 5, 3), "float32")
+    stream, expected = snn.streaming(model).stream(2), model(x)
+    for t in range(5):
+        np.testing.assert_array_equal(stream.step(x[:, t]), expected[:, t])
+    assert np.any(expected)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_snn.export.nir import graphs, kernels, linear_nodes, neuron_nodes
-from keras_snn.layers import TimeFold
+from keras_snn.layers import Delay, TimeFold
 
 L = keras.layers
 
@@ -76,15 +76,14 @@ class Builder:
         for name in order:
             node = self.nodes[name]
             self.values[name] = readers[type(node)](self, name, node)
-        start, end = (self._only(x) for x in (self.nir.Input, self.nir.Output))
+        start, end = self._ends()
         value = self.values[end]
         if value.scale != 1.0:
             raise self.error(end, "it is fed by a sum pooling directly")
         return self.values[start].x, value.x, value.read_out
 
     def _order(self):
-        for kind in (self.nir.Input, self.nir.Output):
-            self._only(kind)
+        self._ends()
         order = self.wiring.order()
         loose = [
             x
@@ -99,14 +98,12 @@ class Builder:
             )
         return order
 
-    def _only(self, kind):
-        names = [x for x, n in self.nodes.items() if isinstance(n, kind)]
-        if len(names) != 1:
-            raise ValueError(
-                f"from_nir() expects a graph with one {kind.__name__} node. "
-                f"Received: {len(names)}."
-            )
-        return names[0]
+    def _ends(self):
+        """Return the names of the input and the output."""
+        return [
+            graphs.only(self.nodes, kind, "from_nir() expects a graph")
+            for kind in (self.nir.Input, self.nir.Output)
+        ]
 
     def error(self, name, reason):
         kind = type(self.nodes[name]).__name__
@@ -207,6 +204,21 @@ class Builder:
             largest=value.largest * float(np.max(np.abs(scale))),
         )
 
+    def delay(self, name, node):
+        value = self.plain_input_of(name)
+        steps = self.values_of(name, node, "delay", value) / self.dt
+        whole = np.round(steps)
+        if np.any(whole < 0) or not np.allclose(steps, whole, 1e-3, 1e-3):
+            raise self.error(
+                name,
+                f"its `delay` is {np.min(steps):g} to {np.max(steps):g} steps "
+                f"of dt={self.dt}; known are whole numbers of steps. Pass the "
+                "`dt` of its simulation",
+            )
+        steps = whole.astype(int) if np.ndim(whole) else int(whole)
+        layer = Delay(steps, name=self.name(name))
+        return dataclasses.replace(value, x=layer(value.x))
+
     def pool(self, name, node):
         value = self.plain_input_of(name)
         if len(value.frame) != 3:
@@ -267,6 +279,7 @@ def _readers(nir):
         nir.Conv1d: Builder.linear,
         nir.Conv2d: Builder.linear,
         nir.Scale: Builder.scale,
+        nir.Delay: Builder.delay,
         nir.AvgPool2d: Builder.pool,
         nir.SumPool2d: Builder.pool,
         nir.Flatten: Builder.flatten,
@@ -283,8 +296,6 @@ def _reason(nir, node):
     """Return why there is no layer for a node."""
     if isinstance(node, nir.CubaLI):
         return "its current has a time constant of its own"
-    if isinstance(node, nir.Delay):
-        return "no layer delays its input"
     if node is None:
         return "the program that wrote it had no word for its layer"
     return "no layer does the same"
@@ -301,7 +312,7 @@ def _rank(nir, takers):
         nir.Affine: 1,
     }
     known = [ranks[type(x)] for x in takers if type(x) in ranks]
-    values = ("v_threshold", "r", "scale", "threshold")
+    values = ("v_threshold", "r", "scale", "threshold", "delay")
     for node in takers:
         found = [np.ndim(getattr(node, x)) for x in values if hasattr(node, x)]
         known += [n for n in found if n]

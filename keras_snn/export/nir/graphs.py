@@ -75,8 +75,10 @@ def _flat(nir, graph):
             continue
         inner, inner_edges = _flat(nir, node)
         names = {x: _inner_name(name, x) for x in inner}
-        (start, end) = (
-            _only(nir, name, node, kind) for kind in (nir.Input, nir.Output)
+        what = f"'{name}' (NIRGraph) cannot be read from NIR: a graph in a "
+        what += "graph is read"
+        start, end = (
+            only(node.nodes, x, what) for x in (nir.Input, nir.Output)
         )
         ends = {name: (names[start], names[end])}
         edges = [
@@ -92,12 +94,18 @@ def _inner_name(name, inner):
     return inner if inner.startswith(f"{name}.") else f"{name}.{inner}"
 
 
-def _only(nir, name, graph, kind):
-    found = [x for x, n in graph.nodes.items() if isinstance(n, kind)]
+def only(nodes, kind, what):
+    """Return the name of the one node of a kind, or raise a `ValueError`.
+
+    Args:
+        nodes: Dict from names to nodes.
+        kind: Type of nodes.
+        what: What has to have one, for the message.
+    """
+    found = [x for x, node in nodes.items() if isinstance(node, kind)]
     if len(found) != 1:
         raise ValueError(
-            f"'{name}' (NIRGraph) cannot be read from NIR: a graph in a graph "
-            f"is read with one {kind.__name__} node. Received: {len(found)}."
+            f"{what} with one {kind.__name__} node. Received: {len(found)}."
         )
     return found[0]
 

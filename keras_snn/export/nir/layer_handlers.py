@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_snn.conversion import folding
 from keras_snn.export.nir import kernels
-from keras_snn.layers import StandardizedConv2D, StandardizedDense
+from keras_snn.layers import Delay, StandardizedConv2D, StandardizedDense
 from keras_snn.network import Handlers, kinds, weights
 
 L = keras.layers
@@ -21,7 +21,7 @@ KNOWN = (
     "Known are convolutions (Conv1D, Conv2D, DepthwiseConv2D), Dense, "
     "AveragePooling2D, GlobalAveragePooling2D, Flatten, zero padding before a "
     "convolution, BatchNormalization after one, Rescaling without offset, "
-    "Add, dropout, and LIF, IF, PLIF, SynapticLIF and RecurrentLIF with "
+    "Add, Delay, dropout, and LIF, IF, PLIF, SynapticLIF and RecurrentLIF with "
     "reset='zero'."
 )
 CHANNELS_LAST = "only channels_last is known"
@@ -283,3 +283,13 @@ def _scale(primitives, layer, signal):
     return primitives.add(
         "scale", layer, signal, signal.shape, weight=scale, image=image
     )
+
+
+@NODES.register(Delay)
+def _delay(primitives, layer, signal):
+    signal = primitives.unpadded(layer, signal)
+    program = primitives.convention.name
+    if program != "keras_snn":
+        primitives.refuse(layer, f"the importer of {program} knows no Delay")
+    image = signal.sources[0].image
+    return primitives.add("delay", layer, signal, signal.shape, image=image)

@@ -139,7 +139,7 @@ def _has_bias(node):
     return bias is not None and bool(np.any(np.asarray(bias)))
 
 
-def feedback(builder, name, back, value, scale=None, more=0.0):
+def feedback(builder, name, back, value, more=0.0):
     """Return the layer through which the spikes of neurons come back.
 
     Args:
@@ -147,8 +147,8 @@ def feedback(builder, name, back, value, scale=None, more=0.0):
         name: Name of the neurons' node.
         back: Name of the linear node that the spikes go through, or None.
         value: The `building.Value` that drives the neurons.
-        scale: What the neurons' input is multiplied by, None or an array.
-        more: What a spike brings its own neuron besides, a float.
+        more: What a spike brings its own neuron besides, a float, or an
+            array.
 
     Raises:
         ValueError: If it gives something else than one current a neuron.
@@ -158,7 +158,7 @@ def feedback(builder, name, back, value, scale=None, more=0.0):
         own = 0.0
         if node is not None:
             own = builder.values_of(back, node, "scale", value)
-        return rescaling((1.0 if scale is None else scale) * own + more)
+        return rescaling(own + more)
     spikes = type(value)(value.x, image=value.image)
     if any(zeros_around(builder, back, node, spikes)):
         raise builder.error(back, "its padding is not that of `same`")
@@ -171,25 +171,25 @@ def feedback(builder, name, back, value, scale=None, more=0.0):
             f"shape {tuple(shape)}, channels last",
         )
     found.set_weights(
-        _to_neurons(builder, back, found.get_weights(), value, scale, more)
+        _to_neurons(builder, back, found.get_weights(), value, more)
     )
     return found
 
 
-def _to_neurons(builder, back, weights, value, scale, more):
-    """Return the weights of a feedback in the order and unit of neurons."""
+def _to_neurons(builder, back, weights, value, more):
+    """Return the weights of a feedback in the order of neurons."""
     kernel, *bias = weights
     if value.image and kernel.ndim == 2:
         order = np.argsort(kernels.order_of(value.image))
         kernel, bias = kernel[:, order], [b[order] for b in bias]
-    if scale is not None:
-        rows = scale.reshape(-1, scale.shape[-1])
+    if np.any(more):
+        channels = kernel.shape[-1]
+        rows = np.broadcast_to(more, (*np.shape(more)[:-1], channels))
+        rows = rows.reshape(-1, channels)
         if np.any(rows != rows[0]):
             raise builder.error(
                 back, "its neurons' thresholds differ within a channel"
             )
-        kernel, bias = kernel * rows[0], [b * rows[0] for b in bias]
-    if more:
         middle = tuple(n // 2 for n in kernel.shape[:-2])
-        kernel[middle] += np.eye(kernel.shape[-1], dtype="float32") * more
+        kernel[middle] += np.diag(rows[0]).astype("float32")
     return [kernel, *bias]

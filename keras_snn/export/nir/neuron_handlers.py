@@ -108,11 +108,16 @@ def _any_neurons(primitives, layer, signal, kind="neuron"):
             'Train with reset="zero"'
         )
     start = getattr(layer, "initial_potential", 0.0)
+    others = primitives.node.outputs[1:]
     if start != 0.0:
         reasons.append(
             f"initial_potential={start}: a NIR neuron starts at rest"
         )
     reasons += _of_each_neuron(primitives.convention, layer)
+    if any(x.takers or x in primitives.network.outputs for x in others):
+        reasons.append(
+            "return_potentials=True: a NIR neuron gives its spikes alone"
+        )
     if reasons:
         primitives.refuse(layer, "; and ".join(reasons))
     image = signal.sources[0].image

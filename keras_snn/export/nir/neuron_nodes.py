@@ -9,7 +9,6 @@ from keras_snn.export.nir import conventions, linear_nodes
 from keras_snn.layers import (
     IF,
     LIF,
-    PLIF,
     MembraneReadout,
     RecurrentLIF,
     SynapticLIF,
@@ -221,22 +220,11 @@ def _not_the_same(builder, name, parameter, values):
 
 def _value(builder, name, node, value, found):
     """Return the value of a layer of neurons."""
-    scale = None
-    x = value.x
-    if np.ndim(found.threshold):
-        # A potential, and its threshold, in units of the threshold.
-        scale, found.threshold = 1.0 / found.threshold, 1.0
-        layer = linear_nodes.rescaling(scale, builder.name(f"{name}_scale"))
-        x = builder.fold(layer, value).x
-    layer = _layer(builder, name, node, value, found, scale)
-    x = layer(x)
-    if isinstance(layer, PLIF):
-        decay = found.beta.reshape(-1, found.beta.shape[-1])[0]
-        layer.w.assign(np.log((1.0 - decay) / decay))
-    return type(value)(x, image=value.image)
+    layer = _layer(builder, name, node, value, found)
+    return type(value)(layer(value.x), image=value.image)
 
 
-def _layer(builder, name, node, value, found, scale):
+def _layer(builder, name, node, value, found):
     """Return the layer of neurons, not called yet."""
     reset = builder.reset or _reset_of(builder, node)
     options = {
@@ -248,7 +236,7 @@ def _layer(builder, name, node, value, found, scale):
     }
     if builder.learning_rule is None:
         del options["learning_rule"]
-    feedback = _feedback(builder, name, value, found, scale, reset)
+    feedback = _feedback(builder, name, value, found, reset)
     if feedback is None and found.alpha is None:
         return _leaky(found, options)
     if feedback is None:
@@ -265,20 +253,15 @@ def _reset_of(builder, node):
 
 def _leaky(found, options):
     """Return neurons without synapses and feedback."""
-    if np.ndim(found.beta):
-        rows = found.beta.reshape(-1, found.beta.shape[-1])
-        if np.any(rows != rows[0]) or np.any(rows == 1.0):
-            return LIF(found.beta, **options)
-        return PLIF(per_channel=True, **options)
-    if found.beta == FORGETS:
+    if np.all(found.beta == FORGETS):
         # The other rules' factor is made of a decaying trace.
         options.setdefault("learning_rule", "arctan")
-    if found.beta == 1.0:
+    if np.all(found.beta == 1.0):
         return IF(**options)
     return LIF(found.beta, **options)
 
 
-def _feedback(builder, name, value, found, scale, reset):
+def _feedback(builder, name, value, found, reset):
     """Return the layer through which spikes come back, or None."""
     back = builder.wiring.feedback.get(name)
     more = 0.0
@@ -295,7 +278,7 @@ def _feedback(builder, name, value, found, scale, reset):
         more = -(1.0 - found.beta) * found.threshold
     if back is None and np.all(more == 0.0):
         return None
-    return linear_nodes.feedback(builder, name, back, value, scale, more)
+    return linear_nodes.feedback(builder, name, back, value, more)
 
 
 def _is_positive(x):
@@ -303,8 +286,14 @@ def _is_positive(x):
 
 
 def _plain(x):
-    """Return numbers as float32 rounds them, one float where all are one."""
+    """Return numbers as float32 rounds them, no more than differ.
+
+    One float where all are one, and one a channel where those of each are.
+    """
     x = conventions.shortest(x)
     if x.ndim and np.all(x == x.flat[0]):
         x = x.flat[0]
+    rows = x.reshape(-1, x.shape[-1]) if np.ndim(x) else x
+    if np.ndim(x) and np.all(rows == rows[0]):
+        x = rows[0]
     return x if np.ndim(x) else float(x)

@@ -26,9 +26,9 @@ class Operation:
     """One node of the NIR graph to be.
 
     Attributes:
-        kind: `"input"`, `"convolution"`, `"dense"`, `"scale"`, `"pool"`,
-            `"flatten"`, `"neuron"`, `"neuron of more states"`, `"readout"` or
-            `"unknown"`.
+        kind: `"input"`, `"convolution"`, `"dense"`, `"scale"`, `"delay"`,
+            `"pool"`, `"flatten"`, `"neuron"`, `"neuron of more states"`,
+            `"readout"` or `"unknown"`.
         name: Unique name.
         layer: The Keras layer it was read from.
         inputs: Operations whose outputs it takes the sum of.

@@ -43,8 +43,7 @@ def from_nir(
 
     which are `keras_snn.layers.LIF`, `IF`, `SynapticLIF` and, where spikes
     come back to the neurons, `RecurrentLIF`, with the threshold divided by
-    the gain. Neurons of a layer may differ in gain and threshold: their input
-    is rescaled. Channels may differ in `tau`: they are `PLIF`. Axes are
+    the gain. Neurons of a layer may differ: its numbers are arrays. Axes are
     Keras': what NIR calls (channels, height, width) is (height, width,
     channels), and weights behind a flatten are reordered to match.
 

@@ -162,7 +162,7 @@ def _scales(found, convention):
             scales[x] = scale
             if not convention.averages:
                 scales[x] *= np.prod(_pool_size(x)[0])
-        elif x.kind == "flatten":
+        elif x.kind in ("flatten", "delay"):
             scales[x] = scale
         else:
             scales[x] = 1
@@ -195,6 +195,8 @@ def _node(nir, x, scales, convention):
         size, stride = _pool_size(x)
         kind = nir.AvgPool2d if convention.averages else nir.SumPool2d
         return kind(np.array(size), np.array(stride), np.array((0, 0)))
+    if x.kind == "delay":
+        return written_nodes.delay(nir, x, convention)
     if x.kind == "flatten":
         # Counted from the end, the axes are the same with a batch axis,
         # which some importers count and others do not.

@@ -116,6 +116,12 @@ def _neuron_values(x, values):
     return np.ascontiguousarray(np.moveaxis(values, -1, 0))
 
 
+def delay(nir, x, convention):
+    """Return a delay, in the unit of time constants."""
+    steps = _neuron_values(x, np.asarray(x.layer.steps, "float64"))
+    return nir.Delay(steps * convention.dt)
+
+
 def linear(nir, x, scale, convention):
     """Return a linear map of values that are `scale` times as large."""
     if x.kind == "convolution":
