@@ -7,6 +7,7 @@ import shutil
 import keras
 
 from keras_snn import atomic, models
+from keras_snn.models import files
 from keras_snn.network import parts
 from keras_snn.training import epochs, records
 from keras_snn.training.building import build_ann, compile_model
@@ -56,7 +57,7 @@ def take_over(model, path):
             "A network with ReLUs is read from a `.keras` file, e.g. the "
             f"ann.keras of a run with `ann_epochs`. Not found: {path}."
         )
-    ann = keras.saving.load_model(path, compile=False)
+    ann = files.read_model(pathlib.Path(path), compile=False)
     theirs = [w.shape for w in ann.weights]
     ours = [w.shape for w in model.weights]
     if theirs != ours:

@@ -200,7 +200,7 @@ def _result(model, data, settings, output, record, sigterm):
         best_accuracy = history["val_accuracy"][best]
     else:
         last_accuracy = _accuracy(model, data.test)
-        best_model = keras.models.load_model(output / records.BEST)
+        best_model = models.load_model(output / records.BEST)
         best_accuracy = _accuracy(best_model, data.test)
     sigterm.check()
     rates = models.spike_rates(

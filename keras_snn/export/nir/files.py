@@ -3,6 +3,8 @@
 import dataclasses
 import os
 
+from keras_snn import untrusted
+
 # Fields that later versions added, and what they mean where they are missing.
 ADDED = {"Conv1d": {"input_shape": None}, "Conv2d": {"input_shape": None}}
 # What `from_dict` makes of other fields, or fills in.
@@ -60,6 +62,7 @@ def _content(nir, path):
     import h5py
 
     with h5py.File(path, "r") as file:
+        untrusted.check_hdf5(file, os.path.getsize(path))
         version = file["version"][()] if "version" in file else None
         if isinstance(version, bytes):
             version = version.decode("utf8")
