@@ -111,7 +111,9 @@ class Network:
             self.threads,
         )
         rates = statistics and [
-            float(outputs[y.key, "total"].mean() / time_steps) for y in neurons
+            # In float32 sums of 2^24 spikes and more would be rounded.
+            float(outputs[y.key, "total"].mean(dtype="float64") / time_steps)
+            for y in neurons
         ]
         return scores / time_steps if self.divides else scores, rates
 

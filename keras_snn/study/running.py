@@ -30,6 +30,7 @@ from keras_snn.training import records
 from keras_snn.training.callbacks import BestModel, HistoryFile
 from keras_snn.training.checkpoints import Checkpoints
 from keras_snn.training.data import first, load_run_data
+from keras_snn.training.diagnosis import NaNCheck
 from keras_snn.training.epochs import fit
 from keras_snn.typing import Path
 
@@ -237,6 +238,7 @@ def _twin(spiking, settings, output, data, epochs):
     checkpoints = Checkpoints(folder / records.BACKUP)
     checkpoints.open()
     callbacks = [
+        NaNCheck(),
         BestModel(folder / records.BEST, record),
         HistoryFile(folder, record, checkpoints.seconds),
     ]

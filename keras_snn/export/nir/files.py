@@ -1,5 +1,6 @@
 """NIR files, of the installed version of `nir` and of others."""
 
+import contextlib
 import dataclasses
 import os
 
@@ -46,6 +47,23 @@ def read(nir, path):
     try:
         return nir.dict2NIRNode(_completed(node))
     except Exception as error:
+        raise _damaged(path, error) from error
+
+
+@contextlib.contextmanager
+def naming(path):
+    """Have every error of a file's graph name the file.
+
+    Raises:
+        ValueError: For whatever values that make no sense raise.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if str(path) in str(error):
+            raise
+        raise ValueError(f"In {str(path)!r}: {error}") from error
+    except (ArithmeticError, LookupError, TypeError, AttributeError) as error:
         raise _damaged(path, error) from error
 
 
