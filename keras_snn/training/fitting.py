@@ -139,11 +139,23 @@ def _kept(output, record, checkpoints):
         record["status"] = "interrupted"
         records.write_record(output, record)
         raise
-    except OSError as error:
+    except Exception as error:
+        if not _is_of_files(error, output):
+            raise
         raise OSError(
             f"The run could not write its files: {error}. "
             f"{_what_is_kept(checkpoints)} See to the disk and the folder."
         ) from error
+
+
+def _is_of_files(error, output):
+    """Return whether an error is about writing to the run's folder.
+
+    TensorFlow, which writes for TensorBoard and SavedModels, has errors of its
+    own for that; of others, they name the file.
+    """
+    theirs = type(error).__module__.startswith("tensorflow.")
+    return isinstance(error, OSError) or (theirs and str(output) in str(error))
 
 
 def _what_is_kept(checkpoints):
