@@ -1,12 +1,13 @@
 """Runs killed by SIGKILL at random instants, beside one that goes through.
 
     python -m benchmarks.kills --kills 50
+    KERAS_BACKEND=jax python -m benchmarks.kills --kills 50
 
 Trains LeNet on the digits with Poisson spikes, dropout, Adam, shifted images
 and averaged weights, with a checkpoint after every update. A process is killed
 a random time after its training begins, and another one goes on, until as many
 have been killed as asked for; the last one finishes. Processes are forked off
-one that has imported everything, to save that time.
+one that has imported everything, and run nothing, to save that time.
 
 Writes `benchmarks/results/kills_BACKEND.json`: how many updates kills have
 lost, how many kills came in the middle of a write, and whether all numbers are

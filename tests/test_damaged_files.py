@@ -367,7 +367,7 @@ def config_naming(module, name, *arguments):
     return {
         "module": module,
         "class_name": name,
-        "config": list(arguments),
+        "config": arguments[0] if len(arguments) == 1 else list(arguments),
         "registered_name": None,
     }
 
@@ -384,6 +384,7 @@ def test_models_run_no_code_of_their_files(tmp_path):
         config_naming("keras.utils", "get_file", evil),
         config_naming("keras.config", "enable_unsafe_deserialization"),
         config_naming("subprocess", "run", "false"),
+        config_naming("keras.layers", "TFSMLayer", {"filepath": evil}),
     ):
         door.write(tmp_path)
         config = json.dumps(function).encode()
