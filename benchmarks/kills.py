@@ -15,6 +15,7 @@ those of the run that was let alone.
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import pathlib
@@ -122,11 +123,14 @@ def numbers(folder):
 
 
 def main():
+    global SETTINGS
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=int, default=SETTINGS.epochs)
     parser.add_argument("--output", type=pathlib.Path)
     args = parser.parse_args()
+    SETTINGS = dataclasses.replace(SETTINGS, epochs=args.epochs)
     random = np.random.default_rng(args.seed)
     with tempfile.TemporaryDirectory() as folder:
         whole = pathlib.Path(folder) / "whole"

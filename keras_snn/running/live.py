@@ -10,6 +10,7 @@ import numpy as np
 from keras_snn import event_driven
 from keras_snn.layers.readouts import Readout
 from keras_snn.layers.time_layer import TimeLayer
+from keras_snn.running.scopes import alone
 
 # As in keras_snn_runtime.streams, which is imported where it is needed.
 MOST_STEPS = 2**24
@@ -184,7 +185,8 @@ class _Dense:
 
     def step(self, frames, sides):
         frames = self._zeros if frames is None else frames
-        found = self._model.predict_on_batch([frames, *sides, *self._state])
+        with alone():
+            found = self._model.predict_on_batch([frames, *sides, *self._state])
         outputs = len(found) - len(self._state)
         self._state = found[outputs:]
         return found[:outputs]
@@ -241,5 +243,6 @@ class _Events:
         }
         if self._after is None:
             return [results[key] for key in self._returned]
-        found = self._after.predict_on_batch([*results.values(), *sides])
+        with alone():
+            found = self._after.predict_on_batch([*results.values(), *sides])
         return found if isinstance(found, list) else [found]
