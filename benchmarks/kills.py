@@ -1,12 +1,13 @@
 """Runs killed by SIGKILL at random instants, beside one that goes through.
 
     python -m benchmarks.kills --kills 50
+    KERAS_BACKEND=jax python -m benchmarks.kills --kills 50
 
 Trains LeNet on the digits with Poisson spikes, dropout, Adam, shifted images
 and averaged weights, with a checkpoint after every update. A process is killed
 a random time after its training begins, and another one goes on, until as many
 have been killed as asked for; the last one finishes. Processes are forked off
-one that has imported everything, to save that time.
+one that has imported everything, and run nothing, to save that time.
 
 Writes `benchmarks/results/kills_BACKEND.json`: how many updates kills have
 lost, how many kills came in the middle of a write, and whether all numbers are
@@ -14,6 +15,7 @@ those of the run that was let alone.
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import pathlib
@@ -121,11 +123,14 @@ def numbers(folder):
 
 
 def main():
+    global SETTINGS
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=int, default=SETTINGS.epochs)
     parser.add_argument("--output", type=pathlib.Path)
     args = parser.parse_args()
+    SETTINGS = dataclasses.replace(SETTINGS, epochs=args.epochs)
     random = np.random.default_rng(args.seed)
     with tempfile.TemporaryDirectory() as folder:
         whole = pathlib.Path(folder) / "whole"

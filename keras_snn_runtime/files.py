@@ -60,9 +60,13 @@ def write(path, description, arrays):
         "sha256": {name: _digest(x) for name, x in arrays.items()},
     }
     path = pathlib.Path(path)
-    handle, draft = tempfile.mkstemp(dir=path.parent, suffix=".npz")
-    try:
-        with os.fdopen(handle, "wb") as file:
+    # Beside its place, so that the move is a renaming; within a folder, since
+    # its own permissions are for one user only.
+    with tempfile.TemporaryDirectory(
+        prefix=f".{path.name}-", dir=path.parent
+    ) as folder:
+        draft = pathlib.Path(folder, path.name)
+        with open(draft, "wb") as file:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
                 text = json.dumps(description, default=int)
                 archive.writestr(DESCRIPTION, text)
@@ -70,10 +74,9 @@ def write(path, description, arrays):
                     content = io.BytesIO()
                     np.lib.format.write_array(content, x, allow_pickle=False)
                     archive.writestr(f"{name}.npy", content.getvalue())
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(draft, path)
-    except BaseException:
-        os.unlink(draft)
-        raise
 
 
 def read(path):
@@ -94,9 +97,12 @@ def read(path):
     size = path.stat().st_size
     try:
         with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            if sum(entry.compress_size for entry in entries) > size:
+                raise ValueError(f"more than its {size} bytes")
             content = {
                 entry.filename: _content(archive, entry, size)
-                for entry in archive.infolist()
+                for entry in entries
             }
         description = json.loads(content.pop(DESCRIPTION))
         arrays = {
@@ -104,10 +110,8 @@ def read(path):
             for name, x in content.items()
         }
         return _checked(description, arrays), arrays
-    except (
-        *(ValueError, KeyError, TypeError, AttributeError, EOFError),
-        *(zipfile.BadZipFile, NotImplementedError, RecursionError, OSError),
-    ) as error:
+    # By the place of the damage, zipfile and NumPy raise nearly anything.
+    except Exception as error:
         raise ValueError(
             f"'{path}' is no network of keras_snn_runtime: "
             f"{type(error).__name__}, {error}. Expected what "

@@ -111,7 +111,9 @@ class Network:
             self.threads,
         )
         rates = statistics and [
-            float(outputs[y.key, "total"].mean() / time_steps) for y in neurons
+            # In float32 sums of 2^24 spikes and more would be rounded.
+            float(outputs[y.key, "total"].mean(dtype="float64") / time_steps)
+            for y in neurons
         ]
         return scores / time_steps if self.divides else scores, rates
 
@@ -152,6 +154,9 @@ def encoded(x, encoder, time_steps, seed=None):
 
 class Stream:
     """A network that takes one frame after the other.
+
+    Readouts without leak are exact for 2^24 steps (4.6 hours of milliseconds);
+    there is a warning then. `reset` begins anew.
 
     Attributes:
         network: The `Network`.
@@ -206,6 +211,7 @@ class Stream:
     def _advance(self, frames):
         self._stepper.step(frames)
         self.steps += 1
+        streams.warn_of_steps(self.steps)
         (scores,) = self._stepper.results.values()
         scale = 1 / self.steps if self.network.divides else 1.0
         return scores[0] * np.float32(scale)

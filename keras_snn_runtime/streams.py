@@ -1,5 +1,7 @@
 """A network's operations a frame at a time, and the events of a frame."""
 
+import warnings
+
 import numpy as np
 
 from keras_snn_runtime.operations import (
@@ -9,6 +11,20 @@ from keras_snn_runtime.operations import (
     Normalization,
     Workspace,
 )
+
+# Counts and sums of steps in float32 stop growing there.
+MOST_STEPS = 2**24
+
+
+def warn_of_steps(steps):
+    """Warn at the step from which on counts in float32 are not exact."""
+    if steps == MOST_STEPS:
+        warnings.warn(
+            f"This stream has taken {steps} steps. Readouts count and sum in "
+            "float32, which is exact up to there: one without leak does not "
+            "grow any more. Call reset() now and then.",
+            stacklevel=4,
+        )
 
 
 class Stepper:

@@ -46,7 +46,8 @@ class Recording:
     def rates(self) -> dict[str, float]:
         """Return each layer's mean, in spikes a neuron and step."""
         return {
-            name: float(np.mean(np.abs(x))) for name, x in self.spikes.items()
+            name: float(np.mean(np.abs(x), dtype="float64"))
+            for name, x in self.spikes.items()
         }
 
 

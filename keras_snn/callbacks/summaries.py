@@ -3,6 +3,7 @@
 They are written with TensorBoard's own package, which needs no TensorFlow.
 """
 
+import contextlib
 import io
 import os
 import time
@@ -44,7 +45,9 @@ class EventFile:
         require_tensorboard()
         from tensorboard.summary.writer import event_file_writer
 
-        self._file = event_file_writer.EventFileWriter(os.fspath(directory))
+        self._directory = os.fspath(directory)
+        with self._naming():
+            self._file = event_file_writer.EventFileWriter(self._directory)
 
     def scalar(self, tag, value, step):
         from tensorboard.plugins.scalar import summary_v2
@@ -77,15 +80,34 @@ class EventFile:
     def _add(self, summary, step):
         from tensorboard.compat.proto import event_pb2
 
-        self._file.add_event(
-            event_pb2.Event(wall_time=time.time(), step=step, summary=summary)
+        event = event_pb2.Event(
+            wall_time=time.time(), step=step, summary=summary
         )
+        with self._naming():
+            self._file.add_event(event)
 
     def flush(self):
-        self._file.flush()
+        with self._naming():
+            self._file.flush()
 
     def close(self):
-        self._file.close()
+        with self._naming():
+            self._file.close()
+
+    @contextlib.contextmanager
+    def _naming(self):
+        """Say which file could not be written.
+
+        Its writer raises errors of Python's or, where that is installed, of
+        TensorFlow's.
+        """
+        try:
+            yield
+        except Exception as error:
+            raise OSError(
+                f"TensorBoard's file in {self._directory} cannot be written: "
+                f"{error}. See to the disk and the folder."
+            ) from error
 
 
 def raster(train, title):

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from keras_snn import optional
+from keras_snn import atomic, optional
 from keras_snn.cli.common import (
     EXIT_ERROR,
     DataDir,
@@ -192,11 +192,16 @@ def _facts(record):
 def _write_analysis(output, profile, curve, device):
     output.mkdir(parents=True, exist_ok=True)
     profile.to_json(output / "profile.json")
-    curve.plot().figure.savefig(output / "accuracy.png", dpi=120)
+    _draw(output / "accuracy.png", curve.plot())
     # A device without multiplications runs no analog input.
     if profile.energy(device).snn is not None:
-        profile.plot(device).figure.savefig(output / "energy.png", dpi=120)
+        _draw(output / "energy.png", profile.plot(device))
     console.print(f"Written to {escape(str(output))}", highlight=False)
+
+
+def _draw(path, axes):
+    with atomic.written(path) as draft:
+        axes.figure.savefig(draft, dpi=120)
 
 
 @app.command(epilog=CONVERT_EPILOG)
@@ -229,7 +234,7 @@ def convert(
         _check_convert(path, output, dataset, overwrite)
         check_early(data_dir=data_dir, dataset=dataset, time_steps=time_steps)
         import_quietly()
-        from keras_snn import analysis, atomic, conversion, datasets
+        from keras_snn import analysis, conversion, datasets
         from keras_snn.models import load_model
 
         (x_train, _), (x, y) = datasets.load(dataset, data_dir=data_dir)

@@ -38,7 +38,7 @@ from keras_snn.training.checkpoint_files import (
     positions,
 )
 from keras_snn.training.settings import Settings
-from keras_snn.training.stopping import EXIT_STOPPED, Stopped
+from keras_snn.training.stopping import EXIT_STOPPED, Stopped, check_on_nan
 
 # Samples whose spikes are drawn after every epoch.
 RASTERS = 2
@@ -123,6 +123,15 @@ def train(
     keep_checkpoints: Annotated[
         int, output_option("Checkpoints to keep.", metavar="N", min=1)
     ] = KEEP,
+    on_nan: Annotated[
+        str,
+        output_option(
+            "Where the loss is NaN or infinite: stop, and say where it began, "
+            "or warn.",
+            "--on-nan",
+            metavar="stop|warn",
+        ),
+    ] = "stop",
     tensorboard: Annotated[
         bool,
         output_option(
@@ -145,6 +154,7 @@ def train(
     with plain_errors(context.obj), _resumable(lambda: output):
         given = _settings_given(given)
         Interval.of(checkpoint_every)
+        check_on_nan(on_nan)
         check_early(
             data_dir=None if resume else data_dir,
             files=[given["from_ann"]],
@@ -169,6 +179,7 @@ def train(
             callbacks=_monitors(output / "logs") if tensorboard else None,
             checkpoint_every=checkpoint_every,
             keep_checkpoints=keep_checkpoints,
+            on_nan=on_nan,
         )
         _print_result(record["result"], output)
 

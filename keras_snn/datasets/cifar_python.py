@@ -1,10 +1,12 @@
 """The pickled ("python version") batches of CIFAR-10 and CIFAR-100."""
 
-import codecs
+import io
 import pickle
+import pickletools
 
 import numpy as np
 
+from keras_snn import untrusted
 from keras_snn.datasets.cifar_binary import (
     IMAGE_BYTES,
     batch_names,
@@ -48,11 +50,14 @@ def _read_batch(path, info):
             f"{IMAGE_BYTES}). Received: {type(data).__name__} "
             f"{getattr(data, 'dtype', '')} {getattr(data, 'shape', '')}."
         )
-    split = RawSplit(
-        planes_to_images(data),
-        np.asarray(_entry(path, batch, fine), "int64"),
-        coarse and np.asarray(_entry(path, batch, coarse), "int64"),
-    )
+    fine = _entry(path, batch, fine)
+    coarse = coarse and _entry(path, batch, coarse)
+    with untrusted.reading(path, "labels that are integers"):
+        split = RawSplit(
+            planes_to_images(data),
+            np.asarray(fine, "int64"),
+            coarse and np.asarray(coarse, "int64"),
+        )
     return check_split(split, info, f"`{path}`")
 
 
@@ -78,10 +83,12 @@ def _label_names(folder, info):
     if not path.is_file():
         return {}
     meta = unpickle(path)
-    return {
-        feature: [text.decode() for text in _entry(path, meta, key)]
-        for feature, key in keys.items()
-    }
+    found = {k: _entry(path, meta, key) for k, key in keys.items()}
+    with untrusted.reading(path, "names of classes"):
+        return {
+            feature: [text.decode() for text in names]
+            for feature, names in found.items()
+        }
 
 
 def unpickle(path):
@@ -99,33 +106,58 @@ def unpickle(path):
     Raises:
         ValueError: If the file is damaged or needs any other object.
     """
-    try:
-        with open(path, "rb") as stream:
-            return _ArrayUnpickler(stream, encoding="bytes").load()
-    # A damaged pickle can raise nearly anything.
-    except Exception as error:
-        raise ValueError(
-            f"`{path}`: expected a pickle of Python values and NumPy arrays. "
-            f"Received: {type(error).__name__}: {error}. The file is "
-            "truncated or of another kind; fetch it again."
-        ) from error
+    with untrusted.reading(path, "a pickle of Python values and NumPy arrays"):
+        content = path.read_bytes()
+        _check_places(content)
+        stream = io.BytesIO(content)
+        return _ArrayUnpickler(stream, encoding="bytes").load()
+
+
+def _check_places(content):
+    """Raise a `ValueError` if values get numbers beyond the file's bytes.
+
+    The unpickler makes a list that long.
+    """
+    for operation, number, _ in pickletools.genops(content):
+        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT"):
+            if number > len(content):
+                raise ValueError(f"it puts a value into place {number}")
+
+
+def _array_of_nothing(*_):
+    """Return what an array's state is set on; a shape of the file's is not."""
+    return np.ndarray((0,), "int8")
+
+
+def _array_of_bytes(content, dtype, shape, order, *_):
+    return np.frombuffer(content, dtype).reshape(shape, order=order)
+
+
+def _bytes(text, encoding="latin1"):
+    """Return bytes, written by Python 3 in protocols 0 to 2."""
+    if encoding not in ("latin1", "latin-1"):  # others lengthen it
+        raise pickle.UnpicklingError(f"it encodes by {encoding!r}")
+    return text.encode("latin1")
+
+
+class _Array:
+    """Stands for `numpy.ndarray`, which is named but not called."""
+
+    def __new__(cls, *_):
+        raise pickle.UnpicklingError("it makes an array without its values")
 
 
 def _array_rebuilders():
-    # What an array's `__reduce__` names, asked of NumPy itself because the
-    # module moved between NumPy 1 and 2.
-    array = np.zeros(1, "uint8")
-    reconstruct = array.__reduce__()[0]
-    from_buffer = array.__reduce_ex__(5)[0]
+    # What an array's `__reduce__` names; the module moved between NumPy 1
+    # and 2.
     allowed = {
-        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "ndarray"): _Array,
         ("numpy", "dtype"): np.dtype,
-        # How Python 3 writes bytes in protocols 0 to 2.
-        ("_codecs", "encode"): codecs.encode,
+        ("_codecs", "encode"): _bytes,
     }
     for core in ("numpy.core", "numpy._core"):
-        allowed[f"{core}.multiarray", "_reconstruct"] = reconstruct
-        allowed[f"{core}.numeric", "_frombuffer"] = from_buffer
+        allowed[f"{core}.multiarray", "_reconstruct"] = _array_of_nothing
+        allowed[f"{core}.numeric", "_frombuffer"] = _array_of_bytes
     return allowed
 
 

@@ -1,10 +1,8 @@
 """The idx files of MNIST and Fashion-MNIST."""
 
-import gzip
-import zlib
-
 import numpy as np
 
+from keras_snn import untrusted
 from keras_snn.datasets.raw_files import RawData, RawSplit, check_split, locate
 
 DESCRIPTION = "idx files (train-images-idx3-ubyte[.gz], ...)"
@@ -93,10 +91,5 @@ def _content(path):
     # Told by content, not by name: browsers unpack files and keep the `.gz`.
     if content[:2] != b"\x1f\x8b":
         return content
-    try:
-        return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(
-            f"`{path}`: expected a complete gzip file. Received: {error}. "
-            "The file is truncated or damaged; fetch it again."
-        ) from error
+    with untrusted.reading(path, "a complete gzip file"):
+        return untrusted.ungzipped(content)

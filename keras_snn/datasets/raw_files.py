@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from keras_snn import untrusted
+
 
 @dataclasses.dataclass(frozen=True)
 class RawSplit:
@@ -62,7 +64,7 @@ def read_names(folder, **files):
     for feature, name in files.items():
         path = folder / name
         if path.is_file():
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = untrusted.read_lines(path)
             names[feature] = [line for line in lines if line]
     return names
 

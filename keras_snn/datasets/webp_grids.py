@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_snn import optional
+from keras_snn import optional, untrusted
 from keras_snn.datasets.cifar_binary import batch_names
 from keras_snn.datasets.raw_files import (
     RawData,
@@ -55,14 +55,12 @@ def read_grid(path, info):
         ValueError: If it is not an image or not a whole number of tiles.
     """
     image_module = optional.require("PIL.Image", "datasets")
-    try:
-        with image_module.open(path) as image:
+    with untrusted.reading(path, "a complete WebP image"):
+        most = untrusted.limit(path.stat().st_size)
+        with image_module.open(path, formats=["WEBP"]) as image:
+            if 3 * image.width * image.height > most:
+                raise ValueError(f"an image of {image.size} in so few bytes")
             grid = np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise ValueError(
-            f"`{path}`: expected a complete WebP image. Received: {error}. "
-            "The file is truncated or damaged; fetch it again."
-        ) from error
     height, width, channels = info.input_shape
     if grid.shape[0] % height or grid.shape[1] % width:
         raise ValueError(
@@ -75,13 +73,8 @@ def read_grid(path, info):
 
 
 def _read_labels(path):
-    try:
-        labels = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise ValueError(
-            f"`{path}`: expected a complete .npy file of integers. Received: "
-            f"{error}. Fetch it again."
-        ) from error
+    with untrusted.reading(path, "a complete .npy file of integers"):
+        labels = untrusted.array(path.read_bytes())
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise ValueError(
             f"`{path}`: expected integers of shape (N,). Received: "

@@ -9,6 +9,7 @@ import zipfile
 
 import keras
 
+from keras_snn import untrusted
 from keras_snn.models import pretrained
 from keras_snn.typing import Path
 
@@ -19,7 +20,8 @@ def load_model(path: Path) -> keras.Model:
     """Return the model of a `.keras` file, or say what is wrong with it.
 
     `keras.models.load_model` reads the same files, but of one that is cut off,
-    damaged or of another kind it says little, or builds what it can.
+    damaged or of another kind it says little, or builds what it can. No code
+    of the file is run: Keras' `safe_mode` is on.
 
     Args:
         path: Path of the file.
@@ -36,15 +38,24 @@ def load_model(path: Path) -> keras.Model:
 
     >>> model = keras_snn.models.load_model("saved_models/lenet_mnist.keras")
     """
-    path = pathlib.Path(path)
+    return read_model(pathlib.Path(path))
+
+
+def read_model(path, compile=True):
+    """Do what `load_model` does, with or without the optimizer and loss."""
+    if path.suffix != ".keras":
+        raise ValueError(
+            f"A model is read from a `.keras` file. Received: '{path}'. Save "
+            "it as one: Keras' older files may run code when they are read."
+        )
     check_file(path)
     try:
-        return keras.models.load_model(path)
+        return keras.models.load_model(path, compile=compile, safe_mode=True)
     except Exception as error:
         raise ValueError(
             f"'{path}' holds no model that can be built here: "
-            f"{_summary(_first_cause(error))}. Layers and surrogates of your "
-            "own have to be imported before, and registered with "
+            f"{untrusted.summary(_first_cause(error))}. Layers and surrogates "
+            "of your own have to be imported before, and registered with "
             "keras.saving.register_keras_serializable."
         ) from error
 
@@ -67,7 +78,7 @@ def load_weights(model, path):
     except Exception as error:
         raise ValueError(
             f"'{path}' does not hold the weights of this '{model.name}': "
-            f"{_summary(error)}. Build it with the arguments that the "
+            f"{untrusted.summary(error)}. Build it with the arguments that the "
             "saved one was built with (e.g. `width`, `classes`, "
             "`input_shape`)."
         ) from error
@@ -111,33 +122,42 @@ def _check_archive(path):
     """Return what is wrong with a `.keras` file, or None."""
     if not zipfile.is_zipfile(path):
         return "it is no zip archive, or the end of it is missing"
-    with zipfile.ZipFile(path) as archive:
-        missing = [name for name in PARTS if name not in archive.namelist()]
-        if missing:
-            return f"it is a zip archive without {', '.join(missing)}"
-        try:
-            damaged = archive.testzip()
-        except Exception as error:
-            return f"it is damaged ({_summary(error)})"
-        if damaged is not None:
-            return f"its {damaged} is damaged"
-        try:
-            json.loads(archive.read("config.json"))
-        except ValueError as error:
-            return f"its config.json is no JSON ({error})"
-        with archive.open("model.weights.h5") as weights:
-            return _check_hdf5(weights)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _check_parts(archive, path.stat().st_size)
+    except Exception as error:
+        return f"it is damaged ({untrusted.summary(error)})"
 
 
-def _check_hdf5(file):
+def _check_parts(archive, size):
+    missing = [name for name in PARTS if name not in archive.namelist()]
+    if missing:
+        return f"it is a zip archive without {', '.join(missing)}"
+    untrusted.check_archive(archive, size)
+    damaged = archive.testzip()
+    if damaged is not None:
+        return f"its {damaged} is damaged"
+    try:
+        json.loads(archive.read("config.json"))
+    except (ValueError, RecursionError) as error:
+        return f"its config.json is no JSON ({untrusted.summary(error)})"
+    with archive.open("model.weights.h5") as weights:
+        return _check_hdf5(weights, archive.getinfo(PARTS[2]).file_size)
+
+
+def _check_hdf5(file, size=None):
     """Return what is wrong with an HDF5 file, or None."""
     import h5py
 
+    size = file.stat().st_size if size is None else size
     try:
-        with h5py.File(file, "r"):
+        with h5py.File(file, "r") as opened:
+            untrusted.check_hdf5(opened, size)
             return None
-    except OSError as error:
-        return f"its weights are no whole HDF5 file ({_summary(error)})"
+    # What is damaged can fail anywhere in the library.
+    except Exception as error:
+        summary = untrusted.summary(error)
+        return f"its weights are no whole HDF5 file ({summary})"
 
 
 def _first_cause(error):
@@ -145,12 +165,6 @@ def _first_cause(error):
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__
     return error
-
-
-def _summary(error):
-    """Return an error's message in one line of bounded length."""
-    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    return text if len(text) <= 300 else f"{text[:300]}..."
 
 
 def _first_bytes(path):

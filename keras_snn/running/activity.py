@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_snn.layers.spiking_layer import SpikingLayer
 from keras_snn.running import time_first
+from keras_snn.running.scopes import alone
 
 
 class Activity(keras.Model):
@@ -82,13 +83,14 @@ class Activity(keras.Model):
             x: Arrays as for the model's `predict`.
             batch_size: Samples run at once.
         """
-        with seeds_kept(self.network_read):
+        with alone(), seeds_kept(self.network_read):
             found = self.predict(x, batch_size=batch_size, verbose=0)
         return self._added(found)
 
     def counts_of_batch(self, x):
         """Return the `Counts` of one batch."""
-        return self._added(self.predict_on_batch(x))
+        with alone():
+            return self._added(self.predict_on_batch(x))
 
     def _added(self, found):
         """Return the `Counts` of what `call` gave, in forward order."""

@@ -10,6 +10,10 @@ import numpy as np
 from keras_snn import event_driven
 from keras_snn.layers.readouts import Readout
 from keras_snn.layers.time_layer import TimeLayer
+from keras_snn.running.scopes import alone
+
+# As in keras_snn_runtime.streams, which is imported where it is needed.
+MOST_STEPS = 2**24
 
 
 class Stream:
@@ -21,6 +25,8 @@ class Stream:
     the step model runs, compiled. Both have the same `state`.
 
     It works with the weights that the model has when it is made, or `reset`.
+    Readouts without leak are exact for 2^24 steps (4.6 hours of milliseconds),
+    since states are float32; there is a warning then.
 
     Attributes:
         steps: Number of frames since the beginning.
@@ -49,12 +55,13 @@ class Stream:
 
     def reset(self) -> None:
         """Forget all frames, and read the model's weights."""
+        self._told = False
         kind = _Dense if self.dense_reason else _Events
         self._run = kind(self._model, self._batch)
 
     @property
     def steps(self) -> int:
-        return int(self._run.state()[0][0])
+        return self._run.steps
 
     @property
     def state(self) -> Any:
@@ -75,6 +82,7 @@ class Stream:
                 f"a stream of {self._batch}. Received: "
                 f"{[x.shape for x in state]}."
             )
+        self._told = False
         self._run.begin_with(state)
 
     def step(self, frames: Any, *sides: Any) -> np.ndarray:
@@ -134,6 +142,11 @@ class Stream:
                 f"the frame. Received: {len(sides)}."
             )
         outputs = self._run.step(frames, sides)[: self._outputs]
+        if self._run.steps == MOST_STEPS and not self._told:
+            from keras_snn_runtime.streams import warn_of_steps
+
+            self._told = True
+            warn_of_steps(MOST_STEPS)
         return outputs[0] if len(outputs) == 1 else outputs
 
 
@@ -160,6 +173,10 @@ class _Dense:
         state = model.initial_state(batch)
         self._state = [np.array(keras.ops.convert_to_numpy(x)) for x in state]
 
+    @property
+    def steps(self):
+        return int(self._state[0][0])
+
     def state(self):
         return [x.copy() for x in self._state]
 
@@ -168,7 +185,8 @@ class _Dense:
 
     def step(self, frames, sides):
         frames = self._zeros if frames is None else frames
-        found = self._model.predict_on_batch([frames, *sides, *self._state])
+        with alone():
+            found = self._model.predict_on_batch([frames, *sides, *self._state])
         outputs = len(found) - len(self._state)
         self._state = found[outputs:]
         return found[:outputs]
@@ -187,7 +205,7 @@ class _Events:
             for name, read in program.weights.items()
         }
         self._stepper = Stepper(program.operations, arrays, batch)
-        self._batch, self._steps = batch, 0
+        self._batch, self.steps = batch, 0
         loop = [x for x in network.loop if isinstance(x.layer, TimeLayer)]
         self._keys = [x.key for x in loop if x.layer.keeps_state]
         self._divides = {
@@ -201,7 +219,7 @@ class _Events:
             self._after = model.after
 
     def state(self):
-        steps = np.full((self._batch,), self._steps, "float32")
+        steps = np.full((self._batch,), self.steps, "float32")
         states = self._stepper.states()
         return [steps, *(states[key] for key in self._keys)]
 
@@ -212,18 +230,19 @@ class _Events:
                 "`state` must be of streams that have taken equally many "
                 f"frames, to run event by event. Received: {steps}."
             )
-        self._steps = int(steps[0])
+        self.steps = int(steps[0])
         self._stepper.begin_with(dict(zip(self._keys, states, strict=True)))
 
     def step(self, frames, sides):
         self._stepper.step(frames)
-        self._steps += 1
-        steps = np.float32(self._steps)
+        self.steps += 1
+        steps = np.float32(self.steps)
         results = {
             key: x / steps if self._divides[key] else x.copy()
             for key, x in self._stepper.results.items()
         }
         if self._after is None:
             return [results[key] for key in self._returned]
-        found = self._after.predict_on_batch([*results.values(), *sides])
+        with alone():
+            found = self._after.predict_on_batch([*results.values(), *sides])
         return found if isinstance(found, list) else [found]

@@ -19,7 +19,12 @@ from keras_snn.running import (
     windows,
 )
 from keras_snn.running.losses_check import warn_of_probabilities
-from keras_snn.running.scopes import inference_only, own_process, portable
+from keras_snn.running.scopes import (
+    alone,
+    inference_only,
+    own_process,
+    portable,
+)
 
 
 @readable
@@ -261,6 +266,21 @@ class Model(keras.Model):
             return super().fit(*bound.args, **bound.kwargs)
         finally:
             self.callbacks_of_fit = ()
+
+    @functools.wraps(keras.Model.predict)
+    def predict(self, *args, **kwargs):
+        with alone():
+            return super().predict(*args, **kwargs)
+
+    @functools.wraps(keras.Model.predict_on_batch)
+    def predict_on_batch(self, *args, **kwargs):
+        with alone():
+            return super().predict_on_batch(*args, **kwargs)
+
+    @functools.wraps(keras.Model.evaluate)
+    def evaluate(self, *args, **kwargs):
+        with alone():
+            return super().evaluate(*args, **kwargs)
 
     def _rates_known(self):
         """Return names of the nodes whose spikes `fit` counts for its rule."""

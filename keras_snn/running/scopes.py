@@ -3,6 +3,8 @@
 import contextlib
 import threading
 
+import keras
+
 
 class Scope(threading.local):
     """A switch that is on, or off, within `with scope(on):`, in this thread.
@@ -20,6 +22,20 @@ class Scope(threading.local):
             yield
         finally:
             self.on = before
+
+
+_turn = threading.RLock()
+
+
+def alone():
+    """Return a scope in which, on JAX, one thread is at a time.
+
+    There Keras takes the weights out of a model while it runs, and hands them
+    on as buffers that are gone afterwards, so that two threads would take them
+    from each other. TensorFlow needs no such thing.
+    """
+    on_jax = keras.config.backend() == "jax"
+    return _turn if on_jax else contextlib.nullcontext()
 
 
 # Within this scope graphs get plain operations only: any program that reads an

@@ -1,6 +1,6 @@
 """The study's tables and pictures."""
 
-from keras_snn import optional
+from keras_snn import atomic, optional
 from keras_snn.analysis.energy import readable
 
 
@@ -132,7 +132,8 @@ def pictures(folder, result):
     ):
         figure = figures.Figure(figsize=(7, 4.5), layout="constrained")
         draw(figure.add_subplot(), result)
-        figure.savefig(folder / f"{name}.png", dpi=120)
+        with atomic.written(folder / f"{name}.png") as draft:
+            figure.savefig(draft, dpi=120)
 
 
 def _draw_error(axes, result):

@@ -11,7 +11,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_snn import atomic, checks, conversion, optional, training
+from keras_snn import (
+    atomic,
+    checks,
+    conversion,
+    optional,
+    training,
+    untrusted,
+)
 from keras_snn.analysis import latency_curve, profile
 from keras_snn.analysis.devices import get_device
 from keras_snn.layers import LatencyEncoder
@@ -23,6 +30,7 @@ from keras_snn.training import records
 from keras_snn.training.callbacks import BestModel, HistoryFile
 from keras_snn.training.checkpoints import Checkpoints
 from keras_snn.training.data import first, load_run_data
+from keras_snn.training.diagnosis import NaNCheck
 from keras_snn.training.epochs import fit
 from keras_snn.typing import Path
 
@@ -181,7 +189,11 @@ def _claim(output, settings, weights, ann_epochs):
         "ann_epochs": ann_epochs,
     }
     path = output / ORIGIN
-    before = json.loads(path.read_text("utf-8")) if path.exists() else origin
+    before = origin
+    if path.exists():
+        before = untrusted.read_json(path, "the origin of a study")
+        if not isinstance(before, dict):
+            raise ValueError(f"`{path}`: expected the origin of a study.")
     changed = [name for name in origin if origin[name] != before.get(name)]
     if changed:
         raise ValueError(
@@ -203,7 +215,7 @@ def _spike_trained(settings, output, data_dir, weights, command):
         training.train(
             settings, folder, data_dir=data_dir, resume=True, command=command
         )
-    return keras.models.load_model(folder / records.BEST)
+    return load_model(folder / records.BEST)
 
 
 def _twin(spiking, settings, output, data, epochs):
@@ -211,7 +223,7 @@ def _twin(spiking, settings, output, data, epochs):
     folder = output / "ordinary"
     record = records.read_record(folder) or records.new_record(settings)
     if record["status"] == "finished":
-        return keras.models.load_model(folder / records.BEST)
+        return load_model(folder / records.BEST)
     keras.utils.set_random_seed(settings.seed)
     ann = ordinary_twin(spiking, settings.seed)
     rate = keras.optimizers.schedules.CosineDecay(
@@ -226,6 +238,7 @@ def _twin(spiking, settings, output, data, epochs):
     checkpoints = Checkpoints(folder / records.BACKUP)
     checkpoints.open()
     callbacks = [
+        NaNCheck(),
         BestModel(folder / records.BEST, record),
         HistoryFile(folder, record, checkpoints.seconds),
     ]
@@ -233,7 +246,7 @@ def _twin(spiking, settings, output, data, epochs):
     fit(ann, data, plain, epochs, callbacks, checkpoints)
     record["status"] = "finished"
     records.write_record(folder, record)
-    return keras.models.load_model(folder / records.BEST)
+    return load_model(folder / records.BEST)
 
 
 def _same_encoder(model, time_steps):

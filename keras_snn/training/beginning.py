@@ -7,10 +7,10 @@ import shutil
 import keras
 
 from keras_snn import atomic, models
+from keras_snn.models import files
 from keras_snn.network import parts
-from keras_snn.training import epochs, records
+from keras_snn.training import diagnosis, epochs, records
 from keras_snn.training.building import build_ann, compile_model
-from keras_snn.training.callbacks import StopAtNaN
 from keras_snn.training.recipes import FEW_STEPS
 
 # Neurons that fire less seldom learn anything, spikes a neuron and step.
@@ -18,7 +18,9 @@ SILENT = 0.005
 IMAGES = 64
 
 
-def set_weights(model, data, settings, output, record, checkpoints):
+def set_weights(
+    model, data, settings, output, record, checkpoints, on_nan="stop"
+):
     """Give an untrained model the weights that its settings ask for.
 
     Args:
@@ -30,11 +32,12 @@ def set_weights(model, data, settings, output, record, checkpoints):
         output: The run's folder.
         record: The run's record; gets the network's history as `"ann"`.
         checkpoints: The `Checkpoints` of the network with ReLUs.
+        on_nan: See `train`.
     """
     if settings.ann_epochs:
         path = output / records.ANN
         if not path.exists():
-            _train_ann(data, settings, output, record, checkpoints)
+            _train_ann(data, settings, output, record, checkpoints, on_nan)
         shutil.rmtree(checkpoints.folder, ignore_errors=True)
         take_over(model, path)
     fresh = not (settings.ann_epochs or settings.from_ann)
@@ -56,7 +59,7 @@ def take_over(model, path):
             "A network with ReLUs is read from a `.keras` file, e.g. the "
             f"ann.keras of a run with `ann_epochs`. Not found: {path}."
         )
-    ann = keras.saving.load_model(path, compile=False)
+    ann = files.read_model(pathlib.Path(path), compile=False)
     theirs = [w.shape for w in ann.weights]
     ours = [w.shape for w in model.weights]
     if theirs != ours:
@@ -70,7 +73,7 @@ def take_over(model, path):
     model.set_weights(ann.get_weights())
 
 
-def _train_ann(data, settings, output, record, checkpoints):
+def _train_ann(data, settings, output, record, checkpoints, on_nan):
     ann = build_ann(settings)
     rate = settings.learning_rate
     if settings.optimizer == "nesterov":
@@ -81,7 +84,8 @@ def _train_ann(data, settings, output, record, checkpoints):
     compile_model(ann, ours, settings.ann_epochs * len(data.train))
     print(f"The network with ReLUs, {settings.ann_epochs} epochs", flush=True)
     checkpoints.open()
-    callbacks = [StopAtNaN(), _History(output, record, checkpoints.seconds)]
+    history = _History(output, record, checkpoints.seconds)
+    callbacks = [diagnosis.NaNCheck(on_nan), history]
     epochs.fit(ann, data, settings, settings.ann_epochs, callbacks, checkpoints)
     with atomic.written(output / records.ANN) as draft:
         ann.save(draft)

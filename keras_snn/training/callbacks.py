@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from keras_snn import atomic
 from keras_snn.training import records
@@ -53,29 +52,6 @@ class AveragedWeights(keras.callbacks.SwapEMAWeights):
     def back(self, epoch, logs=None):
         """Put the weights back, behind all that is to see the averages."""
         super().on_epoch_begin(epoch, logs)
-
-
-class StopAtNaN(keras.callbacks.Callback):
-    """Ends a training whose loss is no finite number, and says where."""
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._epoch = epoch
-
-    def on_train_batch_end(self, batch, logs=None):
-        loss = (logs or {}).get("loss", 0.0)
-        if np.isfinite(loss):
-            return
-        lost = {
-            w.path.rpartition("/")[0]: None
-            for w in self.model.trainable_variables
-            if not np.isfinite(keras.ops.convert_to_numpy(w)).all()
-        }
-        where = f" Weights that are none: {', '.join(lost)}." if lost else ""
-        raise ValueError(
-            f"The loss is {loss} at update {batch + 1} of epoch "
-            f"{self._epoch + 1}.{where} Lower the learning rate and start "
-            "again; the epochs before are kept."
-        )
 
 
 class BestModel(keras.callbacks.Callback):

@@ -1,5 +1,6 @@
 """Where a run of `fit` stands, kept in files and taken up again."""
 
+import dataclasses
 import time
 from pathlib import Path
 
@@ -17,6 +18,19 @@ EARLIER = (
     "training_metadata.json",
     "training_metadata.json.bkp",
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """The state of a run that is held in memory.
+
+    Attributes:
+        position: The `Position`.
+        arrays: Values of all `variables_of` the model.
+    """
+
+    position: files.Position
+    arrays: list
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -40,6 +54,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     Attributes:
         position: The `Position` that the run stands at.
+        kept: The last state that was written or begun with, a `Kept`.
     """
 
     def __init__(
@@ -52,6 +67,7 @@ class Checkpoints(keras.callbacks.Callback):
         self.sigterm = sigterm or stopping.Sigterm()
         self.position = files.Position()
         self.epoch_updates = None
+        self.kept = None
         self._found = None
         self._began = self._saved = time.monotonic()
 
@@ -85,9 +101,10 @@ class Checkpoints(keras.callbacks.Callback):
             model.optimizer.build(model.trainable_variables)
         if self._found:
             arrays, notes = self._found
-            assign(_variables(model), arrays[: notes["variables"]])
+            assign(variables_of(model), arrays[: notes["variables"]])
         elif self.are_earlier():
             _restore_earlier(model, self.folder)
+        self.kept = Kept(self.position, _arrays(variables_of(model)))
 
     def begin(self, model, epoch):
         """Begin an epoch; return the number of updates to skip in it."""
@@ -133,14 +150,15 @@ class Checkpoints(keras.callbacks.Callback):
 
     def _save(self):
         model = self.model
-        variables = _variables(model)
+        variables = variables_of(model)
         metrics = model.metrics_variables if self.position.update else []
-        arrays = [keras.ops.convert_to_numpy(v) for v in [*variables, *metrics]]
+        arrays = _arrays([*variables, *metrics])
         seconds = self.seconds() if self.position.update else 0.0
         notes = {"variables": len(variables), "seconds": seconds}
         files.write(self.folder, self.position, arrays, notes, self.keep)
         for name in EARLIER:
             (self.folder / name).unlink(missing_ok=True)
+        self.kept = Kept(self.position, arrays[: len(variables)])
         self._saved = time.monotonic()
 
 
@@ -162,9 +180,14 @@ def load(model, folder):
         model.optimizer.finalize_variable_values(model.trainable_variables)
 
 
-def _variables(model):
+def variables_of(model):
     """Return all variables that training changes, random states too."""
     return [*model.variables, *model.optimizer.variables]
+
+
+def _arrays(variables):
+    # Copies: TensorFlow's arrays may be views of what the next update writes.
+    return [np.array(keras.ops.convert_to_numpy(v)) for v in variables]
 
 
 def assign(variables, arrays):

@@ -4,6 +4,7 @@ import sys
 
 import keras
 
+from keras_snn.training import diagnosis
 from keras_snn.training.callbacks import AveragedWeights
 
 # Independent of the training batch: it changes the speed, not the result.
@@ -20,7 +21,24 @@ def fit(model, data, settings, epochs, callbacks, checkpoints):
         epochs: Number of the last epoch.
         callbacks: List of callbacks.
         checkpoints: The `Checkpoints` to begin from and to write to.
+
+    Raises:
+        ValueError: If a `diagnosis.NaNCheck` among the callbacks finds a loss
+            that is no number; with where it began.
     """
+    try:
+        return _fit(model, data, settings, epochs, callbacks, checkpoints)
+    except diagnosis.NotANumber as error:
+        began = diagnosis.where_it_began(
+            model, data.train, error, checkpoints.kept
+        )
+        raise ValueError(
+            f"{error}{began and ' ' + began} Lower the learning rate and "
+            "start again; the epochs before are kept."
+        ) from None
+
+
+def _fit(model, data, settings, epochs, callbacks, checkpoints):
     batches = _Batches(data.train)
     checkpoints.epoch_updates = len(batches)
     if settings.ema:

@@ -10,14 +10,14 @@ import keras
 import numpy as np
 
 from keras_snn import atomic, models
-from keras_snn.training import beginning, records, stopping
+from keras_snn.training import beginning, diagnosis, records, stopping
 from keras_snn.training import checkpoint_files as files
 from keras_snn.training.building import (
     build_model,
     compile_model,
     learning_rate_at,
 )
-from keras_snn.training.callbacks import BestModel, HistoryFile, StopAtNaN
+from keras_snn.training.callbacks import BestModel, HistoryFile
 from keras_snn.training.checkpoints import Checkpoints
 from keras_snn.training.data import load_run_data
 from keras_snn.training.epochs import EVALUATION_BATCH_SIZE, fit
@@ -36,6 +36,7 @@ def train(
     callbacks: Any = None,
     checkpoint_every: int | str = files.EVERY,
     keep_checkpoints: int = files.KEEP,
+    on_nan: str = "stop",
 ) -> dict[str, Any]:
     """Train a model and keep its files in one folder.
 
@@ -64,6 +65,10 @@ def train(
             `"1h"`, from one checkpoint to the next. There is one at the end
             of each epoch, too.
         keep_checkpoints: number of checkpoints to keep.
+        on_nan: `"stop"` ends a run whose loss is NaN or infinite, and says at
+            which update and in which layer it began; the updates since the
+            last checkpoint are made again for that. `"warn"` warns once an
+            epoch and goes on; checkpoints then hold what there is.
 
     Raises:
         ValueError: For settings that do not fit the run in the folder, a
@@ -87,6 +92,7 @@ def train(
     >>> record["result"]["last_epoch_test_accuracy"]
     """
     output = Path(output)
+    stopping.check_on_nan(on_nan)
     sigterm = stopping.Sigterm()
     kept, kept_ann = (
         Checkpoints(output / name, checkpoint_every, keep_checkpoints, sigterm)
@@ -111,9 +117,10 @@ def train(
         more = callbacks(data.watched[0]) if callbacks else []
         if not begun:
             beginning.set_weights(
-                model, data, settings, output, record, kept_ann
+                model, data, settings, output, record, kept_ann, on_nan
             )
         compile_model(model, settings, settings.epochs * len(data.train))
+        more = [*more, diagnosis.NaNCheck(on_nan)]
         _fit(model, data, settings, output, record, more, kept)
         record["result"] = _result(
             model, data, settings, output, record, sigterm
@@ -132,11 +139,23 @@ def _kept(output, record, checkpoints):
         record["status"] = "interrupted"
         records.write_record(output, record)
         raise
-    except OSError as error:
+    except Exception as error:
+        if not _is_of_files(error, output):
+            raise
         raise OSError(
             f"The run could not write its files: {error}. "
             f"{_what_is_kept(checkpoints)} See to the disk and the folder."
         ) from error
+
+
+def _is_of_files(error, output):
+    """Return whether an error is about writing to the run's folder.
+
+    TensorFlow, which writes for TensorBoard and SavedModels, has errors of its
+    own for that; of others, they name the file.
+    """
+    theirs = type(error).__module__.startswith("tensorflow.")
+    return isinstance(error, OSError) or (theirs and str(output) in str(error))
 
 
 def _what_is_kept(checkpoints):
@@ -178,7 +197,7 @@ def _start(record, settings, command):
 
 
 def _fit(model, data, settings, output, record, more, checkpoints):
-    callbacks = [*more, StopAtNaN()]
+    callbacks = [*more]
     if settings.optimizer != "nesterov":  # whose schedule is the optimizer's
         callbacks.append(
             keras.callbacks.LearningRateScheduler(
@@ -200,7 +219,7 @@ def _result(model, data, settings, output, record, sigterm):
         best_accuracy = history["val_accuracy"][best]
     else:
         last_accuracy = _accuracy(model, data.test)
-        best_model = keras.models.load_model(output / records.BEST)
+        best_model = models.load_model(output / records.BEST)
         best_accuracy = _accuracy(best_model, data.test)
     sigterm.check()
     rates = models.spike_rates(

@@ -6,7 +6,7 @@ import shutil
 from importlib import metadata
 from pathlib import Path
 
-from keras_snn import atomic
+from keras_snn import atomic, untrusted
 
 HISTORY = "history.json"
 LOCK = ".lock"
@@ -67,13 +67,31 @@ def read_record(directory):
         return None
     try:
         record = json.loads(path.read_text("utf-8"))
-        record["settings"], record["history"], record["commands"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        _check_record(record)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
-            f"{path} is not the record of a run ({error!r}). Start over with "
-            "`--overwrite`, or in another `--output`."
+            f"{path} is not the record of a run ({untrusted.summary(error)}). "
+            "Start over with `--overwrite`, or in another `--output`."
         ) from None
     return record
+
+
+def _check_record(record):
+    """Raise a `ValueError` or so unless a record has what is read of it."""
+    kinds = {"settings": dict, "history": dict, "commands": list}
+    kinds |= {"status": str, "result": dict}
+    for name, kind in kinds.items():
+        if not isinstance(record[name], kind):
+            raise ValueError(f"{name!r} is no {kind.__name__}")
+    ann = record.get("ann", {"history": {}})
+    for history in (record["history"], ann["history"]):
+        for name, values in history.items():
+            if not isinstance(values, list) or not all(map(_number, values)):
+                raise ValueError(f"{name!r} of its history is no numbers")
+
+
+def _number(x):
+    return x is None or type(x) in (int, float)
 
 
 def epochs_done(record):

@@ -1,4 +1,4 @@
-"""A run that is told to end by SIGTERM, as schedulers do before they kill."""
+"""Why a run ends before its end: SIGTERM, and a loss that is no number."""
 
 import os
 import signal
@@ -6,7 +6,17 @@ import threading
 
 # EX_TEMPFAIL of sysexits.h: try again, and it will go on.
 EXIT_STOPPED = 75
+ON_NAN = ("stop", "warn")
 _NOTE = b"\nSIGTERM: stops after this update; once more ends at once.\n"
+
+
+def check_on_nan(value):
+    """Raise a `ValueError` unless it says what a loss of NaN does."""
+    if value not in ON_NAN:
+        raise ValueError(
+            '`on_nan` must be "stop", which ends the run and says where it '
+            f'began, or "warn", which goes on. Received: on_nan={value!r}.'
+        )
 
 
 class Stopped(SystemExit):

@@ -4,6 +4,10 @@ import os
 import pathlib
 import zipfile
 
+from keras_snn import untrusted
+
+_EXPECTED = "a complete zip archive"
+
 
 class Folder:
     """The files below a folder."""
@@ -18,6 +22,9 @@ class Folder:
 
     def read(self, name):
         return (self.path / name).read_bytes()
+
+    def check(self, name):
+        """Nothing is told of a file here but its name."""
 
     def where(self, name):
         """How messages call a file."""
@@ -40,10 +47,9 @@ class Archive:
 
     def _zip(self):
         if self._process != os.getpid():
-            try:
+            with untrusted.reading(self.path, _EXPECTED):
                 self._opened = zipfile.ZipFile(self.path)
-            except zipfile.BadZipFile as error:
-                raise _damaged(f"`{self.path}`", error) from error
+                untrusted.check_list(self._opened)
             self._process = os.getpid()
         return self._opened
 
@@ -52,19 +58,26 @@ class Archive:
         return self._zip().namelist()
 
     def read(self, name):
-        try:
-            return self._zip().read(name)
-        # A damaged stream fails in the checksum or in the decompressor.
-        except (zipfile.BadZipFile, zipfile.zlib.error, EOFError) as error:
-            raise _damaged(self.where(name), error) from error
+        archive = self._zip()
+        with untrusted.reading(self.where(name), _EXPECTED):
+            entry = archive.getinfo(name)
+            if entry.file_size > untrusted.limit(entry.compress_size):
+                raise ValueError(
+                    f"its {entry.compress_size} bytes would unpack to "
+                    f"{entry.file_size}"
+                )
+            return archive.read(name)
+
+    def check(self, name):
+        """Raise a `ValueError` if a member has another name where it lies.
+
+        The list of members has no checksum: of a name that is damaged there,
+        the member would be passed over.
+        """
+        archive = self._zip()
+        with untrusted.reading(self.where(name), _EXPECTED):
+            archive.open(name).close()
 
     def where(self, name):
         """How messages call a member."""
         return f"`{self.path}`, member `{name}`"
-
-
-def _damaged(source, error):
-    return ValueError(
-        f"{source}: expected a complete zip archive. Received: {error}. The "
-        "file is truncated or of another kind; fetch it again."
-    )

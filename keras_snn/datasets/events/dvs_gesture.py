@@ -5,6 +5,7 @@ import functools
 
 import numpy as np
 
+from keras_snn import untrusted
 from keras_snn.datasets.events.aedat import read_aedat3
 
 GESTURES = 11
@@ -39,8 +40,8 @@ def find(roots, split):
             f"{looked}. Unpack DvsGesture.tar.gz and name the folder with "
             "that file as `data_dir`."
         )
-    lines = (root / name).read_text("utf-8").split()
-    paths = [root / line for line in lines]
+    lines = [x.strip() for x in untrusted.read_lines(root / name)]
+    paths = [_within(root, line, name) for line in lines if line]
     found = [entry for path in paths for entry in _gestures(path)]
     if not found:
         raise ValueError(
@@ -51,6 +52,17 @@ def find(roots, split):
     return found
 
 
+def _within(root, line, name):
+    """Return the path of a file that a list names, below the folder."""
+    path = root / line
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise ValueError(
+            f"`{root / name}`: expected names of files beside it. Received: "
+            f"{line!r}, which lies elsewhere. Unpack the archive again."
+        )
+    return path
+
+
 def _gestures(path):
     table = path.with_name(f"{path.stem}_labels.csv")
     for needed in (path, table):
@@ -59,8 +71,9 @@ def _gestures(path):
                 f"Expected the file `{needed}`, which the list of trials "
                 "names. Unpack the archive again."
             )
-    with open(table, encoding="utf-8-sig", newline="") as lines:
-        rows = [row for row in csv.reader(lines) if row]
+    with untrusted.reading(table, "a table of labels"):
+        with open(table, encoding="utf-8-sig", newline="") as lines:
+            rows = [row for row in csv.reader(lines) if row]
     if not rows or [name.strip() for name in rows[0]] != _COLUMNS:
         raise ValueError(
             f"`{table}`: expected the columns {','.join(_COLUMNS)}. Received: "

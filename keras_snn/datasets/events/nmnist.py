@@ -88,8 +88,13 @@ def find(roots, split):
     # a dot are macOS' own.
     pattern = re.compile(rf"(?:.*/)?{split.title()}/(\d)/\w[^/]*\.bin")
     for container in _containers(roots):
-        matches = map(pattern.fullmatch, sorted(container.names()))
+        names = sorted(container.names())
+        matches = map(pattern.fullmatch, names)
         found = [(container, m[0], int(m[1])) for m in matches if m]
+        taken = {name for _, name, _ in found}
+        for name in names:
+            if name not in taken:
+                container.check(name)
         if found:
             return found
     looked = ", ".join(f"`{root}`" for root in roots)

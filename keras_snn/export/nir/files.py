@@ -1,7 +1,10 @@
 """NIR files, of the installed version of `nir` and of others."""
 
+import contextlib
 import dataclasses
 import os
+
+from keras_snn import untrusted
 
 # Fields that later versions added, and what they mean where they are missing.
 ADDED = {"Conv1d": {"input_shape": None}, "Conv2d": {"input_shape": None}}
@@ -47,6 +50,23 @@ def read(nir, path):
         raise _damaged(path, error) from error
 
 
+@contextlib.contextmanager
+def naming(path):
+    """Have every error of a file's graph name the file.
+
+    Raises:
+        ValueError: For whatever values that make no sense raise.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if str(path) in str(error):
+            raise
+        raise ValueError(f"In {str(path)!r}: {error}") from error
+    except (ArithmeticError, LookupError, TypeError, AttributeError) as error:
+        raise _damaged(path, error) from error
+
+
 def _damaged(path, error):
     return ValueError(
         f"{str(path)!r} is no NIR file, or a damaged one: {error!r}. NIR "
@@ -60,6 +80,7 @@ def _content(nir, path):
     import h5py
 
     with h5py.File(path, "r") as file:
+        untrusted.check_hdf5(file, os.path.getsize(path))
         version = file["version"][()] if "version" in file else None
         if isinstance(version, bytes):
             version = version.decode("utf8")

@@ -90,7 +90,25 @@ def from_nir(
     >>> model.compile("adam", keras_snn.losses.SummedSquaredError())
     """
     nir = optional.require("nir", "nir")
-    graph = _load(nir, graph)
+    options = source, dt, reset, learning_rule
+    if not isinstance(graph, (str, os.PathLike)):
+        ends, silent = _built(nir, graph, *options)
+    else:
+        with files.naming(graph):
+            ends, silent = _built(nir, files.read(nir, graph), *options)
+    if silent:
+        warnings.warn(silent, stacklevel=2)
+    return _finish(ends, readout)
+
+
+def _built(nir, graph, source, dt, reset, learning_rule):
+    """Return the ends of a graph's layers, and what is to be warned of."""
+    if not isinstance(graph, nir.NIRGraph):
+        raise ValueError(
+            "from_nir() expects a nir.NIRGraph or the path of a NIR file. "
+            f"Received: {type(graph).__name__}."
+        )
+    graph.validate_structure()
     convention = programs.source(source or _written_for(graph))
     dt = None if dt is None else checks.real_number("dt", dt)
     reset = reset if reset is None else checks.reset_mode(reset)
@@ -98,24 +116,7 @@ def from_nir(
         neurons = graphs.wiring(nir, graph, True).neurons
         convention = programs.recognised(neurons) or convention
     builder = Builder(nir, graph, convention, dt, reset, learning_rule)
-    ends = builder.run()
-    silent = _silent(builder)
-    if silent:
-        warnings.warn(silent, stacklevel=2)
-    return _finish(ends, readout)
-
-
-def _load(nir, graph):
-    """Return a graph, from a file if it is a path."""
-    if isinstance(graph, (str, os.PathLike)):
-        graph = files.read(nir, graph)
-    if not isinstance(graph, nir.NIRGraph):
-        raise ValueError(
-            "from_nir() expects a nir.NIRGraph or the path of a NIR file. "
-            f"Received: {type(graph).__name__}."
-        )
-    graph.validate_structure()
-    return graph
+    return builder.run(), _silent(builder)
 
 
 def _is_ours(graph):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pathlib
 import warnings
@@ -88,8 +89,11 @@ def to_nir(
     if target == "sinabs":
         warnings.warn(_sinabs_advice(graph), stacklevel=2)
     if path is not None:
+        # In memory first: HDF5 may crash where a disk is full.
+        content = io.BytesIO()
+        nir.write(content, graph)
         with atomic.written(pathlib.Path(path)) as draft:
-            nir.write(draft, graph)
+            draft.write_bytes(content.getvalue())
     return graph
 
 
