@@ -8,9 +8,10 @@ from keras import ops
 
 from keras_snn.layers.spiking_layer import SpikingLayer
 from keras_snn.running import time_first
+from keras_snn.running.shared_model import SharedModel
 
 
-class Activity(keras.Model):
+class Activity(SharedModel, keras.Model):
     """Counts what is not zero, position by position, in one forward pass.
 
     Runs the loop over time where that shows all that is asked for, and layer
@@ -137,7 +138,7 @@ class Counts:
         return {name: x / self.steps for name, x in self.active.items()}
 
 
-class Sequences(keras.Model):
+class Sequences(SharedModel, keras.Model):
     """Some of a network's values at all steps, computed layer by layer.
 
     Args:

@@ -20,11 +20,12 @@ from keras_snn.running import (
 )
 from keras_snn.running.losses_check import warn_of_probabilities
 from keras_snn.running.scopes import inference_only, own_process, portable
+from keras_snn.running.shared_model import SharedModel
 
 
 @readable
 @keras.saving.register_keras_serializable(package="keras_snn")
-class Model(keras.Model):
+class Model(SharedModel, keras.Model):
     """A functional `keras.Model` whose memory does not grow with time.
 
     `keras_snn.Model(inputs, outputs)` is built, compiled, fitted, saved and

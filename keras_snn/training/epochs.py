@@ -4,6 +4,7 @@ import sys
 
 import keras
 
+from keras_snn.running import processes, shared_model
 from keras_snn.training.callbacks import AveragedWeights
 
 # Independent of the training batch: it changes the speed, not the result.
@@ -29,7 +30,10 @@ def fit(model, data, settings, epochs, callbacks, checkpoints):
         # checkpoints.
         back = keras.callbacks.LambdaCallback(on_epoch_end=averages.back)
         callbacks = [averages, *callbacks, back]
+    callbacks = shared_model.of_process(callbacks)
     verbose = 1 if sys.stdout.isatty() else 2
+    if not processes.is_first():
+        verbose = 0
     return model.fit(
         batches,
         epochs=epochs,
@@ -42,7 +46,7 @@ def fit(model, data, settings, epochs, callbacks, checkpoints):
             batches,
             checkpoints,
             add_history=True,
-            add_progbar=True,
+            add_progbar=verbose != 0,
             model=model,
             verbose=verbose,
             epochs=epochs,
