@@ -26,8 +26,8 @@ class SharedModel:
     No `keras.Model` itself, as Keras would make each model functional, or
     none. Under a `keras.distribution.DataParallel` of several devices `fit`,
     `evaluate` and `predict` take what one process would be given, and give
-    what one process would: all of it, in every process. Elsewhere it changes
-    nothing.
+    what one process would: all of it, in every process; the first one saves.
+    Elsewhere it changes nothing.
     """
 
     def __init__(self, *args, **kwargs):
@@ -73,6 +73,23 @@ class SharedModel:
     @functools.wraps(keras.Model.test_on_batch)
     def test_on_batch(self, *args, **kwargs):
         return super().test_on_batch(*self._shared_batch("test", args, kwargs))
+
+    @functools.wraps(keras.Model.save)
+    def save(self, *args, **kwargs):
+        return self._save(super().save, args, kwargs)
+
+    @functools.wraps(keras.Model.save_weights)
+    def save_weights(self, *args, **kwargs):
+        return self._save(super().save_weights, args, kwargs)
+
+    def _save(self, save, args, kwargs):
+        """Have the first process save, for all of them."""
+        if not processes_.is_first():
+            return None
+        # Keras makes an optimizer as it saves, whose variables would wait for
+        # the other processes to make theirs.
+        with processes_.alone():
+            return save(*args, **kwargs)
 
     def train_step(self, *arguments):
         return super().train_step(*self._put_together("train", arguments))

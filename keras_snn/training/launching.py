@@ -37,7 +37,7 @@ def launch(command, count):
         0 if all end well, else the code of the one that failed first; of one
         that a signal ended, 128 and the signal.
     """
-    address = f"127.0.0.1:{_free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     with contextlib.ExitStack() as stack:
         processes, errors = [], []
         for number in range(count):
@@ -47,7 +47,7 @@ def launch(command, count):
             processes.append(
                 subprocess.Popen(
                     command,
-                    env=_environment(address, count, number),
+                    env=environment(address, count, number),
                     stdin=subprocess.DEVNULL,
                     **(hidden if number else {}),
                 )
@@ -60,13 +60,15 @@ def launch(command, count):
         return _report(failed, processes[failed].returncode, errors[failed])
 
 
-def _free_port():
+def free_port():
+    """Return a port that is free on this machine at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
-def _environment(address, count, number):
+def environment(address, count, number):
+    """Return the variables of one of several processes of this machine."""
     ours = {
         ADDRESSES: address,
         PROCESSES: str(count),

@@ -1,19 +1,23 @@
 """Two processes over loopback against one, both of `worker_program.py`."""
 
+import importlib.util
+import json
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
+import time
 
-import keras
 import numpy as np
 import pytest
 
 from tests.training import worker_program
 
-jax_only = pytest.mark.skipif(
-    keras.config.backend() != "jax", reason="processes are of JAX"
+# The processes are of JAX, whatever the backend of this one is.
+needs_jax = pytest.mark.skipif(
+    importlib.util.find_spec("jax") is None, reason="needs JAX"
 )
 TOLERANCE = 1e-6
 ROOT = pathlib.Path(__file__).parents[2]
@@ -30,6 +34,8 @@ def environment():
     return {
         **os.environ,
         "PYTHONPATH": str(ROOT),
+        "KERAS_BACKEND": "jax",
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     }
 
@@ -67,7 +73,7 @@ def assert_close(ours, theirs):
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=TOLERANCE * scale)
 
 
-@jax_only
+@needs_jax
 @pytest.mark.parametrize("process", ["2-0", "2-1"])
 class TestTwoAreAsOne:
     @pytest.mark.parametrize("rule", worker_program.RULES)
@@ -108,7 +114,7 @@ class TestTwoAreAsOne:
         assert_close(found[process]["own"], found["1-0"]["own"])
 
 
-@jax_only
+@needs_jax
 def test_one_process_writes(found):
     def files(count):
         folder = found["folder"] / f"files{count}"
@@ -130,7 +136,7 @@ def test_one_process_writes(found):
     assert len(log.splitlines()) == 3
 
 
-@jax_only
+@needs_jax
 @pytest.mark.parametrize("process", ["2-0", "2-1"])
 @pytest.mark.parametrize(
     "name, text",
@@ -145,3 +151,63 @@ def test_one_process_writes(found):
 )
 def test_what_does_not_fit_is_refused_everywhere(found, process, name, text):
     assert text in str(found[process][f"refused {name}"])
+
+
+OPTIONS = (
+    "--model lenet --dataset digits --time-steps 2 --width 0.1 --limit 30 "
+    "--batch-size 8 --epochs 3 --checkpoint-every 1 --no-scale --norm batch"
+).split()
+
+
+def command(*words):
+    return [sys.executable, "-m", "keras_snn", "train", *map(str, words)]
+
+
+def children(pid):
+    listed = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return sorted(map(int, listed.split()))
+
+
+def wait_for(condition, seconds=200):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@needs_jax
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_killed_worker_ends_the_run_and_resume_goes_on(tmp_path):
+    folder = tmp_path / "run"
+    running = subprocess.Popen(
+        command(*OPTIONS, "--workers", 2, "--output", folder),
+        env=environment(),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    wait_for(lambda: list(folder.glob("backup/*.npz")))
+    os.kill(children(running.pid)[1], signal.SIGKILL)
+    killed = time.monotonic()
+    output = running.communicate()[0]
+    assert time.monotonic() - killed < 30
+    assert running.returncode == 128 + signal.SIGKILL, output
+    assert "Worker 1 was ended by SIGKILL" in output
+    assert json.loads((folder / "history.json").read_text())["result"] == {}
+
+    alone = tmp_path / "alone"
+    for words in (
+        ["--resume", "--output", folder],
+        [*OPTIONS, "--output", alone],
+    ):
+        subprocess.run(
+            command(*words), env=environment(), cwd=tmp_path, check=True
+        )
+    ours, theirs = (
+        json.loads((path / "history.json").read_text())["history"]
+        for path in (folder, alone)
+    )
+    for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-5)

@@ -30,7 +30,9 @@ def network(rule):
     """Return a small network with all that is drawn or averaged."""
     inputs = keras.Input((6,))
     x = snn.layers.PoissonEncoder(2, seed=1)(inputs)
-    x = snn.layers.TimeFold(keras.layers.Dense(8))(x)
+    # A bias before a normalization has no gradient but rounding errors.
+    dense = keras.layers.Dense(8, use_bias=rule != "rate")
+    x = snn.layers.TimeFold(dense)(x)
     if rule == "rate":
         x = snn.layers.TimeFold(keras.layers.BatchNormalization())(x)
     x = snn.layers.LIF(threshold=0.5, learning_rule=rule, name="lif")(x)
@@ -46,7 +48,7 @@ def weights(model):
     """Return weights and statistics, without the counters of seeds."""
     return np.concatenate(
         [
-            np.ravel(w.numpy() if hasattr(w, "numpy") else np.asarray(w))
+            np.ravel(keras.ops.convert_to_numpy(w))
             for w in model.weights
             if "seed" not in w.path
         ]
@@ -77,7 +79,7 @@ def dataset():
 
 
 def rules(found):
-    """Train by each rule; the data are shuffled."""
+    """Train by each rule, on shuffled data; return the first model."""
     for rule in RULES:
         keras.utils.set_random_seed(5)
         model = network(rule)
@@ -87,6 +89,22 @@ def rules(found):
         found[f"accuracy {rule}"] = history["accuracy"]
         if rule == "collapsed":
             measures(found, model)
+            # What is compiled serves all that follows.
+            kept = model
+    return kept
+
+
+def begin_again(model):
+    """Give a model the weights and seeds that it had at the beginning."""
+    keras.utils.set_random_seed(5)
+    fresh = network("collapsed")
+    model.set_weights(fresh.get_weights())
+    for ours, theirs in zip(seeds(model), seeds(fresh)):
+        ours.assign(keras.ops.convert_to_numpy(theirs))
+
+
+def seeds(model):
+    return [v for v in model.variables if "seed" in v.path]
 
 
 def measures(found, model):
@@ -100,24 +118,22 @@ def measures(found, model):
     found["profile"] = [profile.effective_acs, profile.samples]
 
 
-def kinds_of_data(found):
+def kinds_of_data(found, model):
     """Train on each kind of data, in order, with one compiled step."""
-    model = network("collapsed")
-    beginning = model.get_weights()
     for name, data, more in (
         ("arrays", X, {"y": Y, "batch_size": BATCH, "shuffle": False}),
         ("PyDataset", Batches(), {"shuffle": False}),
         ("generator", generator(), {"steps_per_epoch": 3}),
         ("tf.data", dataset(), {}),
     ):
-        model.set_weights(beginning)
+        begin_again(model)
         model.fit(data, epochs=EPOCHS, verbose=0, **more)
         found[f"data {name}"] = weights(model)
 
 
-def callbacks(found, folder):
+def callbacks(found, model, folder):
     """Have callbacks write, all into one folder as users would."""
-    model = network("collapsed")
+    begin_again(model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on silent neurons
         monitor = snn.callbacks.SpikeRateMonitor(X, folder / "logs")
@@ -127,7 +143,7 @@ def callbacks(found, folder):
             BATCH,
             2,
             verbose=0,
-            validation_split=0.4,
+            validation_data=(X[:9], Y[:9]),
             callbacks=[
                 monitor,
                 keras.callbacks.CSVLogger(folder / "log.csv"),
@@ -147,9 +163,8 @@ def refusal(function, *arguments, **options):
     return "no error"
 
 
-def refusals(found, process):
+def refusals(found, model, process):
     """Give processes what does not fit together."""
-    model = network("collapsed")
     other = X + process
     found["refused other data"] = refusal(model.fit, other, Y, BATCH, verbose=0)
     backup = keras.callbacks.BackupAndRestore("unused")
@@ -166,12 +181,12 @@ def refusals(found, process):
     )
 
 
-def own_parts(found, process):
+def own_parts(found, model, process):
     """Train on a part of each process' own, and on uneven ones."""
     keras.distribution.distribution().auto_shard_dataset = False
     # The rows that it would take of batches of all.
     mine = np.arange(16).reshape(2, 2, 4)[:, process].ravel()
-    model = network("collapsed")
+    begin_again(model)
     model.fit(X[mine], Y[mine], 4, EPOCHS, shuffle=False, verbose=0)
     found["own"] = weights(model)
     uneven = X[: 9 + process], Y[: 9 + process]
@@ -184,8 +199,8 @@ def own_parts(found, process):
     found["refused batch"] = refusal(model.fit, own_batches(), verbose=0)
 
 
-def reference_of_own_parts(found):
-    model = network("collapsed")
+def reference_of_own_parts(found, model):
+    begin_again(model)
     model.fit(X[:16], Y[:16], BATCH, EPOCHS, shuffle=False, verbose=0)
     found["own"] = weights(model)
 
@@ -197,14 +212,14 @@ def main(folder, process, processes, port):
         *where if processes > 1 else (), heartbeat_timeout=10
     )
     found = {}
-    rules(found)
-    kinds_of_data(found)
-    callbacks(found, folder / f"files{processes}")
+    model = rules(found)
+    kinds_of_data(found, model)
+    callbacks(found, model, folder / f"files{processes}")
     if processes > 1:
-        refusals(found, process)
-        own_parts(found, process)
+        refusals(found, model, process)
+        own_parts(found, model, process)
     else:
-        reference_of_own_parts(found)
+        reference_of_own_parts(found, model)
     np.savez(folder / f"{processes}-{process}.npz", **found)
 
 
