@@ -14,6 +14,8 @@ import numpy as np
 _GONE = re.compile(
     "gloo|nccl|connection|peer|coordination|heartbeat|unavailable", re.I
 )
+# What the user has set `auto_shard_dataset` to, where it is changed.
+_asked_for = []
 # Rows at both ends of an array that are compared between processes.
 _COMPARED = 16
 
@@ -45,9 +47,11 @@ class Processes:
         """Have Keras take each process' rows as they are."""
         before = self.distribution.auto_shard_dataset
         self.distribution.auto_shard_dataset = False
+        _asked_for.append(before)
         try:
             yield
         finally:
+            _asked_for.pop()
             self.distribution.auto_shard_dataset = before
 
     def gather(self, numbers):
@@ -82,12 +86,14 @@ def current():
         return None
     if found.num_model_replicas == 1:
         return None
+    # A callback may measure within a `fit` that hands over.
+    shards = _asked_for[0] if _asked_for else found.auto_shard_dataset
     return Processes(
         found,
         found.num_processes,
         found.data_shard_id,
         found.num_model_replicas,
-        found.num_processes > 1 and not found.auto_shard_dataset,
+        found.num_processes > 1 and not shards,
     )
 
 
