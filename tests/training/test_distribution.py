@@ -19,6 +19,7 @@ from tests.training import worker_program
 needs_jax = pytest.mark.skipif(
     importlib.util.find_spec("jax") is None, reason="needs JAX"
 )
+pytestmark = pytest.mark.slow
 TOLERANCE = 1e-6
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -176,7 +177,6 @@ def wait_for(condition, seconds=200):
 
 
 @needs_jax
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_killed_worker_ends_the_run_and_resume_goes_on(tmp_path):
     folder = tmp_path / "run"
