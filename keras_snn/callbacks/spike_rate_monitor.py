@@ -12,6 +12,7 @@ import numpy as np
 from keras_snn import checks
 from keras_snn.callbacks import advice, summaries
 from keras_snn.callbacks.probe import Probe
+from keras_snn.running import processes
 from keras_snn.typing import Path
 
 
@@ -49,6 +50,9 @@ class SpikeRateMonitor(keras.callbacks.Callback):
     A `UserWarning` with advice names each layer once of whose neurons 95 %
     or more are silent, or 50 % or more saturated. It comes before the first
     epoch where the network starts like that.
+
+    Of several processes each measures the same, of all of `x`, and the first
+    one writes and warns.
 
     Training does not notice: random seeds are put back after each
     measurement. Works with `jit_compile`, under `tf.distribute`, and on JAX,
@@ -205,10 +209,13 @@ class SpikeRateMonitor(keras.callbacks.Callback):
         self._file.flush()
 
     def _draw(self, epoch):
-        if self._file is None or not self.rasters:
+        if not self.rasters:
             return
         first = keras.tree.map_structure(lambda x: x[: self.rasters], self.x)
-        for name, trains in self._probe.trains(first).items():
+        found = self._probe.trains(first)
+        if self._file is None:
+            return  # one of several processes, which compute it together
+        for name, trains in found.items():
             images = [
                 summaries.raster(
                     train,
@@ -221,6 +228,8 @@ class SpikeRateMonitor(keras.callbacks.Callback):
         self._file.flush()
 
     def _warn(self, measured):
+        if not processes.is_first():
+            return
         for kind, limit in (
             ("silent", advice.MOSTLY_SILENT),
             ("saturated", advice.MOSTLY_SATURATED),
@@ -249,6 +258,8 @@ class SpikeRateMonitor(keras.callbacks.Callback):
 
     def _open(self, log_dir):
         self._close()
+        if log_dir and not processes.is_first():
+            return
         if log_dir:
             self._file = summaries.EventFile(os.path.join(log_dir, "spikes"))
         elif self.rasters or self.every_n_batches:

@@ -1,10 +1,11 @@
 """`train`, `evaluate` and `import-data`."""
 
+import contextlib
 import dataclasses
 import inspect
+import json
 import shlex
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -29,8 +30,9 @@ from keras_snn.cli.common import (
     plain_errors,
     print_spike_rates,
     setting,
+    training_option,
 )
-from keras_snn.training import recipes, records
+from keras_snn.training import launching, recipes, records
 from keras_snn.training.checkpoint_files import (
     EVERY,
     KEEP,
@@ -64,6 +66,11 @@ Lose at most 100 updates, and go on after a kill; or add epochs
   keras-snn train --dataset mnist --checkpoint-every 100
   keras-snn train --resume --output runs/lenet-mnist
   keras-snn train --resume --output runs/lenet-mnist --epochs 20
+
+In two processes of this machine, and in those that SLURM has started
+\b
+  KERAS_BACKEND=jax keras-snn train --dataset mnist --workers 2
+  KERAS_BACKEND=jax srun keras-snn train --dataset mnist --workers auto
 """
 EVALUATE_EPILOG = """
 [bold]Examples[/bold]
@@ -132,6 +139,15 @@ def train(
             metavar="stop|warn",
         ),
     ] = "stop",
+    workers: Annotated[
+        str | None,
+        training_option(
+            "Processes that train together, started here; or auto, for this "
+            "process to be one of those that SLURM or the environment tell "
+            "of. On TensorFlow the number of GPUs.",
+            metavar="N|auto",
+        ),
+    ] = None,
     tensorboard: Annotated[
         bool,
         output_option(
@@ -153,6 +169,7 @@ def train(
     """
     with plain_errors(context.obj), _resumable(lambda: output):
         given = _settings_given(given)
+        workers = _number_of(workers)
         Interval.of(checkpoint_every)
         check_on_nan(on_nan)
         check_early(
@@ -160,28 +177,103 @@ def train(
             files=[given["from_ann"]],
             **given,
         )
-        if output is not None:
+        if output is not None and workers != "auto":
             records.find_run(output, resume=resume, overwrite=overwrite)
         import_quietly()
-        from keras_snn.training import fitting
+        scope, is_first = _workers(workers)
+        with scope:
+            from keras_snn.training import fitting
 
-        settings, output = recipes.settings_for_run(
+            settings, output = _settings_for_all(given, output, resume)
+            if is_first:
+                _print_settings(settings, output)
+            record = fitting.train(
+                settings,
+                output,
+                data_dir=data_dir,
+                resume=resume,
+                overwrite=overwrite,
+                command=shlex.join(["keras-snn", *sys.argv[1:]]),
+                callbacks=_monitors(output / "logs") if tensorboard else None,
+                checkpoint_every=checkpoint_every,
+                keep_checkpoints=keep_checkpoints,
+                on_nan=on_nan,
+            )
+        if is_first:
+            _print_result(record["result"], output)
+
+
+def _number_of(workers):
+    """Return a number of workers, `"auto"`, or None for one process."""
+    if workers in (None, "auto"):
+        return workers
+    if not workers.isdecimal() or not int(workers):
+        raise ValueError(
+            "`--workers` expects a number, at least 1, or auto. Received: "
+            f"{workers!r}."
+        )
+    return int(workers) if int(workers) > 1 else None
+
+
+def _workers(workers):
+    """Return a scope to train in, and whether this process shows output.
+
+    On JAX, a number of workers is started here, and this process ends with
+    them.
+    """
+    import keras
+
+    if workers is None:
+        return contextlib.nullcontext(), True
+    if keras.config.backend() == "jax" and workers != "auto":
+        command = [sys.executable, "-m", "keras_snn", *_without_workers()]
+        raise typer.Exit(launching.launch(command, workers))
+    from keras_snn.running import processes
+    from keras_snn.training.distribution import distribute
+
+    devices = None
+    if workers != "auto":
+        devices = _gpus(workers)
+    distribution = distribute(devices=devices)
+    return distribution.scope(), processes.is_first()
+
+
+def _gpus(count):
+    import tensorflow as tf
+
+    found = len(tf.config.list_logical_devices("GPU"))
+    if count > found:
+        raise ValueError(
+            f"--workers {count} needs as many GPUs on TensorFlow. There are: "
+            f"{found}. With KERAS_BACKEND=jax workers are processes, which "
+            "do with processors."
+        )
+    return [f"GPU:{number}" for number in range(count)]
+
+
+def _without_workers():
+    """Return the words of this command, for one of its workers."""
+    words, others = iter(sys.argv[1:]), []
+    for word in words:
+        if word == "--workers":
+            next(words)
+        elif not word.startswith("--workers="):
+            others.append(word)
+    return [*others, "--workers", "auto"]
+
+
+def _settings_for_all(given, output, resume):
+    """Return the settings and the folder that the first process finds."""
+    from keras_snn.running import processes
+
+    def find():
+        settings, folder = recipes.settings_for_run(
             given.pop("model"), given.pop("dataset"), output, resume, given
         )
-        _print_settings(settings, output)
-        record = fitting.train(
-            settings,
-            output,
-            data_dir=data_dir,
-            resume=resume,
-            overwrite=overwrite,
-            command=shlex.join(["keras-snn", *sys.argv[1:]]),
-            callbacks=_monitors(output / "logs") if tensorboard else None,
-            checkpoint_every=checkpoint_every,
-            keep_checkpoints=keep_checkpoints,
-            on_nan=on_nan,
-        )
-        _print_result(record["result"], output)
+        return json.dumps([settings.to_dict(), str(folder)]).encode()
+
+    settings, folder = json.loads(processes.from_first(find))
+    return Settings.from_dict(settings), Path(folder)
 
 
 def _settings_given(options):
@@ -337,7 +429,7 @@ def _epoch_list(text):
         ) from None
 
 
-@contextmanager
+@contextlib.contextmanager
 def _resumable(output):
     try:
         yield

@@ -8,10 +8,11 @@ from keras import ops
 
 from keras_snn.layers.spiking_layer import SpikingLayer
 from keras_snn.running import time_first
-from keras_snn.running.scopes import alone
+from keras_snn.running.scopes import in_turn
+from keras_snn.running.shared_model import SharedModel
 
 
-class Activity(keras.Model):
+class Activity(SharedModel, keras.Model):
     """Counts what is not zero, position by position, in one forward pass.
 
     Runs the loop over time where that shows all that is asked for, and layer
@@ -83,13 +84,13 @@ class Activity(keras.Model):
             x: Arrays as for the model's `predict`.
             batch_size: Samples run at once.
         """
-        with alone(), seeds_kept(self.network_read):
+        with in_turn(), seeds_kept(self.network_read):
             found = self.predict(x, batch_size=batch_size, verbose=0)
         return self._added(found)
 
     def counts_of_batch(self, x):
         """Return the `Counts` of one batch."""
-        with alone():
+        with in_turn():
             return self._added(self.predict_on_batch(x))
 
     def _added(self, found):
@@ -139,7 +140,7 @@ class Counts:
         return {name: x / self.steps for name, x in self.active.items()}
 
 
-class Sequences(keras.Model):
+class Sequences(SharedModel, keras.Model):
     """Some of a network's values at all steps, computed layer by layer.
 
     Args:

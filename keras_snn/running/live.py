@@ -10,7 +10,7 @@ import numpy as np
 from keras_snn import event_driven
 from keras_snn.layers.readouts import Readout
 from keras_snn.layers.time_layer import TimeLayer
-from keras_snn.running.scopes import alone
+from keras_snn.running.scopes import in_turn
 
 # As in keras_snn_runtime.streams, which is imported where it is needed.
 MOST_STEPS = 2**24
@@ -185,7 +185,7 @@ class _Dense:
 
     def step(self, frames, sides):
         frames = self._zeros if frames is None else frames
-        with alone():
+        with in_turn():
             found = self._model.predict_on_batch([frames, *sides, *self._state])
         outputs = len(found) - len(self._state)
         self._state = found[outputs:]
@@ -243,6 +243,6 @@ class _Events:
         }
         if self._after is None:
             return [results[key] for key in self._returned]
-        with alone():
+        with in_turn():
             found = self._after.predict_on_batch([*results.values(), *sides])
         return found if isinstance(found, list) else [found]

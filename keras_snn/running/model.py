@@ -20,16 +20,17 @@ from keras_snn.running import (
 )
 from keras_snn.running.losses_check import warn_of_probabilities
 from keras_snn.running.scopes import (
-    alone,
+    in_turn,
     inference_only,
     own_process,
     portable,
 )
+from keras_snn.running.shared_model import SharedModel
 
 
 @readable
 @keras.saving.register_keras_serializable(package="keras_snn")
-class Model(keras.Model):
+class Model(SharedModel, keras.Model):
     """A functional `keras.Model` whose memory does not grow with time.
 
     `keras_snn.Model(inputs, outputs)` is built, compiled, fitted, saved and
@@ -269,17 +270,17 @@ class Model(keras.Model):
 
     @functools.wraps(keras.Model.predict)
     def predict(self, *args, **kwargs):
-        with alone():
+        with in_turn():
             return super().predict(*args, **kwargs)
 
     @functools.wraps(keras.Model.predict_on_batch)
     def predict_on_batch(self, *args, **kwargs):
-        with alone():
+        with in_turn():
             return super().predict_on_batch(*args, **kwargs)
 
     @functools.wraps(keras.Model.evaluate)
     def evaluate(self, *args, **kwargs):
-        with alone():
+        with in_turn():
             return super().evaluate(*args, **kwargs)
 
     def _rates_known(self):

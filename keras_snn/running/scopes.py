@@ -27,7 +27,7 @@ class Scope(threading.local):
 _turn = threading.RLock()
 
 
-def alone():
+def in_turn():
     """Return a scope in which, on JAX, one thread is at a time.
 
     There Keras takes the weights out of a model while it runs, and hands them

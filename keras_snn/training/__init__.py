@@ -6,6 +6,7 @@
 >>> train(recipe("lenet", "digits", epochs=5), "runs/lenet-digits")
 >>> evaluate("runs/lenet-digits/best.keras", time_steps=10)
 
+`distribute` has several processes, hosts or devices train together.
 `AugmentedBatches`, `Windows`, `Triangular` and `sgd` are for a `fit` of your
 own.
 """
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     # What reads and does not run, such as the reference, finds names here.
     from keras_snn.training.augmentation import AugmentedBatches
+    from keras_snn.training.distribution import distribute
     from keras_snn.training.evaluation import (
         evaluate,
         open_model,
@@ -34,6 +36,7 @@ _HOMES = {
     "Settings": "settings",
     "Triangular": "schedules",
     "Windows": "windows",
+    "distribute": "distribution",
     "evaluate": "evaluation",
     "open_model": "evaluation",
     "recipe": "recipes",

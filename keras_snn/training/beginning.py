@@ -9,6 +9,7 @@ import keras
 from keras_snn import atomic, models
 from keras_snn.models import files
 from keras_snn.network import parts
+from keras_snn.running import processes
 from keras_snn.training import diagnosis, epochs, records
 from keras_snn.training.building import build_ann, compile_model
 from keras_snn.training.recipes import FEW_STEPS
@@ -36,9 +37,10 @@ def set_weights(
     """
     if settings.ann_epochs:
         path = output / records.ANN
-        if not path.exists():
+        if not processes.from_first(lambda: b"1" if path.exists() else b""):
             _train_ann(data, settings, output, record, checkpoints, on_nan)
-        shutil.rmtree(checkpoints.folder, ignore_errors=True)
+        if processes.is_first():
+            shutil.rmtree(checkpoints.folder, ignore_errors=True)
         take_over(model, path)
     fresh = not (settings.ann_epochs or settings.from_ann)
     if settings.norm == "weight" and fresh:
@@ -54,6 +56,13 @@ def take_over(model, path):
         ValueError: If there is no such file, or its weights do not fit one to
             one.
     """
+    model.set_weights(
+        processes.arrays_from_first(lambda: _weights_for(model, path))
+    )
+
+
+def _weights_for(model, path):
+    """Return the weights in a file, if they fit a model."""
     if not pathlib.Path(path).is_file():
         raise ValueError(
             "A network with ReLUs is read from a `.keras` file, e.g. the "
@@ -70,7 +79,7 @@ def take_over(model, path):
             f"{model.count_params():,}. Build it by the same builder, with "
             "`spiking=False` and the same width, norm, classes and input."
         )
-    model.set_weights(ann.get_weights())
+    return ann.get_weights()
 
 
 def _train_ann(data, settings, output, record, checkpoints, on_nan):
@@ -87,8 +96,9 @@ def _train_ann(data, settings, output, record, checkpoints, on_nan):
     history = _History(output, record, checkpoints.seconds)
     callbacks = [diagnosis.NaNCheck(on_nan), history]
     epochs.fit(ann, data, settings, settings.ann_epochs, callbacks, checkpoints)
-    with atomic.written(output / records.ANN) as draft:
-        ann.save(draft)
+    if processes.is_first():
+        with atomic.written(output / records.ANN) as draft:
+            ann.save(draft)
     print("The spiking network", flush=True)
 
 
@@ -104,7 +114,8 @@ class _History(keras.callbacks.Callback):
         ann = self.record["ann"]
         records.add_epoch(ann, epoch, {**logs, "seconds": self.seconds()})
         ann["seconds"] = sum(ann["history"]["seconds"])
-        records.write_record(self.output, self.record)
+        if processes.is_first():
+            records.write_record(self.output, self.record)
 
 
 def _is_normalized(model):

@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 
 from keras_snn import atomic
+from keras_snn.running import processes
 from keras_snn.training import records
 
 
@@ -26,7 +27,8 @@ class HistoryFile(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         logs = {**logs, "seconds": self.seconds()}
         records.add_epoch(self.record, epoch, logs)
-        records.write_record(self.directory, self.record)
+        if processes.is_first():
+            records.write_record(self.directory, self.record)
 
 
 class AveragedWeights(keras.callbacks.SwapEMAWeights):
@@ -75,6 +77,8 @@ class BestModel(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         earlier = self.record["history"].get("val_accuracy", [])[:epoch]
         best = max(earlier, default=float("-inf"))
+        if not processes.is_first():
+            return
         if logs["val_accuracy"] <= best and self.path.exists():
             return
         with atomic.written(self.path) as draft:

@@ -76,12 +76,16 @@ class Interval:
 
 def positions(folder):
     """Return a dictionary from positions to files, newest first."""
-    found = {}
-    for path in Path(folder).glob("*.npz"):
-        name = _NAME.fullmatch(path.name)
-        if name:
-            found[Position(int(name[1]), int(name[2]))] = path
+    paths = Path(folder).glob("*.npz")
+    found = {position_of(path.name): path for path in paths}
+    found.pop(None, None)
     return dict(sorted(found.items(), reverse=True))
+
+
+def position_of(name):
+    """Return the `Position` that a file's name tells, or None."""
+    found = _NAME.fullmatch(name)
+    return found and Position(int(found[1]), int(found[2]))
 
 
 def write(folder, position, arrays, notes, keep):
@@ -122,6 +126,15 @@ def read(path):
         content = memoryview(Path(path).read_bytes())
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error})") from error
+    return parse(content, path)
+
+
+def parse(content, path):
+    """Return the arrays and the notes of a file's content.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
     content, digest = content[:-DIGEST], content[-DIGEST:]
     if hashlib.sha256(content).digest() != digest:
         raise ValueError(f"{path} is damaged: its checksum is another")

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_snn import checks
+from keras_snn.running import processes
 from keras_snn.training import checkpoint_files as files
 from keras_snn.training import stopping
 
@@ -45,6 +46,9 @@ class Checkpoints(keras.callbacks.Callback):
     Goes to `epochs.fit`, which puts it behind all other callbacks, so that no
     epoch is over for it but not for them.
 
+    Of several processes the first one writes and reads; what it reads goes to
+    all of them.
+
     Args:
         folder: Folder of the checkpoints.
         every: What `checkpoint_files.Interval.of` takes.
@@ -77,6 +81,8 @@ class Checkpoints(keras.callbacks.Callback):
 
     def are_earlier(self):
         """Return whether only an earlier version's backup is there."""
+        if processes.current() is not None:
+            return False  # they were of one process
         is_one = (self.folder / EARLIER[0]).exists()
         return is_one and not files.positions(self.folder)
 
@@ -86,10 +92,30 @@ class Checkpoints(keras.callbacks.Callback):
         Raises:
             ValueError: If all of them are damaged.
         """
-        files.clean(self.folder)
-        found = files.read_newest(self.folder)
+        if processes.current() is None:
+            files.clean(self.folder)
+            found = files.read_newest(self.folder)
+        else:
+            found = self._found_by_first()
         if found:
             self.position, *self._found = found
+
+    def _found_by_first(self):
+        """Return what the first process finds, in all of them."""
+
+        def name_and_content():
+            files.clean(self.folder)
+            found = files.read_newest(self.folder)
+            if not found:
+                return b""
+            path = files.positions(self.folder)[found[0]]
+            return path.name.encode() + b"\0" + path.read_bytes()
+
+        found = processes.from_first(name_and_content)
+        name, _, content = found.partition(b"\0")
+        if not name:
+            return None
+        return files.position_of(name.decode()), *files.parse(content, name)
 
     def seconds(self):
         """Return the seconds that the current epoch has taken."""
@@ -121,23 +147,32 @@ class Checkpoints(keras.callbacks.Callback):
             assign(model.metrics_variables, metrics)
         return self.position.update
 
+    def _check_sigterm(self):
+        """End the run where a process of it has been told to stop."""
+        if processes.any_of_all(self.sigterm.received):
+            raise stopping.Stopped
+
     def on_epoch_begin(self, epoch, logs=None):
-        self.sigterm.check()
+        self._check_sigterm()
 
     def on_train_batch_end(self, batch, logs=None):
         self.position = files.Position(self.position.epoch, batch + 1)
-        if self._is_due() or self.sigterm.received:
+        stops = processes.any_of_all(self.sigterm.received)
+        if self._is_due() or stops:
             self._save()
-        self.sigterm.check()
+        if stops:
+            raise stopping.Stopped
 
     def on_test_batch_end(self, batch, logs=None):
-        # The state before the validation has been kept.
-        self.sigterm.check()
+        # The state before the validation has been kept. Of several processes
+        # each would have to ask the others after every batch.
+        if processes.current() is None:
+            self.sigterm.check()
 
     def on_epoch_end(self, epoch, logs=None):
         self.position = files.Position(epoch + 1)
         self._save()
-        self.sigterm.check()
+        self._check_sigterm()
 
     def _is_due(self):
         update, interval = self.position.update, self.interval
@@ -149,6 +184,8 @@ class Checkpoints(keras.callbacks.Callback):
         return made % interval.updates == 0
 
     def _save(self):
+        if not processes.is_first():
+            return
         model = self.model
         variables = variables_of(model)
         metrics = model.metrics_variables if self.position.update else []

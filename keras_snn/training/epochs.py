@@ -4,6 +4,7 @@ import sys
 
 import keras
 
+from keras_snn.running import processes, shared_model
 from keras_snn.training import diagnosis
 from keras_snn.training.callbacks import AveragedWeights
 
@@ -29,9 +30,12 @@ def fit(model, data, settings, epochs, callbacks, checkpoints):
     try:
         return _fit(model, data, settings, epochs, callbacks, checkpoints)
     except diagnosis.NotANumber as error:
-        began = diagnosis.where_it_began(
-            model, data.train, error, checkpoints.kept
-        )
+        began = ""
+        # The first process alone has the state that was kept.
+        if processes.current() is None:
+            began = diagnosis.where_it_began(
+                model, data.train, error, checkpoints.kept
+            )
         raise ValueError(
             f"{error}{began and ' ' + began} Lower the learning rate and "
             "start again; the epochs before are kept."
@@ -47,7 +51,10 @@ def _fit(model, data, settings, epochs, callbacks, checkpoints):
         # checkpoints.
         back = keras.callbacks.LambdaCallback(on_epoch_end=averages.back)
         callbacks = [averages, *callbacks, back]
+    callbacks = shared_model.of_process(callbacks)
     verbose = 1 if sys.stdout.isatty() else 2
+    if not processes.is_first():
+        verbose = 0
     return model.fit(
         batches,
         epochs=epochs,
@@ -60,7 +67,7 @@ def _fit(model, data, settings, epochs, callbacks, checkpoints):
             batches,
             checkpoints,
             add_history=True,
-            add_progbar=True,
+            add_progbar=verbose != 0,
             model=model,
             verbose=verbose,
             epochs=epochs,

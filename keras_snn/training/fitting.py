@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_snn import atomic, models
+from keras_snn.running import processes
 from keras_snn.training import beginning, diagnosis, records, stopping
 from keras_snn.training import checkpoint_files as files
 from keras_snn.training.building import (
@@ -49,6 +51,9 @@ def train(
     checkpoint, on a CPU to the same numbers as without the kill.
     SIGTERM ends the run after the current update, with a checkpoint.
 
+    After `distribute` on JAX all processes call it with the same arguments.
+    The first one reads and writes the folder; the others need not see it.
+
     Args:
         settings: a `Settings`, for instance `recipe("lenet", "digits")`.
         output: the folder; it must be empty or missing, unless one of the
@@ -76,6 +81,7 @@ def train(
             damaged, or a loss that is no number.
         OSError: If the disk or the folder takes no files. The checkpoints
             before are whole.
+        ConnectionError: If another process of the training has gone.
         SystemExit: With code 75, after SIGTERM and a checkpoint.
 
     Returns:
@@ -98,22 +104,29 @@ def train(
         Checkpoints(output / name, checkpoint_every, keep_checkpoints, sigterm)
         for name in (records.BACKUP, records.ANN_BACKUP)
     )
-    record = records.find_run(output, resume=resume, overwrite=overwrite)
-    record = _start(record, settings, command)
-    begun = resume and kept.exist()
-    _check_kept(record, begun, kept.folder)
+
+    def find():
+        found = records.find_run(output, resume=resume, overwrite=overwrite)
+        found = _start(found, settings, command)
+        begun = resume and kept.exist()
+        _check_kept(found, begun, kept.folder)
+        return json.dumps([found, begun]).encode()
+
+    record, begun = json.loads(processes.from_first(find))
     data = load_run_data(settings, data_dir)
     keras.utils.set_random_seed(settings.seed)
     model = build_model(settings)
     if settings.from_ann and not begun:
         beginning.take_over(model, settings.from_ann)
-    output.mkdir(parents=True, exist_ok=True)
-    with records.locked(output), sigterm, _kept(output, record, kept):
-        records.make_folder(output, overwrite)
+    with (
+        _folder(output, overwrite),
+        sigterm,
+        _kept(output, record, kept),
+    ):
         kept.open()
         if not kept.are_earlier():
             records.cut(record, kept.position.epoch)
-        records.write_record(output, record)
+        _write(output, record)
         more = callbacks(data.watched[0]) if callbacks else []
         if not begun:
             beginning.set_weights(
@@ -126,8 +139,28 @@ def train(
             model, data, settings, output, record, sigterm
         )
         record["status"] = "finished"
-        records.write_record(output, record)
+        _write(output, record)
     return record
+
+
+@contextlib.contextmanager
+def _folder(output, overwrite):
+    """Hold the folder of a run, in the first process for all of them."""
+    with contextlib.ExitStack() as held:
+
+        def take():
+            output.mkdir(parents=True, exist_ok=True)
+            held.enter_context(records.locked(output))
+            records.make_folder(output, overwrite)
+            return b""
+
+        processes.from_first(take)
+        yield
+
+
+def _write(output, record):
+    if processes.is_first():
+        records.write_record(output, record)
 
 
 @contextlib.contextmanager
@@ -137,7 +170,9 @@ def _kept(output, record, checkpoints):
         yield
     except (KeyboardInterrupt, stopping.Stopped):
         record["status"] = "interrupted"
-        records.write_record(output, record)
+        _write(output, record)
+        raise
+    except ConnectionError:
         raise
     except Exception as error:
         if not _is_of_files(error, output):
@@ -219,15 +254,14 @@ def _result(model, data, settings, output, record, sigterm):
         best_accuracy = history["val_accuracy"][best]
     else:
         last_accuracy = _accuracy(model, data.test)
-        best_model = models.load_model(output / records.BEST)
-        best_accuracy = _accuracy(best_model, data.test)
-    sigterm.check()
+        best_accuracy = _accuracy_of_best(model, data.test, output)
+    _check(sigterm)
     rates = models.spike_rates(
         model,
         data.test[0][:SPIKE_RATE_IMAGES],
         batch_size=EVALUATION_BATCH_SIZE,
     )
-    sigterm.check()
+    _check(sigterm)
     notes = _export(model, output / records.SAVED_MODEL)
     return {
         "last_epoch": records.epochs_done(record),
@@ -241,6 +275,22 @@ def _result(model, data, settings, output, record, sigterm):
         "seconds": sum(history["seconds"]),
         "notes": notes,
     }
+
+
+def _check(sigterm):
+    if processes.any_of_all(sigterm.received):
+        raise stopping.Stopped
+
+
+def _accuracy_of_best(model, test, output):
+    best = processes.arrays_from_first(
+        lambda: models.load_model(output / records.BEST).get_weights()
+    )
+    last = model.get_weights()
+    model.set_weights(best)
+    accuracy = _accuracy(model, test)
+    model.set_weights(last)
+    return accuracy
 
 
 def _accuracy(model, images_and_labels):
