@@ -859,6 +859,36 @@ def test_cifar10_has_the_published_counts(tmp_path):
     shutil.rmtree(tmp_path / "cifar10")
 
 
+@pytest.mark.parametrize("name", ["mnist", "cifar10", "svhn"])
+def test_batches_of_records_are_the_images_that_load_gives(tiny_dir, name):
+    arrays = dict(zip(("train", "test"), datasets.load(name, tiny_dir)))
+    for split, (x, y) in arrays.items():
+        batches = datasets.record_batches(
+            name, split, 3, tiny_dir, shuffle=False
+        )
+        found = [batches[i] for i in range(len(batches))]
+        for ours, theirs in zip((x, y), zip(*found), strict=True):
+            theirs = np.concatenate(theirs)
+            assert theirs.dtype == ours.dtype
+            np.testing.assert_array_equal(theirs, ours)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("digits",), '"digits" comes with a package'),
+        (("nmnist",), "Expected a data set of images"),
+        (("mnist", "valid"), "`split`"),
+        (("mnist", "test", 0), "`batch_size`"),
+    ],
+)
+def test_batches_of_records_name_wrong_arguments(tiny_dir, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        datasets.record_batches(
+            *arguments, **{"data_dir": tiny_dir, "download": False}
+        )
+
+
 def test_class_names_are_those_of_the_raw_files():
     for name in datasets.catalogue.IMAGE_NAMES:
         info = datasets.info(name)

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     )
     from keras_snn.datasets.importing import import_data
     from keras_snn.datasets.pipeline import load_tf
+    from keras_snn.datasets.records import (
+        RecordBatches,
+        RecordFiles,
+        record_batches,
+    )
 
 _HOMES = {
     "NAMES": "catalogue",
@@ -25,6 +30,9 @@ _HOMES = {
     "info": "catalogue",
     "load": "arrays",
     "load_tf": "pipeline",
+    "RecordBatches": "records",
+    "RecordFiles": "records",
+    "record_batches": "records",
 }
 
 __all__ = sorted([*_HOMES, "events"])

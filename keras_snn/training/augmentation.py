@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_snn import checks
-from keras_snn.training.ordered import OrderedBatches
+from keras_snn.datasets.ordered import OrderedBatches
 
 PADDINGS = ("reflect", "zeros")
 # What random numbers are for, besides `ordered.ORDER`.

@@ -36,7 +36,8 @@ def environment():
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "KERAS_BACKEND": "jax",
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        "XLA_FLAGS": "--xla_backend_optimization_level=0 "
+        "--xla_cpu_use_fusion_emitters=false",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     }
 
@@ -211,3 +212,63 @@ def test_a_killed_worker_ends_the_run_and_resume_goes_on(tmp_path):
     )
     for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
         np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-5)
+
+
+MIRRORED = """
+import tensorflow as tf
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+two = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(cpu, two)
+
+import keras
+import numpy as np
+
+import keras_snn as snn
+
+rng = np.random.default_rng(0)
+x = rng.random((16, 6)).astype("float32")
+y = np.eye(3, dtype="float32")[rng.integers(0, 3, 16)]
+
+
+def trained(rule, devices):
+    keras.utils.set_random_seed(1)
+    with snn.training.distribute(devices=devices).scope():
+        keras.utils.set_random_seed(1)
+        images = keras.Input((6,))
+        s = snn.layers.RepeatEncoder(4)(images)
+        s = snn.layers.TimeFold(keras.layers.Dense(8))(s)
+        s = snn.layers.LIF(0.9, 0.5, learning_rule=rule)(s)
+        s = snn.layers.TimeFold(keras.layers.Dense(3))(s)
+        readout = snn.layers.MembraneReadout(learning_rule=rule)(s)
+        model = snn.Model(images, readout)
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+    before = model.get_weights()
+    model.fit(x, y, 8, 3, shuffle=False, verbose=0)
+    moves = [b - a for a, b in zip(before, model.get_weights())]
+    return moves, model.predict(x, 8, verbose=0)
+
+
+for rule in ("collapsed", "rate", "exact", "arctan"):
+    (one, scores), (both, same) = (
+        trained(rule, devices) for devices in (["CPU:0"], ["CPU:0", "CPU:1"])
+    )
+    for a, b in zip(one, both, strict=True):
+        assert np.any(a), rule
+        np.testing.assert_allclose(b, a, rtol=0, atol=1e-6 * np.abs(a).max())
+    np.testing.assert_allclose(same, scores, rtol=1e-5, atol=1e-6)
+"""
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("tensorflow") is None, reason="needs TensorFlow"
+)
+def test_two_devices_of_tensorflow_are_as_one():
+    done = subprocess.run(
+        [sys.executable, "-c", MIRRORED],
+        env={**environment(), "KERAS_BACKEND": "tensorflow"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
