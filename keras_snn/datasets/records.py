@@ -37,7 +37,7 @@ class RecordFiles(collections.abc.Sequence):
             this kind.
     """
 
-    def __init__(self, files: Path | list[Path]) -> None:
+    def __init__(self, files: Path | collections.abc.Sequence[Path]) -> None:
         self.files = _found(files)
         places = [_places(path) for path in self.files]
         self._ends = np.cumsum([len(x) for x in places])
@@ -105,7 +105,7 @@ class RecordBatches(OrderedBatches):
 
     def __init__(
         self,
-        files: Path | list[Path],
+        files: Path | collections.abc.Sequence[Path],
         decode: Callable[[bytes], Any],
         batch_size: int = 64,
         shuffle: bool = True,
