@@ -102,6 +102,17 @@ MEANT = {
     "time_steps": INTEGERS,
     "total_steps": INTEGERS,
     "units": INTEGERS,
+    "return_potentials": FLAGS,
+    "shuffle": FLAGS,
+    "epoch": INTEGERS | {"zero"},
+    "targets": set(),
+    "Windows.y": {"None"},
+    "Delay.steps": INTEGERS | {"zero", "array of integers"},
+    "Windows.steps": INTEGERS,
+    "Windows.seed": INTEGERS | {"zero"},
+    "Windows.x": set(),
+    "trainable_beta": FLAGS,
+    "trainable_threshold": FLAGS,
     "unroll": FLAGS,
     "upper": FRACTIONS | {"None", "zero"},
     "use_scale": FLAGS,
@@ -176,6 +187,7 @@ def calls():
         for kind, base in {
             "ALIF": {},
             "Affine": {},
+            "Delay": {"steps": 2},
             "IF": {},
             "IFCell": {"units": 3},
             "LIF": {},
@@ -205,6 +217,11 @@ def calls():
         ("Rate", snn.rules.Rate, {}),
         ("sgd", snn.training.sgd, {"peak": 0.1, "total_steps": 10}),
         ("Triangular", snn.training.Triangular, {"peak": 1, "total_steps": 9}),
+        (
+            "Windows",
+            snn.training.Windows,
+            {"x": np.zeros((4, 6, 3), "float32"), "steps": 2},
+        ),
     ]
     return found
 
