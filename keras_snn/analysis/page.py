@@ -19,7 +19,7 @@ from keras_snn.analysis.profiling import profile
 from keras_snn.analysis.recording import record
 from keras_snn.typing import Path
 
-# Greys and blues that can be read on white and on black.
+# Greys and colors that can be read on white and on black.
 GREY = "#8a8a8a"
 STYLE = {
     **dict.fromkeys(
@@ -37,6 +37,7 @@ STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.facecolor": "none",
+    "axes.prop_cycle": "cycler(color=['4393c3', 'e08214', '5aa469'])",
     "legend.frameon": False,
     "savefig.transparent": True,
 }

@@ -179,7 +179,7 @@ def energy_bars(profile, device="45nm-float32", ax=None):
 
 
 def _bars(ax, names, values, form):
-    bars = ax.barh(range(len(names)), values, color="tab:blue")
+    bars = ax.barh(range(len(names)), values, color="C0")
     ax.bar_label(bars, [form.format(v) for v in values], padding=3, size=8)
     ax.set_yticks(range(len(names)), names, fontsize=8)
     ax.invert_yaxis()
