@@ -57,7 +57,10 @@ img { max-width: 100%; height: auto; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 0.85rem; }
 th, td { padding: 0.2rem 0.7rem; border-bottom: 1px solid $grey; }
-th { text-align: left; } td.number { text-align: right;
+th { text-align: left; }
+/* What is too wide scrolls; only the last column of words breaks. */
+th, td:not(:last-child), td.number { white-space: nowrap; }
+td.number { text-align: right;
        font-variant-numeric: tabular-nums; }
 </style>
 <h1>$title</h1>

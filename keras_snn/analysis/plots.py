@@ -37,10 +37,12 @@ def raster(recording, layer, sample=0, neurons=None, ax=None):
     ax = _axes(ax)
     # Few steps leave room to be seen.
     width = float(np.clip(60 / len(train), 1.5, 12))
+    # Of many neurons a mark would be thinner than a pixel.
+    half = max(0.4, (rows.max() - rows.min() + 1) / 200)
     for sign, color in ((1, _text_color()), (-1, "tab:red")):
         steps, row = np.nonzero(np.sign(train) == sign)
         at = rows[row]
-        ax.vlines(steps + 1, at - 0.4, at + 0.4, colors=color, lw=width)
+        ax.vlines(steps + 1, at - half, at + half, colors=color, lw=width)
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set(
         xlabel="time step",
