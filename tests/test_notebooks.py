@@ -3,8 +3,10 @@
 import contextlib
 import io
 import json
+import logging
 import pathlib
 import re
+from functools import partial
 
 import pytest
 
@@ -62,7 +64,8 @@ def test_it_was_run_from_top_to_bottom_without_complaints(path):
 @pytest.mark.slow
 @each_notebook
 @pytest.mark.filterwarnings("default")
-def test_its_code_runs(path, tmp_path, monkeypatch):
+def test_its_code_runs(path, tmp_path, monkeypatch, request):
+    pandas = pytest.importorskip("pandas")
     pyplot = pytest.importorskip("matplotlib.pyplot")
     pyplot.switch_backend("agg")
     drawn = []
@@ -72,11 +75,21 @@ def test_its_code_runs(path, tmp_path, monkeypatch):
         pyplot.close("all")
 
     monkeypatch.setattr(pyplot, "show", show)
+    # What a notebook sets holds in it alone.
+    logger = logging.getLogger("tensorflow")
+    request.addfinalizer(partial(logger.setLevel, logger.level))
+    shown = pandas.option_context("display.float_format", None)
+    with pyplot.rc_context(), shown:
+        run(path, tmp_path, pyplot, drawn)
+
+
+def run(path, folder, pyplot, drawn):
+    """Run a notebook's cells; hold what they do against what is kept."""
     names = {"__name__": "__main__"}
     for number, cell in enumerate(code_cells(path), 1):
         code = small("".join(cell["source"]))
         with (
-            contextlib.chdir(tmp_path),
+            contextlib.chdir(folder),
             contextlib.redirect_stdout(io.StringIO()) as output,
         ):
             exec(compile(code, f"{path.name}, cell {number}", "exec"), names)

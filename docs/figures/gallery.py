@@ -24,6 +24,7 @@ STYLE = {
     # Greys that can be read on white and on black paper.
     **page.STYLE,
     "figure.constrained_layout.use": True,
+    "figure.dpi": 100,
     # Text stays text; names of marks do not change from run to run.
     "svg.fonttype": "none",
     "svg.hashsalt": "keras_snn",
