@@ -295,3 +295,47 @@ def test_figures_are_drawn_by_the_library(tmp_path, monkeypatch):
     # Those that compute nothing that rounds are the same to the byte.
     name = "memory.svg"
     assert (tmp_path / name).read_bytes() == (committed / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_the_gallery_is_drawn_by_the_library(tmp_path):
+    gallery = module_of(DOCS / "figures/gallery.py")
+    gallery.STEPS = 2  # energy at each; they take time to compile
+    rng = np.random.default_rng(0)
+    images = rng.random((4, 28, 28, 1)).astype("float32")
+    recording = keras_snn.datasets.events.saccades(images[0])
+    gallery.draw(tmp_path, images, np.eye(10)[:4], recording, 3)
+    committed = DOCS / "images/gallery"
+    names = sorted(path.name for path in committed.iterdir())
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    text = (DOCS / "gallery.md").read_text("utf-8")
+    for name in names:
+        assert f"](images/gallery/{name})" in text
+        assert 5_000 < (committed / name).stat().st_size < 60_000
+    # The weights are the same whatever the images; how a picture is packed
+    # is not.
+    packed = re.compile(r'href="data:image/png;base64,[^"]*"')
+    drawn, kept = (
+        packed.sub("", (folder / "kernels.svg").read_text("utf-8"))
+        for folder in (tmp_path, committed)
+    )
+    assert drawn == kept
+    assert drawn.count("<image") == 20
+
+
+def test_notebooks_are_pages_with_their_pictures(site):
+    notebooks = module_of(DOCS / "build_tools/notebooks.py")
+    paths = sorted(notebooks.FOLDER.glob("*.ipynb"))
+    assert len(paths) == 3
+    for path in paths:
+        text, pictures = notebooks.page(path)
+        page = site[f"notebooks/{path.stem}/index.html"]
+        assert pictures
+        for name, content in pictures.items():
+            assert content.startswith(b"\x89PNG")
+            assert f"../{name}" in page
+        shown = html.unescape(re.sub(r"<[^>]*>", "", page))
+        printed = re.findall(r"```text\n(.*?)\n```", text, re.DOTALL)
+        assert printed
+        assert [x for x in printed if x not in shown] == []
+        assert ".ipynb)" not in text

@@ -3,6 +3,7 @@
 import pathlib
 import re
 
+import notebooks
 from mkdocs.structure.files import File
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -17,7 +18,7 @@ SUFFIXES = (".md", ".png")
 
 
 def on_files(files, config):
-    """Add the benchmarks' README, its tables and its pictures."""
+    """Add the benchmarks' README, tables and pictures, and the notebooks."""
     pages = dict(PAGES)
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*")):
@@ -28,6 +29,12 @@ def on_files(files, config):
         files.append(
             File.generated(config, target, abs_src_path=str(ROOT / source))
         )
+    for path in sorted(notebooks.FOLDER.glob("*.ipynb")):
+        text, pictures = notebooks.page(path)
+        shown = {f"{path.stem}.md": text, **pictures}
+        for name, content in shown.items():
+            target = f"notebooks/{name}"
+            files.append(File.generated(config, target, content=content))
     return files
 
 

@@ -19,7 +19,7 @@ from keras_snn.analysis.profiling import profile
 from keras_snn.analysis.recording import record
 from keras_snn.typing import Path
 
-# Greys and blues that can be read on white and on black.
+# Greys and colors that can be read on white and on black.
 GREY = "#8a8a8a"
 STYLE = {
     **dict.fromkeys(
@@ -37,6 +37,7 @@ STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.facecolor": "none",
+    "axes.prop_cycle": "cycler(color=['4393c3', 'e08214', '5aa469'])",
     "legend.frameon": False,
     "savefig.transparent": True,
 }
@@ -56,7 +57,10 @@ img { max-width: 100%; height: auto; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 0.85rem; }
 th, td { padding: 0.2rem 0.7rem; border-bottom: 1px solid $grey; }
-th { text-align: left; } td.number { text-align: right;
+th { text-align: left; }
+/* What is too wide scrolls; only the last column of words breaks. */
+th, td:not(:last-child), td.number { white-space: nowrap; }
+td.number { text-align: right;
        font-variant-numeric: tabular-nums; }
 </style>
 <h1>$title</h1>

@@ -37,10 +37,12 @@ def raster(recording, layer, sample=0, neurons=None, ax=None):
     ax = _axes(ax)
     # Few steps leave room to be seen.
     width = float(np.clip(60 / len(train), 1.5, 12))
+    # Of many neurons a mark would be thinner than a pixel.
+    half = max(0.4, (rows.max() - rows.min() + 1) / 200)
     for sign, color in ((1, _text_color()), (-1, "tab:red")):
         steps, row = np.nonzero(np.sign(train) == sign)
         at = rows[row]
-        ax.vlines(steps + 1, at - 0.4, at + 0.4, colors=color, lw=width)
+        ax.vlines(steps + 1, at - half, at + half, colors=color, lw=width)
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set(
         xlabel="time step",
@@ -179,7 +181,7 @@ def energy_bars(profile, device="45nm-float32", ax=None):
 
 
 def _bars(ax, names, values, form):
-    bars = ax.barh(range(len(names)), values, color="tab:blue")
+    bars = ax.barh(range(len(names)), values, color="C0")
     ax.bar_label(bars, [form.format(v) for v in values], padding=3, size=8)
     ax.set_yticks(range(len(names)), names, fontsize=8)
     ax.invert_yaxis()

@@ -47,6 +47,19 @@ def test_raster_of_some_neurons(recording, ax):
     assert set(np.round(drawn[:, 1])) == {1, 3}
 
 
+def test_marks_of_a_raster_of_many_neurons_can_be_seen(ax):
+    spikes = {"many": np.ones((1, 3, 1000)), "few": np.ones((1, 3, 10))}
+    recording = snn.analysis.Recording(spikes, {}, {}, {})
+    for layer, rows, height in (("many", 200, 2.0), ("few", 10, 0.8)):
+        ax.clear()
+        neurons = None if layer == "few" else np.arange(rows)
+        plots.raster(recording, layer, neurons=neurons, ax=ax)
+        segments = np.array(ax.collections[0].get_segments())
+        np.testing.assert_allclose(np.ptp(segments[..., 1], axis=1), height)
+        # At least a hundredth of the picture, and rows apart if few.
+        assert height >= rows / 100
+
+
 def test_membrane(recording, ax):
     assert plots.membrane(recording, "fc1_lif", 2, [4], ax=ax) is ax
     trace, dots, threshold = ax.lines
