@@ -1,6 +1,7 @@
 """Training in one and in two processes, each pinned to a core of its own.
 
     KERAS_BACKEND=jax python -m benchmarks.scaling
+    KERAS_BACKEND=jax python -m benchmarks.scaling --batches 16 --updates 5
     KERAS_BACKEND=jax python -m benchmarks.scaling --quick --output /tmp
 
 Trains networks on random images by `fit`, with the same batch of all processes
@@ -22,15 +23,12 @@ from keras_snn.training import launching
 
 ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-CASES = [
-    {"network": name, "width": 1.0, "time_steps": 4, "batch": batch, "side": 32}
-    for name in ("VGG9", "ResNet11")
-    for batch in (16, 64)
-]
+NETWORKS = ("VGG9", "ResNet11")
+CASE = {"width": 1.0, "time_steps": 4, "side": 32}
 QUICK = [
     {"network": "VGG5", "width": 0.05, "time_steps": 2, "batch": 4, "side": 8}
 ]
-UPDATES, WARM_UPS = 12, 3
+WARM_UPS = 3
 
 
 def worker(case, core):
@@ -51,7 +49,7 @@ def worker(case, core):
         width=case["width"],
     )
     model.compile(keras.optimizers.SGD(1e-3), snn.losses.CrossEntropy())
-    samples = case["batch"] * (UPDATES + WARM_UPS)
+    samples = case["batch"] * (case["updates"] + WARM_UPS)
     random = np.random.default_rng(0)
     x = random.random((samples, *shape), dtype="float32")
     y = np.eye(10, dtype="float32")[random.integers(0, 10, samples)]
@@ -119,6 +117,8 @@ def compare(case):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a toy case")
+    parser.add_argument("--batches", type=int, nargs="+", default=[16, 64])
+    parser.add_argument("--updates", type=int, default=12)
     parser.add_argument("--output", type=pathlib.Path, default=RESULTS)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--core", type=int, help=argparse.SUPPRESS)
@@ -126,9 +126,14 @@ def main(arguments=None):
     if given.worker:
         worker(json.loads(given.worker), given.core)
         return
+    cases = [
+        {"network": name, **CASE, "batch": batch}
+        for name in NETWORKS
+        for batch in given.batches
+    ]
     results = []
-    for case in QUICK if given.quick else CASES:
-        results.append(compare(case))
+    for case in QUICK if given.quick else cases:
+        results.append(compare({**case, "updates": given.updates}))
         print(json.dumps(results[-1]), flush=True)
     text = json.dumps({"results": results}, indent=2)
     (given.output / "scaling.json").write_text(text + "\n")
