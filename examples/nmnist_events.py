@@ -80,7 +80,6 @@ made_up = tempfile.TemporaryDirectory()
 if args.smoke:
     write_made_up(pathlib.Path(made_up.name))
     args.data_dir, args.epochs, args.time_steps = made_up.name, 3, 5
-
 keras.utils.set_random_seed(0)
 train = events.recordings("nmnist", "train", args.data_dir)
 test = events.recordings("nmnist", "test", args.data_dir)

@@ -113,3 +113,4 @@ if args.output:
         "keras": f"{keras.__version__}, {keras.config.backend()}",
     }
     (args.output / "result.json").write_text(json.dumps(record, indent=2))
+made_up.cleanup()

@@ -11,18 +11,6 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
-# Files whose tests are long, few and share nothing.
-ALONE = ("test_benchmarks.py", "test_examples.py")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """With `pytest -n`, keep a file's tests, and its fixtures, together."""
-    for item in items:
-        if item.path.name not in ALONE:
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
-
-
 ENGINES = ["dense"]
 if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
     ENGINES.append("event_driven")

@@ -260,7 +260,8 @@ def test_optional_packages_are_not_imported_with_the_package():
             elif isinstance(node, ast.ImportFrom):
                 modules.add(node.module)
     roots = {module.partition(".")[0] for module in modules}
-    assert roots <= set(sys.stdlib_module_names) | {"numpy", "keras_snn"}
+    required = {"numpy", "keras", "keras_snn"}
+    assert roots <= set(sys.stdlib_module_names) | required
 
 
 # The digits of scikit-learn ------------------------------------------------
