@@ -207,15 +207,6 @@ class MembraneReadout(LinearReadout):
             else (shape)
         )
 
-    def compute_output_spec(
-        self, sequences: Tensor, *args: Any, **kwargs: Any
-    ) -> Any:
-        found = super().compute_output_spec(sequences, *args, **kwargs)
-        if not self.return_potentials:
-            return found
-        outputs, potentials = found
-        return outputs, keras.KerasTensor(potentials.shape, "float32")
-
     def compute_mask(
         self, sequences: Tensor, mask: Tensor | None = None
     ) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 from keras import ops
 
 from keras_snn import checks
@@ -42,7 +41,6 @@ class SpikingLayer(LearnedNumbers, TimeLayer):
     keeps_state = True
     # State variables that each neuron updates at every step.
     state_variables = 1
-    return_potentials = False
 
     def __init__(self, return_potentials: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -133,15 +131,6 @@ class SpikingLayer(LearnedNumbers, TimeLayer):
     def compute_output_shape(self, currents_shape: Shape) -> Any:
         shape = tuple(currents_shape)
         return [shape, shape] if self.return_potentials else shape
-
-    def compute_output_spec(
-        self, sequences: Tensor, *args: Any, **kwargs: Any
-    ) -> Any:
-        found = super().compute_output_spec(sequences, *args, **kwargs)
-        if not self.return_potentials:
-            return found
-        spikes, potentials = found
-        return spikes, keras.KerasTensor(potentials.shape, "float32")
 
     def compute_mask(
         self, sequences: Tensor, mask: Tensor | None = None

@@ -40,6 +40,8 @@ class TimeLayer(FixedArguments, keras.layers.Layer):
     sequence_methods: tuple[str, ...] = ("call", "conclude")
     # Whether `step` carries something from one time step to the next.
     keeps_state = False
+    # Whether potentials come beside the output, in float32.
+    return_potentials = False
     # Whether random numbers are drawn in `initial_state` only.
     draws_at_start = False
     # `(beta, threshold, reset)` if `step` is `neurons.lif_step` with these.
@@ -204,7 +206,11 @@ class TimeLayer(FixedArguments, keras.layers.Layer):
         self, sequences: Tensor, *args: Any, **kwargs: Any
     ) -> Any:
         self.check_sequence(sequences)
-        return super().compute_output_spec(sequences, *args, **kwargs)
+        found = super().compute_output_spec(sequences, *args, **kwargs)
+        if not self.return_potentials:
+            return found
+        outputs, potentials = found
+        return outputs, keras.KerasTensor(potentials.shape, "float32")
 
     def compute_mask(
         self, sequences: Tensor, mask: Tensor | None = None
