@@ -21,6 +21,7 @@ from keras_snn.neurons import means
 from keras_snn.running import (
     compilation,
     normalization,
+    processes,
     spike_history,
     states,
     time_first,
@@ -136,6 +137,7 @@ class _Layers:
         first = next(iter(self.trains.values()))
         self.batch = ops.shape(first.mean)[0]
         self.by_step = steps[0] <= MOST_STEPS and compilation.on_processors()
+        self.shared = processes.current() is not None
         self.results, self.found = {}, ByProducts()
 
     def _source(self, value, x):
@@ -206,11 +208,24 @@ class _Layers:
         frames = _materialized(train)
         if self.by_step or len(frames) == 1:
             return [ops.stop_gradient(layer(x)) for x in frames]
+        if self.shared:
+            return self._apply_to_samples(layer, frames)
         outputs = ops.stop_gradient(layer(ops.concatenate(frames, axis=0)))
         return [
             outputs[t * self.batch : (t + 1) * self.batch]
             for t in range(len(frames))
         ]
+
+    def _apply_to_samples(self, layer, frames):
+        """Do all steps in one call, those of a sample next to each other.
+
+        A device has some of the samples. If steps came first, the devices
+        would exchange all frames, to have some of the steps instead.
+        """
+        x = ops.stack(frames, axis=1)
+        y = layer(ops.reshape(x, (-1, *x.shape[2:])))
+        y = ops.reshape(y, (-1, len(frames), *y.shape[1:]))
+        return [ops.stop_gradient(y[:, t]) for t in range(len(frames))]
 
     def _rounded(self, layer, train):
         """Return what is still to be normalized, in the layer's precision."""
