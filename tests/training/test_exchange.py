@@ -36,7 +36,8 @@ for title, case in cases.items():
     model.compile("sgd", snn.losses.CrossEntropy())
     model.train_on_batch(x, y)
     (path,) = dump.glob("*jit_train_step*after_optimizations.txt")
-    names = re.findall(r" (all-[a-z-]+|collective-[a-z-]+)\\(", path.read_text())
+    name = r" (all-[a-z-]+|collective-[a-z-]+)\\("
+    names = re.findall(name, path.read_text())
     print(json.dumps([title, sorted(set(names))]))
     for path in dump.glob("*jit_train_step*.txt"):
         path.unlink()
