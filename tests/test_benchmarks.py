@@ -328,7 +328,7 @@ def test_a_recipe_trains_all_its_phases_and_goes_on(
 ):
     made(tmp_path)
     command = [sys.executable, "-m", "benchmarks.recipes", row]
-    command += ["--width", "0.03125", "--seconds", "3"]
+    command += ["--width", "0.03125", "--seconds", "9"]
     command += ["--data", str(tmp_path), "--output", str(tmp_path / "run")]
     environment = {**os.environ, "KERAS_BACKEND": "jax"}
     for phases in (len(titles), 0):
