@@ -1,6 +1,7 @@
 """Equality with cases computed by an independent implementation."""
 
 import functools
+import itertools
 
 import keras
 import numpy as np
@@ -9,6 +10,7 @@ from keras import ops
 
 from keras_snn.layers import TimeConstantDropout
 from keras_snn.running import layer_first
+from tests.conftest import ENGINES
 from tests.helpers import (
     GOLDEN_CASES,
     Golden,
@@ -19,17 +21,32 @@ from tests.helpers import (
 )
 
 # These two have all that the others have.
-CASES = [
-    case
-    if case in ("lenet", "resnet11_dropout")
-    else pytest.param(case, marks=slow_on_jax)
-    for case in GOLDEN_CASES
-]
+BOTH = ("lenet", "resnet11_dropout")
 # Enough on JAX for what follows from the other tests.
 SMALL = [
     case if case == "lenet" else pytest.param(case, marks=slow_on_jax)
     for case in GOLDEN_CASES
 ]
+
+
+def rows(ways, engines=ENGINES, on_jax=BOTH):
+    """Return each golden case with each way to run it, and each engine.
+
+    A case that has nothing of its own runs in the first way by default.
+    """
+
+    def marks(case, way, engine):
+        first = way == ways[0]
+        if case not in BOTH and not (first and engine == "dense"):
+            return [pytest.mark.long]
+        return [] if case in on_jax and first else slow_on_jax
+
+    return [
+        pytest.param(*row, marks=marks(*row))
+        for row in itertools.product(GOLDEN_CASES, ways, engines)
+    ]
+
+
 # Cosine of the collapsed with the exact gradient, its least over all layers.
 # LeNet and VGG9 were measured beforehand; the ResNets' first layers are a
 # harder case.
@@ -87,9 +104,8 @@ WAYS = {"loop": lambda model: model, "layers": layered}
 
 
 @pytest.mark.parametrize(
-    "way", ["loop", pytest.param("layers", marks=slow_on_jax)]
+    "case, way, engine", rows(["loop", "layers"]), indirect=["engine"]
 )
-@pytest.mark.parametrize("case", CASES)
 def test_exact_rule_equals_the_golden_case(case, way, engine, monkeypatch):
     golden = Golden(case)
     model = WAYS[way](masked_model(golden, "exact", monkeypatch))
@@ -122,8 +138,10 @@ def test_collapsed_rule_points_along_the_exact_gradient(
     assert min(cosines.values()) >= LEAST_COSINE[case]
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_rate_rule_equals_the_golden_case(case, engine, monkeypatch):
+@pytest.mark.parametrize(
+    "case, way, engine", rows(["loop"]), indirect=["engine"]
+)
+def test_rate_rule_equals_the_golden_case(case, way, engine, monkeypatch):
     golden = Golden(case)
     model = masked_model(golden, "rate", monkeypatch)
     assert model.runs_layer_by_layer is None
@@ -131,10 +149,11 @@ def test_rate_rule_equals_the_golden_case(case, engine, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "way", [layer_first_of, pytest.param(layered, marks=slow_on_jax)]
+    "case, way, engine",
+    rows([layer_first_of, layered], ["dense"]),
+    indirect=["engine"],
 )
-@pytest.mark.parametrize("case", CASES)
-def test_rate_rule_in_other_orders_equals_it(case, way, monkeypatch):
+def test_rate_rule_in_other_orders_equals_it(case, way, engine, monkeypatch):
     golden = Golden(case)
     model = masked_model(golden, "rate", monkeypatch)
     assert_rate_gradients(model, way(model), golden)
@@ -147,8 +166,15 @@ def assert_rate_gradients(model, run, golden):
         assert relative_error(actual, expected) < 1e-5
 
 
-@pytest.mark.parametrize("case", SMALL)
-def test_one_loop_over_time_equals_layer_by_layer(case, engine, monkeypatch):
+@pytest.mark.parametrize(
+    "case, way, engine",
+    # Enough on JAX for what follows from the other tests.
+    rows(["loop"], on_jax=["lenet"]),
+    indirect=["engine"],
+)
+def test_one_loop_over_time_equals_layer_by_layer(
+    case, way, engine, monkeypatch
+):
     golden = Golden(case)
     model = masked_model(golden, "collapsed", monkeypatch)
     loss, found = loss_and_gradients(model, golden)
