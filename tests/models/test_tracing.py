@@ -46,7 +46,7 @@ def spiking(kind=snn.Model):
     x = snn.layers.TimeFold(keras.layers.Dense(2))(inputs)
     x = snn.layers.LIF(threshold=0.1, learning_rule="rate")(x)
     model = kind(inputs, snn.layers.SpikeCountReadout()(x))
-    model.compile("sgd", "mse", metrics=["accuracy"], jit_compile=False)
+    model.compile("sgd", "mse", metrics=["accuracy"])
     return model
 
 
