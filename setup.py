@@ -6,6 +6,7 @@ before the next release that may break something (the next minor release of
 TensorFlow, Keras and packages below 1.0, the next major one elsewhere).
 """
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -58,13 +59,26 @@ TEST = [
     *DOCS,
 ]
 
+
+def readme():
+    """Return the README for a package index, where no file lies beside it.
+
+    Pictures are left out, and of links to files their paths are left, which
+    are those in the source distribution.
+    """
+    text = Path(__file__).with_name("README.md").read_text("utf-8")
+    file = r"\((?!https?:|#)([^)\s]+)\)"
+    text = re.sub(rf"!\[[^\]]*\]{file}\n*", "", text)
+    return re.sub(rf"(?<!!)\[([^\]]+)\]{file}", r"\1 (`\2`)", text)
+
+
 setup(
     name="keras-snn",
     version="0.1.0",
     description=(
         "Train deep spiking neural networks with Keras 3 through model.fit"
     ),
-    long_description=Path(__file__).with_name("README.md").read_text("utf-8"),
+    long_description=readme(),
     long_description_content_type="text/markdown",
     author="The keras_snn authors",
     keywords=(

@@ -86,6 +86,21 @@ def test_a_source_distribution_can_be_tested(tmp_path):
     assert {"CHANGELOG.md", "mkdocs.yml", "pyproject.toml"} <= names
 
 
+def test_the_readme_of_a_package_index_links_to_no_file():
+    shown = setup_keywords()["long_description"]
+    source = (ROOT / "README.md").read_text("utf-8")
+    link = re.compile(r"\]\(([^)]+)\)")
+    targets = link.findall(shown)
+    assert all(x.startswith(("https:", "http:", "#")) for x in targets)
+    files = [x for x in link.findall(source) if x not in targets]
+    assert files
+    pictures = (".png", ".svg")
+    for file in files:
+        path = file.split("#")[0]
+        assert (ROOT / path).exists()
+        assert file.endswith(pictures) or f"(`{file}`)" in shown
+
+
 def test_the_command_prints_its_version():
     command = [sys.executable, "-m", "keras_snn", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)

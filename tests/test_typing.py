@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import keras_snn as snn
+from keras_snn.models.builder import Builder, Defaults
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -61,6 +62,28 @@ def test_arguments_and_result_have_types(name):
     assert signature.return_annotation is not signature.empty
 
 
+BUILDERS = [
+    name
+    for name in snn.models.__all__
+    if isinstance(
+        getattr(getattr(snn.models, name), "defaults", None), Defaults
+    )
+]
+
+
+def test_builders_are_found():
+    assert len(BUILDERS) >= 12 and "LeNet" in BUILDERS
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_builders_are_what_type_checkers_are_told(name):
+    told = inspect.signature(Builder.__call__)
+    _, *arguments = told.parameters.values()
+    assert inspect.signature(getattr(snn.models, name)) == told.replace(
+        parameters=arguments
+    )
+
+
 RIGHT = """
 import numpy as np
 import keras_snn as snn
@@ -68,7 +91,8 @@ import keras_snn.__main__
 
 layer = snn.layers.LIF(beta=0.5, reset="subtract", learning_rule="rate")
 snn.layers.LIF(beta=np.ones(3), learning_rule=snn.surrogates.Arctan())
-model = snn.models.VGG9(time_steps=4, norm="batch")
+model: snn.Model = snn.models.VGG9(time_steps=4, norm="batch")
+trained = snn.models.LeNet(weights="mnist").runs_layer_by_layer
 model.compile(loss=snn.losses.CrossEntropy(label_smoothing=0.1))
 rates: dict[str, float] = snn.models.scale_to_rate(model, np.ones((1, 32)))
 reason: str | None = model.runs_layer_by_layer
@@ -83,6 +107,9 @@ WRONG = (
     "snn.export.runtime(model, 3)",
     "snn.models.scale_to_rate(model)",
     'snn.losses.CrossEntropy(label_smoothing="0.1")',
+    "snn.models.VGG9(time_step=4)",
+    'snn.models.ResNet19(norm="layer")',
+    "name: int = snn.models.LeNet().runs_layer_by_layer",
     "snn.no_such_name",
 )
 

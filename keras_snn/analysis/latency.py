@@ -12,7 +12,7 @@ from keras import ops
 from keras_snn import checks
 from keras_snn.analysis import plots
 from keras_snn.analysis.batches import batches, check_array, network_of
-from keras_snn.running import time_first
+from keras_snn.running import time_first, tracing
 from keras_snn.running.states import CountingState
 
 
@@ -113,7 +113,8 @@ def latency_curve(
     for batch, labels in batches(
         model, (x, y), batch_size, "latency_curve", verbose
     ):
-        outputs, fired = probe.predict_on_batch(batch)
+        with tracing.first_trace(probe, "predict"):
+            outputs, fired = probe.predict_on_batch(batch)
         answers = np.argmax(outputs, axis=-1)
         right = right + np.sum(answers == labels[None], axis=1)
         spikes = spikes + np.asarray(fired, "float64")

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 
 from keras_snn.models.spike_rates import spiking_activity
-from keras_snn.network.parts import is_normalized
 from keras_snn.network.reading import check_shapes
+from keras_snn.running import advice
 from keras_snn.running.activity import Sequences, seeds_kept
 
 
@@ -22,7 +22,6 @@ class Probe:
 
     Attributes:
         names: Names of the spiking layers' calls, in forward order.
-        normalized: Set of the names of those whose currents are normalized.
     """
 
     def __init__(self, model):
@@ -32,7 +31,6 @@ class Probe:
             self._network = self._activity.network_read
             neurons = self._network.neurons
             self.names = [node.name for node in neurons]
-            self.normalized = {x.name for x in neurons if is_normalized(x)}
             self._trains = Sequences(
                 self._network, [node.output for node in neurons]
             )
@@ -50,6 +48,10 @@ class Probe:
                 f"with the batch axis first. {error}"
             ) from error
         self._network.check_pixels(x)
+
+    def advice(self, names, kind):
+        """Return what helps layers; see `running.advice.by_layer`."""
+        return advice.by_layer(self._network, names, kind)
 
     def rates(self, x, batch_size):
         """Return each layer's rates by neuron, averaged over samples.

@@ -10,10 +10,19 @@ import keras
 import numpy as np
 
 from keras_snn import checks
-from keras_snn.callbacks import advice, summaries
+from keras_snn.callbacks import summaries
 from keras_snn.callbacks.probe import Probe
 from keras_snn.running import processes
 from keras_snn.typing import Path
+
+# Of a layer's neurons, the fraction from which on the layer counts as broken.
+MOSTLY = {"silent": 0.95, "saturated": 0.5}
+MEANS = {
+    "silent": "Silent neurons never fired on `x`; they pass on nothing.",
+    "saturated": (
+        "Saturated neurons fire at nearly every step, whatever the input."
+    ),
+}
 
 
 class SpikeRateMonitor(keras.callbacks.Callback):
@@ -230,10 +239,7 @@ class SpikeRateMonitor(keras.callbacks.Callback):
     def _warn(self, measured):
         if not processes.is_first():
             return
-        for kind, limit in (
-            ("silent", advice.MOSTLY_SILENT),
-            ("saturated", advice.MOSTLY_SATURATED),
-        ):
+        for kind, limit in MOSTLY.items():
             found = {
                 name: values[kind]
                 for name, values in measured.items()
@@ -242,17 +248,12 @@ class SpikeRateMonitor(keras.callbacks.Callback):
             if not (found and self.warn):
                 continue
             self._warned |= {(name, kind) for name in found}
-            by_advice = {}
-            for name, share in found.items():
-                is_normalized = name in self._probe_of_model().normalized
-                advised = f"{kind}_normalized" if is_normalized else kind
-                by_advice.setdefault(advised, []).append(
-                    f"'{name}' ({share:.0%})"
-                )
-            for advised, layers in by_advice.items():
+            advised = self._probe_of_model().advice(found, kind)
+            for text, names in advised.items():
+                listed = ", ".join(f"'{x}' ({found[x]:.0%})" for x in names)
                 warnings.warn(
-                    f"Most neurons are {kind} in {', '.join(layers)}. "
-                    f"{advice.ADVICE[advised]}",
+                    f"Most neurons are {kind} in {listed}. {MEANS[kind]} "
+                    f"{text}",
                     stacklevel=2,
                 )
 

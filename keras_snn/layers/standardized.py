@@ -139,8 +139,8 @@ class StandardizedConv2D(Standardized, keras.layers.Conv2D):
     a channel `c`. It keeps currents in range whatever the depth, as a batch
     normalization does, but has no statistics of a batch: it runs step by
     step, in streams, and trains with a batch of one. The scale of `k` does
-    not matter, so `keras_snn.models.scale_to_rate` has no effect on it;
-    `calibrate` sets gain and bias from a first batch instead.
+    not matter: `keras_snn.models.scale_to_rate` scales the gain instead, and
+    `calibrate` sets gain and bias from a first batch.
 
     `kernel` reads as `w`, so what reads a convolution's kernel and bias finds
     those of an equal plain convolution; `effective_weights` has both. Weight

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol, cast
 
 from keras_snn import checks
 from keras_snn.models import blocks, files, pretrained
@@ -155,7 +156,39 @@ def _written(name, value):
     return f'`"{value}"`' if isinstance(value, str) else f"{value}"
 
 
-def make_builder(name, network, summary, defaults=Defaults(), reference=LEE):
+class Builder(Protocol):
+    """What `make_builder` returns, as type checkers know it."""
+
+    __name__: str
+    defaults: Defaults
+
+    def __call__(
+        self,
+        include_top: bool = True,
+        weights: Path | None = None,
+        input_tensor: Any = None,
+        input_shape: Shape | None = None,
+        classes: int = 10,
+        *,
+        time_steps: int | str | None = "auto",
+        encoder: Any = "auto",
+        learning_rule: LearningRule | None = None,
+        norm: Norm | None = None,
+        beta: float | None = None,
+        dropout: float | None = None,
+        width: float | None = None,
+        seed: int | None = None,
+        spiking: bool = True,
+    ) -> Model: ...
+
+
+def make_builder(
+    name: str,
+    network: Callable[..., Any],
+    summary: str,
+    defaults: Defaults = Defaults(),
+    reference: str = LEE,
+) -> Builder:
     """Return a builder in the style of `keras.applications`.
 
     Args:
@@ -250,8 +283,9 @@ def make_builder(name, network, summary, defaults=Defaults(), reference=LEE):
 
     build.__name__ = build.__qualname__ = name
     build.__module__ = "keras_snn.models"
-    build.defaults = defaults
-    build.__doc__ = _DOC.format(
+    builder = cast(Builder, build)
+    builder.defaults = defaults
+    builder.__doc__ = _DOC.format(
         summary=summary,
         input_shape=defaults.input_shape,
         reference=reference,
@@ -261,7 +295,7 @@ def make_builder(name, network, summary, defaults=Defaults(), reference=LEE):
         note=_PAPER_NOTE if defaults.has_paper else "",
         **defaults.described(),
     )
-    return build
+    return builder
 
 
 def _is_auto(value):

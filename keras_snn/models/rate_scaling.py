@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_snn import checks
 from keras_snn.models.spike_rates import spiking_activity
-from keras_snn.network import kinds, parts, weights
+from keras_snn.network import scaling
 
 TOLERANCE = 1.25
 MOST_TRIES = 16
@@ -72,63 +72,15 @@ def scale_to_rate(
 
 def _scale_all(activity, x, rate, batch_size):
     """Return the factors by name, and what was left and why, a list."""
-    factors, scaled, left = {}, {}, []
-    for node in activity.network_read.neurons:
-        variables, reasons = _variables_before(node)
-        fresh = [v for v in variables if id(v) not in scaled]
-        if not fresh:
-            others = {scaled[id(v)] for v in variables}
-            reasons += [
-                f"its kernels were scaled for '{name}' already"
-                for name in sorted(others)
-            ]
-        else:
-            factors[node.name] = _scale(
-                fresh, activity, node.name, x, rate, batch_size
+    factors, left = {}, []
+    for name, found in scaling.of_neurons(activity.network_read).items():
+        if found.variables:
+            factors[name] = _scale(
+                found.variables, activity, name, x, rate, batch_size
             )
-            scaled.update((id(v), node.name) for v in fresh)
-        if reasons:
-            left.append(f"'{node.name}': {'; '.join(reasons)}")
+        if found.reasons:
+            left.append(f"'{name}': {'; '.join(found.reasons)}")
     return factors, left
-
-
-def _variables_before(neuron):
-    """Return the variables that scale what a spiking layer receives.
-
-    Args:
-        neuron: The spiking layer's node.
-
-    Returns:
-        `(variables, reasons)`: variables between it and the spiking layers
-        before it, and why others there cannot be scaled.
-    """
-    found, reasons = {}, []
-    for node in parts.between(neuron, end=parts.normalizes):
-        if parts.normalizes(node):
-            reasons.append(
-                f"'{node.name}' normalizes, and takes away what kernels before "
-                "it are scaled by"
-            )
-            continue
-        for layer in node.stages:
-            variables, reason = _variables_of(layer)
-            found.update((id(v), v) for v in variables)
-            if reason:
-                reasons.append(f"'{layer.name}': {reason}")
-    return list(found.values()), reasons
-
-
-def _variables_of(layer):
-    """Return `(variables, reason)` of one layer that sees frames."""
-    if not isinstance(layer, keras.Layer) or not layer.weights:
-        return [], None
-    role = kinds.of(layer).role
-    if role == "synapses" or hasattr(layer, "effective_weights"):
-        variables, reason = weights.scalable(layer)
-        return variables or [], reason
-    if role in ("scaling", "activation"):
-        return [], None
-    return [], f"a {type(layer).__name__} is not known to be linear"
 
 
 def _scale(variables, activity, name, x, rate, batch_size):

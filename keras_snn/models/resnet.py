@@ -5,7 +5,7 @@ import dataclasses
 import keras
 
 from keras_snn.models import blocks
-from keras_snn.models.builder import PAPER, Defaults, make_builder
+from keras_snn.models.builder import PAPER, Builder, Defaults, make_builder
 
 # Width and stride of each residual block; the stride is its last
 # convolution's, as in the authors' program.
@@ -89,7 +89,7 @@ def _resnet19(x, settings, include_top, classes):
     return blocks.top(x, (256,), classes, settings)
 
 
-def _builder(name, layout):
+def _builder(name: str, layout: str) -> Builder:
     return make_builder(
         name,
         _network(name),

@@ -3,7 +3,7 @@
 import dataclasses
 
 from keras_snn.models import blocks
-from keras_snn.models.builder import PAPER, Defaults, make_builder
+from keras_snn.models.builder import PAPER, Builder, Defaults, make_builder
 
 # Widths of the 3x3 convolutions of each block; a pooling follows each block.
 BLOCKS = {
@@ -33,7 +33,9 @@ def _network(name, hidden):
     return vgg
 
 
-def _builder(name, layout, hidden=(1024,)):
+def _builder(
+    name: str, layout: str, hidden: tuple[int, ...] = (1024,)
+) -> Builder:
     return make_builder(
         name,
         _network(name, hidden),

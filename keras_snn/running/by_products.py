@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_snn.layers.spiking_layer import SpikingLayer
-from keras_snn.network.parts import is_normalized
+from keras_snn.running import advice
 
 # Updates after which `fit` looks.
 UPDATES = 50
@@ -128,20 +128,16 @@ class SilenceNotice(keras.callbacks.Callback):
 
     def _text(self, silent):
         named = ", ".join(f"'{name}'" for name in silent)
-        nodes = [x for x in self.network.neurons if x.name in silent]
-        advice = (
-            "Scale the weights before training, keras_snn.models.scale_to_rate("
-            'model, x[:64]), or normalize the currents, norm="batch" in a '
-            "builder"
-        )
-        if any(map(is_normalized, nodes)):
-            advice = (
-                "Lower the thresholds, or start the normalization's offset "
-                "higher (beta_initializer)"
-            )
+        advised = advice.by_layer(self.network, silent, "silent")
+        texts = list(advised)
+        if len(texts) > 1:
+            texts = [
+                f"{', '.join(map(repr, names))}: {text}"
+                for text, names in advised.items()
+            ]
         return (
             f"After {self.updates} updates {named} of '{self.network.name}' "
             f"{'fires' if len(silent) == 1 else 'fire'} less than {SILENT:g} "
             "spikes a neuron and step: what follows gets no input. "
-            f'{advice}. learning_rule="rate" credits silent neurons, too.'
+            f"{' '.join(texts)}"
         )
