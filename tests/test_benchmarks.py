@@ -282,6 +282,7 @@ def test_seconds_to_accuracy_are_those_of_the_first_point_above():
     assert cells in line
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not installed("tensorflow"), reason="needs TensorFlow")
 def test_a_row_of_time_to_accuracy(tmp_path, monkeypatch):
     monkeypatch.setattr(time_to_accuracy, "EVERY", 1)

@@ -16,7 +16,6 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[2]
 CASES = {
     "rate": {"norm": "batch", "time_steps": 2},
-    "many steps": {"norm": "batch", "time_steps": 18},
     "weight": {"norm": "weight", "time_steps": 2},
     "collapsed": {"learning_rule": "collapsed", "time_steps": 2},
     "exact": {"learning_rule": "exact", "time_steps": 2},
