@@ -5,6 +5,7 @@ import functools
 import itertools
 import os
 
+from keras_snn_runtime import crew
 from keras_snn_runtime.operations import Workspace
 
 # Samples that a thread runs side by side: they share what is read of large
@@ -24,10 +25,14 @@ def run(operations, inputs, outputs, statistics, time_steps, held, threads):
         held: Keys of sources that are the same at every step.
         threads: Most threads, this one included.
     """
+    arguments = operations, inputs, outputs, statistics, time_steps, held
     batch = len(inputs[operations[0].key])
     together = max(min(-(-batch // threads), TOGETHER), 1)
     samples = itertools.count(0, together)
     workers = min(threads, -(-batch // together))
+    if batch == 1 and threads > 1:
+        _run_one(*arguments, threads)
+        return
 
     def work():
         space = Workspace(
@@ -43,6 +48,19 @@ def run(operations, inputs, outputs, statistics, time_steps, held, threads):
     work()
     for other in others:
         other.result()
+
+
+def _run_one(
+    operations, inputs, outputs, statistics, time_steps, held, threads
+):
+    """Take the only sample through all operations, by all threads."""
+    shared = crew.Crew()
+    space = Workspace(inputs, outputs, statistics, time_steps, 1, held, shared)
+    for operation in operations:
+        operation.build(space)
+    helpers = min(threads, crew.MOST) - 1 if shared.jobs else 0
+    with shared.helped(_executor(threads), helpers):
+        space.run(0, 1)
 
 
 def cores():
