@@ -22,6 +22,7 @@ JAX = {**OURS, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
 # Variables of each library's processes. None runs by --peer-python.
 LIBRARIES = {
     "keras_snn": {**OURS, "KERAS_BACKEND": "tensorflow"},
+    "keras_snn-one": {**OURS, "KERAS_BACKEND": "tensorflow"},
     "keras_snn-dense": {**OURS, "KERAS_BACKEND": "tensorflow"},
     "keras_snn-layers": {**OURS, "KERAS_BACKEND": "tensorflow"},
     "keras_snn-exact": {**OURS, "KERAS_BACKEND": "tensorflow"},
@@ -35,6 +36,7 @@ LIBRARIES = {
 }
 DEFAULT_LIBRARIES = [name for name in LIBRARIES if "torch-" not in name]
 DEFAULT_LIBRARIES.remove("torch")
+DEFAULT_LIBRARIES.remove("keras_snn-one")
 
 # Inference does not depend on the learning rule.
 SAME_INFERENCE = (
@@ -43,6 +45,7 @@ SAME_INFERENCE = (
     "keras_snn-arctan-remat",
 )
 
+WHAT = ["train", "inference"]
 FULL = {
     "networks": ["lenet", "vgg9"],
     "time_steps": [10, 25, 50, 100],
@@ -72,6 +75,7 @@ def arguments(argv=None):
     add("--networks", nargs="+", choices=["lenet", "vgg9"])
     add("--time-steps", nargs="+", type=int)
     add("--batch", type=int, help="LeNet 64 and VGG9 32 by default")
+    add("--what", nargs="+", choices=WHAT, default=WHAT)
     add("--repeats", type=int, help="measured steps of a case")
     add("--rounds", type=int, default=1, help="repeats of all cases")
     add("--libraries", nargs="+", choices=LIBRARIES, default=DEFAULT_LIBRARIES)
@@ -111,7 +115,7 @@ def cases(args):
         for dtype in args.dtype
         for network in args.networks
         for time_steps in args.time_steps
-        for what in ("train", "inference")
+        for what in args.what
         for library in args.libraries
         if what == "train" or library not in SAME_INFERENCE
     ]

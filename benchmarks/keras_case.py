@@ -3,7 +3,8 @@
 The variant is the part of the library's name after the dash: a learning rule,
 `"arctan-remat"` (with `remat_steps` at the square root of T), `"layers"` (a
 plain `keras.Model`, layer by layer, collapsed rule), `"dense"` (collapsed rule
-with dense products, the event-driven engine switched off), or nothing
+with dense products, the event-driven engine switched off), `"one"` (on one
+processor), or nothing
 (`keras_snn.Model`, collapsed rule, event by event where the backend is
 TensorFlow). A backend is chosen by KERAS_BACKEND.
 """
@@ -28,6 +29,8 @@ class Program:
         if case["dtype"] == "bfloat16":
             keras.config.set_dtype_policy("mixed_bfloat16")
         variant = case["library"].partition("-")[2]
+        if variant == "one":
+            os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         rule, _, remat = variant.partition("-")
         rule = rule if rule in LEARNING_RULES else "collapsed"
         network = networks.NETWORKS[case["network"]]

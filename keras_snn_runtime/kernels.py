@@ -158,9 +158,13 @@ def _lowest_bit(typing, bits):
 
 _nonzero_floats = _nonzero_bits(FLOAT, "fcmp_unordered")
 _nonzero_bytes = _nonzero_bits(ir.IntType(8), "icmp_unsigned")
-_LANES = (64, 16, 4, 1)
-_sum_64, _sum_16, _sum_4, _sum_1 = (_row_sum(x, unit=False) for x in _LANES)
-_one_64, _one_16, _one_4, _one_1 = (_row_sum(x, unit=True) for x in _LANES)
+_LANES = (64, 32, 16, 8, 4, 2, 1)
+_sum_64, _sum_32, _sum_16, _sum_8, _sum_4, _sum_2, _sum_1 = (
+    _row_sum(x, unit=False) for x in _LANES
+)
+_one_64, _one_32, _one_16, _one_8, _one_4, _one_2, _one_1 = (
+    _row_sum(x, unit=True) for x in _LANES
+)
 
 
 @inlined
@@ -168,7 +172,7 @@ def _widest(channels):
     """Return how many of the next `channels` outputs to sum at once."""
     lanes = 64
     while lanes > channels:
-        lanes //= 4
+        lanes //= 2
     return lanes
 
 
@@ -176,10 +180,16 @@ def _widest(channels):
 def _add_values(lanes, out, weights, stride, indices, values, first, last):
     if lanes == 64:
         _sum_64(out, weights, stride, indices, values, first, last)
+    elif lanes == 32:
+        _sum_32(out, weights, stride, indices, values, first, last)
     elif lanes == 16:
         _sum_16(out, weights, stride, indices, values, first, last)
+    elif lanes == 8:
+        _sum_8(out, weights, stride, indices, values, first, last)
     elif lanes == 4:
         _sum_4(out, weights, stride, indices, values, first, last)
+    elif lanes == 2:
+        _sum_2(out, weights, stride, indices, values, first, last)
     else:
         _sum_1(out, weights, stride, indices, values, first, last)
 
@@ -188,10 +198,16 @@ def _add_values(lanes, out, weights, stride, indices, values, first, last):
 def _add_ones(lanes, out, weights, stride, indices, values, first, last):
     if lanes == 64:
         _one_64(out, weights, stride, indices, values, first, last)
+    elif lanes == 32:
+        _one_32(out, weights, stride, indices, values, first, last)
     elif lanes == 16:
         _one_16(out, weights, stride, indices, values, first, last)
+    elif lanes == 8:
+        _one_8(out, weights, stride, indices, values, first, last)
     elif lanes == 4:
         _one_4(out, weights, stride, indices, values, first, last)
+    elif lanes == 2:
+        _one_2(out, weights, stride, indices, values, first, last)
     else:
         _one_1(out, weights, stride, indices, values, first, last)
 

@@ -28,7 +28,8 @@ class Network:
         input_shape: Shape of a sample: of an image where there is an encoder,
             else of the frame of one step.
         output_shape: Shape of a sample's scores.
-        threads: Most threads that share a batch, by default one a processor.
+        threads: Most threads that share a batch, or up to four of them one
+            sample; by default one a processor.
     """
 
     def __init__(self, name, time_steps, encoder, operations, divides, arrays):

@@ -69,6 +69,7 @@ class Workspace:
         time_steps: T.
         samples: Samples that run side by side.
         held: Keys of sources that are the same at every step.
+        crew: The `Crew` that shares large products, for one sample; or None.
 
     Attributes:
         states: Dict of the arrays of potentials, and of readouts, by key.
@@ -85,8 +86,16 @@ class Workspace:
     """
 
     def __init__(
-        self, inputs, outputs, statistics, time_steps, samples, held=()
+        self,
+        inputs,
+        outputs,
+        statistics,
+        time_steps,
+        samples,
+        held=(),
+        crew=None,
     ):
+        self.crew = crew
         self.inputs = {**inputs, NO_BIAS: np.empty(0, "float32")}
         self.outputs = outputs
         self.statistics = statistics
@@ -190,6 +199,10 @@ class Workspace:
         due = self.once if key in self.held else self.step
         due.append(functools.partial(function, *arguments))
 
+    def shares(self, products):
+        """Return whether so many products are worth help."""
+        return self.crew is not None and products >= self.crew.LEAST
+
     def run(self, first, samples):
         """Take samples `first`, `first + 1`, ... through all steps."""
         self.lost[:] = False
@@ -253,13 +266,22 @@ class Convolution:
         space.follows(self.key, self.source)
         kernel = space.inputs[self.kernel]
         kernel = kernel.reshape(*[1] * (4 - kernel.ndim), *kernel.shape)
+        spikes = space.spikes(self.source).arrays
+        bias = space.inputs[self.bias]
+        out = space.new_frame(self.key, self.shape)
+        if space.shares(out[0, ..., 0].size * kernel.size):
+            convolve = space.crew.convolution(
+                spikes, kernel, bias, out, self.strides, self.before
+            )
+            space.call(self.key, convolve)
+            return
         space.call(
             self.key,
             kernels.convolve,
-            *space.spikes(self.source).arrays,
+            *spikes,
             kernel,
-            space.inputs[self.bias],
-            space.new_frame(self.key, self.shape),
+            bias,
+            out,
             *self.strides,
             *self.before,
             space.samples if kernel.nbytes > SMALL else 1,
@@ -278,14 +300,14 @@ class Product:
 
     def build(self, space):
         space.follows(self.key, self.source)
-        space.call(
-            self.key,
-            kernels.multiply,
-            *space.flat_spikes(self.source).arrays,
-            space.inputs[self.kernel],
-            space.inputs[self.bias],
-            space.new_frame(self.key, self.shape),
-        )
+        spikes = space.flat_spikes(self.source).arrays
+        kernel, bias = space.inputs[self.kernel], space.inputs[self.bias]
+        out = space.new_frame(self.key, self.shape)
+        if space.shares(kernel.size):
+            multiply = space.crew.product(spikes, kernel, bias, out)
+            space.call(self.key, multiply)
+            return
+        space.call(self.key, kernels.multiply, *spikes, kernel, bias, out)
 
 
 @dataclasses.dataclass(frozen=True)

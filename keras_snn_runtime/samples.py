@@ -3,13 +3,18 @@
 import concurrent.futures
 import functools
 import itertools
+import math
 import os
 
+from keras_snn_runtime import crew
 from keras_snn_runtime.operations import Workspace
 
 # Samples that a thread runs side by side: they share what is read of large
 # weights, and their state has to stay in the cache.
 TOGETHER = 8
+
+# Dense products of all steps of one sample from which on threads share it.
+LEAST_TO_SHARE = 300_000_000
 
 
 def run(operations, inputs, outputs, statistics, time_steps, held, threads):
@@ -24,10 +29,15 @@ def run(operations, inputs, outputs, statistics, time_steps, held, threads):
         held: Keys of sources that are the same at every step.
         threads: Most threads, this one included.
     """
+    arguments = operations, inputs, outputs, statistics, time_steps, held
     batch = len(inputs[operations[0].key])
     together = max(min(-(-batch // threads), TOGETHER), 1)
     samples = itertools.count(0, together)
     workers = min(threads, -(-batch // together))
+    if batch == 1 and threads > 1:
+        if time_steps * _products(operations, inputs) >= LEAST_TO_SHARE:
+            _run_one(*arguments, threads)
+            return
 
     def work():
         space = Workspace(
@@ -43,6 +53,30 @@ def run(operations, inputs, outputs, statistics, time_steps, held, threads):
     work()
     for other in others:
         other.result()
+
+
+def _run_one(
+    operations, inputs, outputs, statistics, time_steps, held, threads
+):
+    """Take the only sample through all operations, by all threads."""
+    shared = crew.Crew()
+    # Threads take some time to wake up, so they are called first.
+    with shared.helped(_executor(threads), min(threads, crew.MOST) - 1):
+        space = Workspace(
+            inputs, outputs, statistics, time_steps, 1, held, shared
+        )
+        for operation in operations:
+            operation.build(space)
+        space.run(0, 1)
+
+
+def _products(operations, inputs):
+    """Return how many products dense layers would take at a step."""
+    return sum(
+        math.prod(x.shape[:-1]) * inputs[x.kernel].size
+        for x in operations
+        if hasattr(x, "kernel")
+    )
 
 
 def cores():

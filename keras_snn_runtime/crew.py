@@ -1,0 +1,317 @@
+"""Threads that help one thread with each large product of one sample.
+
+The one thread walks through the operations. A product is published as a job of
+some parts; whoever is free takes the next part. Nobody waits for a helper that
+is not there: who published a job takes all parts that no other takes, and
+waits for those alone that others have begun.
+
+A box of 64-bit numbers is all that threads share: a ticket, which counts jobs
+in its upper half and parts taken in its lower one; the address of the job's
+numbers; and how many parts are done.
+"""
+
+import contextlib
+
+import numpy as np
+from llvmlite import ir
+from numba import carray, types
+from numba.extending import intrinsic
+
+from keras_snn_runtime.kernels import (
+    INT64,
+    _add_spikes,
+    _pointer,
+    _widest,
+    compiled,
+    inlined,
+)
+
+# Most threads of one sample, the first one included.
+MOST = 4
+# Outputs of a dense layer in a part, and parts of a convolution.
+LANES, BANDS = 64, 8
+
+_TICKET, _JOB, _DONE = 0, 8, 16  # in bytes
+_NONE = 0xFFFFFFFF  # no parts are left
+_CONVOLUTION, _PRODUCT = 0, 1
+
+
+@intrinsic
+def _load(typing, address):
+    """Read the number at an address, as others see it."""
+
+    def emit(context, builder, signature, arguments):
+        place = _pointer(builder, *arguments, INT64)
+        return builder.load_atomic(place, "seq_cst", 8)
+
+    return types.int64(types.int64), emit
+
+
+@intrinsic
+def _store(typing, address, value):
+    """Write a number to an address, for others to see."""
+
+    def emit(context, builder, signature, arguments):
+        address, value = arguments
+        place = _pointer(builder, address, INT64)
+        builder.store_atomic(value, place, "seq_cst", 8)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), emit
+
+
+@intrinsic
+def _increase(typing, address):
+    """Add 1 to the number at an address."""
+
+    def emit(context, builder, signature, arguments):
+        place = _pointer(builder, *arguments, INT64)
+        builder.atomic_rmw("add", place, INT64(1), "seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(types.int64), emit
+
+
+@intrinsic
+def _increase_if(typing, address, value):
+    """Add 1 to the number at an address if it is `value`; say whether."""
+
+    def emit(context, builder, signature, arguments):
+        address, value = arguments
+        place = _pointer(builder, address, INT64)
+        more = builder.add(value, INT64(1))
+        found = builder.cmpxchg(place, value, more, "seq_cst", "seq_cst")
+        return builder.extract_value(found, 1)
+
+    return types.boolean(types.int64, types.int64), emit
+
+
+@intrinsic
+def _as_pointer(typing, address):
+    def emit(context, builder, signature, arguments):
+        return _pointer(builder, *arguments, ir.IntType(8))
+
+    return types.voidptr(types.int64), emit
+
+
+@inlined
+def _integers(address, count):
+    return carray(_as_pointer(address), (count,), np.int64)
+
+
+@inlined
+def _floats(address, count):
+    return carray(_as_pointer(address), (count,), np.float32)
+
+
+@inlined
+def _convolve_band(job, part):
+    """Compute some rows of what `kernels.convolve` computes, the same way."""
+    index_address, value_address, starts_address = job[2], job[3], job[4]
+    weights, bias_address, out_address = job[5], job[6], job[7]
+    height, width, rows, columns = job[8], job[9], job[10], job[11]
+    channels, outputs, out_height, out_width = (
+        job[12],
+        job[13],
+        job[14],
+        job[15],
+    )
+    sy, sx, top, left = job[16], job[17], job[18], job[19]
+    first = part * out_height // job[1]
+    last = (part + 1) * out_height // job[1]
+    stride, unit = 4 * outputs, value_address == 0
+    starts = _integers(starts_address, height * (width + 1))
+    begin = out_address + first * out_width * stride
+    out = _floats(begin, (last - first) * out_width * outputs)
+    out[:] = 0
+    for dy in range(rows):
+        n = 0
+        while n < outputs:
+            lanes = _widest(outputs - n)
+            corner = weights + dy * columns * channels * stride + 4 * n
+            for y in range(first, last):
+                row = y * sy + dy - top
+                if row < 0 or row >= height:
+                    continue
+                places = 4 * row * width * channels
+                of_row = row * (width + 1)
+                target = out_address + y * out_width * stride + 4 * n
+                for x in range(out_width):
+                    start = x * sx - left
+                    a = min(max(start, 0), width)
+                    b = max(min(start + columns, width), 0)
+                    _add_spikes(
+                        unit,
+                        lanes,
+                        target + x * stride,
+                        corner - start * channels * stride,
+                        stride,
+                        index_address + places,
+                        value_address + places,
+                        starts[of_row + a],
+                        starts[of_row + b],
+                    )
+            n += lanes
+    if bias_address:
+        bias = _floats(bias_address, outputs)
+        for pixel in range((last - first) * out_width):
+            for n in range(outputs):
+                out[pixel * outputs + n] += bias[n]
+
+
+@inlined
+def _multiply_lanes(job, part):
+    """Compute some outputs of what `kernels.multiply` computes."""
+    index_address, value_address, starts_address = job[2], job[3], job[4]
+    weights, bias_address, out_address = job[5], job[6], job[7]
+    rows, pixels, size, outputs = job[8], job[9], job[10], job[11]
+    first = part * LANES
+    last = min(first + LANES, outputs)
+    unit = value_address == 0
+    starts = _integers(starts_address, rows * (pixels + 1))
+    out = _floats(out_address + 4 * first, last - first)
+    out[:] = 0
+    n = first
+    while n < last:
+        lanes = _widest(last - n)
+        for y in range(rows):
+            _add_spikes(
+                unit,
+                lanes,
+                out_address + 4 * n,
+                weights + 4 * (y * size * outputs + n),
+                4 * outputs,
+                index_address + 4 * y * size,
+                value_address + 4 * y * size,
+                0,
+                starts[y * (pixels + 1) + pixels],
+            )
+        n += lanes
+    if bias_address:
+        bias = _floats(bias_address + 4 * first, last - first)
+        for n in range(last - first):
+            out[n] += bias[n]
+
+
+@inlined
+def _take_parts(box, ticket):
+    """Take parts of the published job until none are left."""
+    number = ticket >> 32
+    while ticket >> 32 == number and ticket & _NONE != _NONE:
+        job = _integers(_load(box + _JOB), 20)
+        part = ticket & _NONE
+        if part >= job[1]:
+            return
+        # Succeeds only as long as the job is the same.
+        if _increase_if(box + _TICKET, ticket):
+            if job[0] == _CONVOLUTION:
+                _convolve_band(job, part)
+            else:
+                _multiply_lanes(job, part)
+            _increase(box + _DONE)
+        ticket = _load(box + _TICKET)
+
+
+@compiled(types.int64)
+def serve(box):
+    """Help with jobs until the box is closed."""
+    ticket = _load(box + _TICKET)
+    while ticket >= 0:
+        _take_parts(box, ticket)
+        seen = _load(box + _TICKET)
+        while seen == ticket:
+            seen = _load(box + _TICKET)
+        ticket = seen
+
+
+@compiled(types.int64, types.int64)
+def share(box, job):
+    """Publish a job; return when it is done."""
+    parts = _integers(job, 20)[1]
+    following = (_load(box + _TICKET) >> 32) + 1
+    # No part of the last job can be taken from here on.
+    _store(box + _TICKET, following << 32 | _NONE)
+    _store(box + _JOB, job)
+    _store(box + _DONE, 0)
+    following += 1
+    _store(box + _TICKET, following << 32)
+    _take_parts(box, following << 32)
+    while _load(box + _DONE) < parts:
+        pass
+
+
+class Crew:
+    """What one thread shares with its helpers.
+
+    Attributes:
+        jobs: List of the jobs that it can publish, arrays of numbers.
+    """
+
+    # Dense products of a layer from which on it is shared.
+    LEAST = 200_000
+
+    def __init__(self):
+        self._box = np.array([_NONE, 0, 0], "int64")
+        self.jobs = []
+
+    @contextlib.contextmanager
+    def helped(self, pool, helpers):
+        """Have threads of a pool help within this context."""
+        box = self._box.ctypes.data
+        others = [pool.submit(serve, box) for _ in range(helpers)]
+        try:
+            yield
+        finally:
+            self._box[0] = -1
+            for other in others:
+                # One that has not begun is not waited for.
+                if not other.cancel():
+                    other.result()
+
+    def convolution(self, spikes, kernel, bias, out, strides, before):
+        """Return a function that computes what `kernels.convolve` does.
+
+        Args:
+            spikes: Arrays of the spikes of the input.
+            kernel, bias, out, strides, before: As there.
+        """
+        starts = spikes[2]
+        rows, columns, channels, outputs = kernel.shape
+        _, out_height, out_width, _ = out.shape
+        numbers = (
+            *(starts.shape[1], starts.shape[2] - 1, rows, columns),
+            *(channels, outputs, out_height, out_width, *strides, *before),
+        )
+        parts = min(out_height, BANDS)
+        arrays = *spikes, kernel, bias, out
+        return self._published(_CONVOLUTION, parts, arrays, numbers)
+
+    def product(self, spikes, kernel, bias, out):
+        """Return a function that computes what `kernels.multiply` does."""
+        starts = spikes[2]
+        rows, pixels = starts.shape[1], starts.shape[2] - 1
+        outputs = kernel.shape[1]
+        numbers = rows, pixels, len(kernel) // rows, outputs
+        arrays = *spikes, kernel, bias, out
+        parts = -(-outputs // LANES)
+        return self._published(_PRODUCT, parts, arrays, numbers)
+
+    def _published(self, kind, parts, arrays, numbers):
+        for x in arrays[3:]:
+            # Read by its address alone.
+            if x.dtype != "float32" or not x.flags.c_contiguous:
+                raise TypeError(
+                    "Products take contiguous float32 numbers. Received: "
+                    f"{x.dtype} of shape {x.shape}."
+                )
+        job = np.zeros(20, "int64")
+        addresses = [x.ctypes.data if x.size else 0 for x in arrays]
+        job[: 8 + len(numbers)] = kind, parts, *addresses, *numbers
+        self.jobs.append(job)
+        box, address = self._box.ctypes.data, job.ctypes.data
+
+        def run(samples):
+            share(box, address)
+
+        run.arrays = arrays  # which only addresses tell of
+        return run
