@@ -14,7 +14,7 @@ from keras_snn_runtime.operations import Workspace
 TOGETHER = 8
 
 # Dense products of all steps of one sample from which on threads share it.
-LEAST_TO_SHARE = 300_000_000
+LEAST_TO_SHARE = 2_000_000_000
 
 
 def run(operations, inputs, outputs, statistics, time_steps, held, threads):
