@@ -29,22 +29,30 @@ def run(operations, inputs, outputs, statistics, time_steps, held, threads):
         held: Keys of sources that are the same at every step.
         threads: Most threads, this one included.
     """
-    arguments = operations, inputs, outputs, statistics, time_steps, held
     batch = len(inputs[operations[0].key])
     together = max(min(-(-batch // threads), TOGETHER), 1)
     samples = itertools.count(0, together)
     workers = min(threads, -(-batch // together))
-    if batch == 1 and threads > 1:
-        if time_steps * _products(operations, inputs) >= LEAST_TO_SHARE:
-            _run_one(*arguments, threads)
-            return
 
-    def work():
+    def built(together, shared=None):
         space = Workspace(
-            inputs, outputs, statistics, time_steps, together, held
+            inputs, outputs, statistics, time_steps, together, held, shared
         )
         for operation in operations:
             operation.build(space)
+        return space
+
+    if batch == 1 and threads > 1:
+        if time_steps * _products(operations, inputs) >= LEAST_TO_SHARE:
+            shared = crew.Crew()
+            helpers = min(threads, crew.MOST) - 1
+            # Threads take some time to wake up, so they are called first.
+            with shared.helped(_executor(threads), helpers):
+                built(1, shared).run(0, 1)
+            return
+
+    def work():
+        space = built(together)
         # Threads take the next samples when they are done with some.
         while (first := next(samples)) < batch:
             space.run(first, min(together, batch - first))
@@ -53,21 +61,6 @@ def run(operations, inputs, outputs, statistics, time_steps, held, threads):
     work()
     for other in others:
         other.result()
-
-
-def _run_one(
-    operations, inputs, outputs, statistics, time_steps, held, threads
-):
-    """Take the only sample through all operations, by all threads."""
-    shared = crew.Crew()
-    # Threads take some time to wake up, so they are called first.
-    with shared.helped(_executor(threads), min(threads, crew.MOST) - 1):
-        space = Workspace(
-            inputs, outputs, statistics, time_steps, 1, held, shared
-        )
-        for operation in operations:
-            operation.build(space)
-        space.run(0, 1)
 
 
 def _products(operations, inputs):
