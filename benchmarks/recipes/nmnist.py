@@ -27,8 +27,7 @@ from keras_snn.training.records import versions
 
 events = snn.datasets.events
 NAME, SENSOR, STEPS, WINDOW = "lenet_nmnist", (34, 34), 15, 20_000
-# As many events as the recordings have, from pixels that are not all alike.
-CAMERA = {"threshold": 0.5, "threshold_spread": 0.1, "noise_rate": 1.0}
+CAMERA = events.SIMULATORS["n-mnist"]
 FIRST_UNSEEN, HELD_OUT = 10_000, 200
 IN_TIME = {"time_steps": STEPS, "window": WINDOW}
 
@@ -40,7 +39,7 @@ CARD = """# LeNet on N-MNIST
 `keras_snn.models.LeNet(weights="nmnist")`: {parameters:,} numbers, in float16
 ({size:.1f} MB). It takes {steps} frames of 20 ms, (time, 34, 34, 2), as
 `keras_snn.datasets.load("nmnist", ..., time_steps={steps}, window=20_000)` makes
-them: 1 where a pixel saw an event of a polarity.
+them: how many events of a polarity a pixel saw.
 
 | | |
 |---|---|

@@ -1,10 +1,18 @@
 """Images and videos as an event camera would see them."""
 
+import gzip
+import pathlib
+import zipfile
+
 import numpy as np
 import pytest
 
 import keras_snn as snn
 from keras_snn.datasets import events
+from keras_snn.datasets.events import simulation
+from tests.helpers import SHARED
+
+DATA = SHARED / "data"
 
 
 def slow(frames, times, thresholds, offset):
@@ -136,10 +144,13 @@ def test_published_settings_are_taken(name):
     assert len(found) > 100 and np.all(np.diff(found["t"]) >= 0)
 
 
-def test_saccades_move_down_and_right_up_and_right_and_back():
+@pytest.mark.parametrize("inverted", [False, True])
+def test_saccades_move_down_and_right_up_and_right_and_back(inverted):
     image = np.zeros((28, 28))
     image[10:18, 10:18] = 1.0
-    found = events.saccades(image, (40, 40), amplitude=6.0)
+    found = events.saccades(
+        image, (40, 40), amplitude=12.0, inverted=inverted, offset=1.0
+    )
     frames = events.to_frames(found, (40, 40), window=100_000, time_steps=3)
     # Where it becomes brighter is in front, where darker is behind.
     ahead = []
@@ -150,10 +161,53 @@ def test_saccades_move_down_and_right_up_and_right_and_back():
             / frame[..., p].sum()
             for p in (0, 1)
         ]
-        way = centres[1] - centres[0]
+        way = (centres[1] - centres[0]) * (-1 if inverted else 1)
         ahead.append(np.sign(np.where(np.abs(way) > 1, way, 0)).tolist())
     assert ahead == [[1, 1], [1, -1], [-1, 0]]
     assert found["t"].max() < 300_000
+
+
+def test_blur_spreads_a_point_and_keeps_its_light():
+    image = np.zeros((9, 9))
+    image[4, 4] = 1.0
+    sharp, blurred = (
+        simulation._blurred(image, deviation) for deviation in (0, 0.65)
+    )
+    assert np.array_equal(sharp, image)
+    y, x = np.indices(blurred.shape) - len(blurred) // 2
+    np.testing.assert_allclose(blurred.sum(), 1)
+    # Sampled at pixels, a Gaussian so narrow has its own variance nearly.
+    np.testing.assert_allclose((blurred * y**2).sum(), 0.65**2, rtol=0.02)
+    np.testing.assert_allclose((blurred * x**2).sum(), 0.65**2, rtol=0.02)
+
+
+def test_digits_give_the_events_of_their_recordings(tmp_path):
+    if not (DATA / "nmnist").is_dir():
+        pytest.skip(f"no N-MNIST files in {DATA}")
+    with gzip.open(DATA / "mnist/train-images-idx3-ubyte.gz") as file:
+        digits = np.frombuffer(file.read(16 + 1000 * 784)[16:], "uint8")
+    digits = digits.reshape(-1, 28, 28)
+    camera = events.SIMULATORS["n-mnist"]
+    real, made = [], []
+    with zipfile.ZipFile(DATA / "nmnist" / "nmnist_small.zip") as archive:
+        for name in archive.namelist()[:1000:100]:
+            number = int(pathlib.PurePath(name).stem) - 1
+            path = archive.extract(name, tmp_path)
+            real.append(events.read_nmnist(path))
+            made.append(events.saccades(digits[number], **camera, seed=number))
+    real, made = (
+        np.stack(
+            [
+                events.to_frames(
+                    one, (34, 34), window=20_000, time_steps=15, start=0
+                )
+                for one in several
+            ]
+        )
+        for several in (real, made)
+    )
+    assert np.corrcoef(real.ravel(), made.ravel())[0, 1] > 0.8
+    assert 0.85 < made.sum() / real.sum() < 1.2
 
 
 def test_saccades_take_what_data_sets_hold():
@@ -205,6 +259,8 @@ def test_bad_videos_are_refused(frames, times, options, message):
         (np.full((3, 3), 7.0), {}, "floats in"),
         (np.zeros((3, 3)), {"amplitude": 0}, "amplitude"),
         (np.zeros((3, 3)), {"duration": 0}, "duration"),
+        (np.zeros((3, 3)), {"blur": -1}, "blur"),
+        (np.zeros((3, 3)), {"inverted": 2}, "inverted"),
         (np.zeros((3, 3)), {"sensor_size": (3, 0)}, "sensor_size"),
     ],
 )
