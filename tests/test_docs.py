@@ -298,6 +298,17 @@ def test_figures_are_drawn_by_the_library(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_the_picture_of_a_cat_is_classified(tmp_path):
+    figures = module_of(DOCS / "figures/trained.py")
+    assert figures.draw(tmp_path) == "cat"
+    text = (DOCS / "trained.md").read_text("utf-8")
+    for name in ("spikes.svg", "scores.svg"):
+        assert f"](images/trained/{name})" in text
+        size = (DOCS / "images/trained" / name).stat().st_size
+        assert 0.5 < (tmp_path / name).stat().st_size / size < 2
+
+
+@pytest.mark.slow
 def test_the_gallery_is_drawn_by_the_library(tmp_path):
     gallery = module_of(DOCS / "figures/gallery.py")
     gallery.STEPS = 2  # energy at each; they take time to compile

@@ -92,7 +92,7 @@ def fit(model, recordings, labels, watched, phase, args):
         recordings,
         labels,
         batch_size,
-        augment=events.Augmentation(shift=2),
+        augment=events.Augmentation(shift=1),
         sensor_size=SENSOR,
         seed=0,
         **IN_TIME,
@@ -200,9 +200,9 @@ def main():
     parser.add_argument("--data-dir")
     parser.add_argument("--output", type=pathlib.Path, required=True)
     parser.add_argument("--publish", action="store_true")
-    parser.add_argument("--made", type=int, default=12_000)
-    parser.add_argument("--made-epochs", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--made", type=int, default=36_000)
+    parser.add_argument("--made-epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=15)
     args = parser.parse_args()
     if args.publish:
         into_package(args)
@@ -228,7 +228,7 @@ def main():
             "rate": 0.1,
             "batch": 100,
         },
-        {"title": "spikes", "epochs": args.epochs, "rate": 0.03, "batch": 40},
+        {"title": "spikes", "epochs": args.epochs, "rate": 0.01, "batch": 40},
     ]
     data = (made, labels), (list(train), train.labels)
     phases = [
