@@ -2,7 +2,7 @@
 
 TensorFlow counts how often Keras' step functions are traced, by their code:
 it takes one trace each of five models for five traces of one. Every model
-that measures spikes is another.
+that measures spikes is another, and its last batch, if smaller, one more.
 """
 
 import contextlib
@@ -10,21 +10,35 @@ import logging
 
 from keras_snn.running.scopes import Scope
 
-_first_trace = Scope()
+_expected = Scope()
 
 
-class _Expected(logging.Filter):
-    """Drops the warning for Keras' functions within `first_trace`."""
+class _Unexpected(logging.Filter):
+    """Drops the warning for Keras' functions where it is expected."""
 
     def filter(self, record):
-        if not _first_trace.on:
+        if not _expected.on:
             return True
         text = record.getMessage()
         is_step = "TensorFlowTrainer." in text
         return not (is_step and "triggered tf.function retracing" in text)
 
 
-logging.getLogger("tensorflow").addFilter(_Expected())
+logging.getLogger("tensorflow").addFilter(_Unexpected())
+
+
+def in_tool():
+    """Return a scope that drops the warning: its traces are few and known."""
+    return _expected(True)
+
+
+def predict_on_batch(model, x):
+    """Return a model's outputs for one of the batches of a tool.
+
+    The last batch may be smaller, and has a trace of its own then.
+    """
+    with in_tool():
+        return model.predict_on_batch(x)
 
 
 def first_trace(model, kind):
@@ -38,5 +52,5 @@ def first_trace(model, kind):
         kind: `"train"`, `"test"` or `"predict"`.
     """
     if getattr(model, f"{kind}_function", None) is None:
-        return _first_trace(True)
+        return _expected(True)
     return contextlib.nullcontext()
