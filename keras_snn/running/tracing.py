@@ -6,7 +6,10 @@ that measures spikes is another, and its last batch, if smaller, one more.
 """
 
 import contextlib
+import functools
 import logging
+
+import keras
 
 from keras_snn.running.scopes import Scope
 
@@ -41,16 +44,30 @@ def predict_on_batch(model, x):
         return model.predict_on_batch(x)
 
 
-def first_trace(model, kind):
-    """Return a scope that drops the warning if a model is traced anew.
+def _named(kind, name):
+    """Return a method of `TracedOnce`."""
 
-    Once a model has its function, TensorFlow's warning is of that function
-    and the shapes it is given, and comes as ever.
+    @functools.wraps(getattr(keras.Model, name))
+    def method(self, *args, **kwargs):
+        # Once a model has its function, TensorFlow's warning is of that
+        # function and the shapes it is given, and comes as ever.
+        is_traced = getattr(self, f"{kind}_function", None) is not None
+        with contextlib.nullcontext() if is_traced else _expected(True):
+            return getattr(super(TracedOnce, self), name)(*args, **kwargs)
 
-    Args:
-        model: A `keras.Model`.
-        kind: `"train"`, `"test"` or `"predict"`.
+    return method
+
+
+class TracedOnce:
+    """A mixin before `keras.Model` that drops the warning at the first trace.
+
+    No `keras.Model` itself, as Keras would make each model functional, or
+    none.
     """
-    if getattr(model, f"{kind}_function", None) is None:
-        return _expected(True)
-    return contextlib.nullcontext()
+
+    fit = _named("train", "fit")
+    evaluate = _named("test", "evaluate")
+    predict = _named("predict", "predict")
+    train_on_batch = _named("train", "train_on_batch")
+    test_on_batch = _named("test", "test_on_batch")
+    predict_on_batch = _named("predict", "predict_on_batch")
