@@ -45,7 +45,7 @@ class SpikeRateMonitor(keras.callbacks.Callback):
     `CSVLogger`. For TensorBoard they are written to the run `spikes`:
 
     - scalars `spike_rate/<layer>`, `silent/<layer>`, `saturated/<layer>`,
-    - histograms `spike_rates/<layer>` of r(n),
+    - histograms `neuron_rates/<layer>` of r(n),
     - on request images `raster/<layer>`: the spikes of up to 100 neurons,
 
     each at step `epoch`. Measurements between the epochs' ends have the
@@ -213,7 +213,7 @@ class SpikeRateMonitor(keras.callbacks.Callback):
                 tag = f"{prefix}{kind}/{name}"
                 self._file.scalar(tag, values[kind], step)
             if self.histograms:
-                tag = f"{prefix}spike_rates/{name}"
+                tag = f"{prefix}neuron_rates/{name}"
                 self._file.histogram(tag, values["rates"], step)
         self._file.flush()
 
@@ -228,7 +228,7 @@ class SpikeRateMonitor(keras.callbacks.Callback):
             images = [
                 summaries.raster(
                     train,
-                    f"{name}, sample {i}, epoch {epoch}: "
+                    f"{name}\nsample {i}, epoch {epoch}: "
                     f"{np.mean(train, dtype='float64'):.3f} spikes a step",
                 )
                 for i, train in enumerate(trains)
