@@ -58,7 +58,8 @@ class SpikeRateMonitor(keras.callbacks.Callback):
 
     A `UserWarning` with advice names each layer once of whose neurons 95 %
     or more are silent, or 50 % or more saturated. It comes before the first
-    epoch where the network starts like that.
+    epoch where the network starts like that, and its batch normalizations, if
+    any, have averages.
 
     Of several processes each measures the same, of all of `x`, and the first
     one writes and warns.
@@ -153,8 +154,8 @@ class SpikeRateMonitor(keras.callbacks.Callback):
         self._open(self.log_dir or summaries.log_dir_of_fit(self.model))
         # A Sequential may be built by its first batch.
         if self.model.built or not isinstance(self.model, keras.Sequential):
-            self._probe_of_model()
-            if self.warn:
+            probe = self._probe_of_model()
+            if self.warn and probe.knows_statistics():
                 self._warn(self._measure())
 
     def on_epoch_end(

@@ -320,6 +320,23 @@ def texts_of_monitor(caught):
     return [text for text in texts if text.startswith("Most neurons")]
 
 
+def test_averages_of_no_batch_are_not_taken_for_silence():
+    inputs = keras.Input((6,))
+    x = dense(8)(snn.layers.RepeatEncoder(5)(inputs))
+    # Their spread is far below 1, which averages begin with.
+    x = snn.layers.TimeFold(layers.Rescaling(0.05))(x)
+    x = snn.layers.TimeFold(layers.BatchNormalization(momentum=0.0))(x)
+    x = snn.layers.LIF(learning_rule="rate", name="lif")(x)
+    x = snn.layers.MembraneReadout(learning_rule="rate")(dense(3)(x))
+    model = snn.Model(inputs, x)
+    model.compile("sgd", "mse")
+    assert snn.models.spike_rates(model, samples()) == {"lif": 0.0}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Most neurons")
+        history = fit(model, [monitor(warn=True)], epochs=1)
+    assert history["lif_silent"][0] < 0.95
+
+
 def test_silent_layers_are_named_once_before_the_first_epoch():
     model = compiled(scale=1e-3)
     watch = monitor(warn=True)
