@@ -1,6 +1,7 @@
 """What all commands share: the app, its options, errors and tables."""
 
 import contextlib
+import logging
 import os
 import sys
 import tempfile
@@ -141,6 +142,16 @@ def import_quietly():
         finally:
             os.dup2(original, 2)
             os.close(original)
+    _silence_loggers()
+
+
+def _silence_loggers():
+    """Have TensorFlow Datasets and downloads log errors alone."""
+    # Keras brings it, and it makes a logger of a kind of its own.
+    import absl.logging
+
+    absl.logging.set_verbosity(absl.logging.ERROR)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 def check_early(*, data_dir=None, files=(), **given):

@@ -371,7 +371,7 @@ def evaluate(
             f"{result['images']} test images of {result['dataset']}, "
             f"{result['time_steps']} time steps: "
             f"accuracy [bold]{result['accuracy']:.2%}[/bold], "
-            f"loss per image {result['loss']:.4f}",
+            f"squared error per image {result['loss']:.4f}",
             highlight=False,
         )
 
