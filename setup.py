@@ -64,11 +64,14 @@ def readme():
     """Return the README for a package index, where no file lies beside it.
 
     Pictures are left out, and of links to files their paths are left, which
-    are those in the source distribution.
+    are those in the source distribution. What is installed is the package of
+    the index, but for the tests.
     """
     text = Path(__file__).with_name("README.md").read_text("utf-8")
     file = r"\((?!https?:|#)([^)\s]+)\)"
     text = re.sub(rf"!\[[^\]]*\]{file}\n*", "", text)
+    text = re.sub(r'"\.\[(?!test|docs)', '"keras-snn[', text)
+    text = re.sub(rf"\(\[([^\]]+)\]{file}", r"(\1: `\2`", text)
     return re.sub(rf"(?<!!)\[([^\]]+)\]{file}", r"\1 (`\2`)", text)
 
 

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "keras_snn"
 # A part imports only from parts left of it. Parts in one group do not know
 # each other.
 ORDER = (
-    ("atomic", "checks", "optional", "typing", "untrusted"),
+    ("atomic", "checks", "optional", "progress", "typing", "untrusted"),
     ("neurons",),
     ("encoding",),
     ("layers",),
@@ -32,7 +32,7 @@ RANK = {name: i for i, group in enumerate(ORDER) for name in group}
 # Side modules: what each may import. The parts up to the models do without
 # them; what is right of the models may use them.
 SIDE = {
-    "datasets": {"checks", "optional", "untrusted"},
+    "datasets": {"checks", "optional", "progress", "untrusted"},
     "losses": {"checks"},
     "metrics": set(),
     "regularizers": {"checks"},

@@ -1,14 +1,21 @@
 """The commands `analyze`, `convert`, `study` and `monitor`."""
 
+import io
 import json
+import pathlib
+import re
 import subprocess
+import warnings
 
 import keras
 import pytest
 
 pytest.importorskip("typer.testing")
 
+import rich.console  # noqa: E402
+
 import keras_snn as snn  # noqa: E402
+from keras_snn.cli import common, inspection  # noqa: E402
 from tests.test_cli import error_of, run  # noqa: E402
 
 COMMANDS = ("analyze", "convert", "study", "monitor")
@@ -151,3 +158,70 @@ def test_a_folder_of_data_that_is_not_there_is_not_made(tmp_path):
         result = run(command, *options, "--data-dir", mistyped)
         assert "there is no such folder" in error_of(result)
         assert not mistyped.exists()
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Return what is written to a terminal of 80 columns."""
+    written = io.StringIO()
+    console = rich.console.Console(file=written, force_terminal=True, width=80)
+    monkeypatch.setattr(common, "error_console", console)
+    return written
+
+
+CONTROL = re.compile("[\\x00-\\x09\\x0b-\\x1f]")
+LONG = {
+    "analyze": ("Counting operations", "Accuracy at every step"),
+    "convert": ("Largest values", "Percentiles", "Comparing layers"),
+    "evaluate": ("Classifying",),
+}
+
+
+def run_long(command, spiking, ordinary, *options):
+    path = ordinary if command == "convert" else spiking
+    more = {
+        "analyze": ("--images", 20),
+        "convert": (path.with_name("new.keras"), "--overwrite"),
+        "evaluate": ("--limit", 20, "--model", "LeNet"),
+    }[command]
+    result = run(command, path, *more, "--dataset", "digits", *options)
+    assert result.exit_code == 0, result.output
+    # The words, less what colors them.
+    assert not CONTROL.search(re.sub(r"\x1b\[[0-9;]*m", "", result.output))
+    return result
+
+
+@pytest.mark.parametrize("command", LONG)
+def test_a_terminal_shows_how_far_it_is(command, spiking, ordinary, terminal):
+    run_long(command, spiking, ordinary)
+    bars = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.getvalue())
+    for doing in LONG[command]:
+        assert re.search(rf"{doing} .* +100% \d:\d\d:\d\d", bars)
+    assert max(len(line) for line in re.split("[\r\n]", bars)) <= 80
+
+
+@pytest.mark.parametrize("command", LONG)
+def test_a_file_and_quiet_show_results_alone(
+    command, spiking, ordinary, terminal, monkeypatch
+):
+    run_long(command, spiking, ordinary, "--quiet")
+    assert terminal.getvalue() == ""
+    monkeypatch.undo()
+    result = run_long(command, spiking, ordinary)
+    assert not any(doing in result.output for doing in LONG[command])
+
+
+def test_the_bar_of_warmup_knows_the_kernels():
+    root = pathlib.Path(snn.__file__).parents[1] / inspection.ENGINE
+    sources = [x.read_text("utf-8") for x in root.glob("*.py")]
+    kernels = sum(text.count("\n@compiled(") for text in sources)
+    assert kernels == inspection.KERNELS
+
+
+def test_warnings_are_sentences(terminal):
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        with common.told_plainly(traceback=False):
+            warnings.warn("Mostly silent.", UserWarning, stacklevel=1)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue())
+    assert text == "Warning: Mostly silent.\n"

@@ -6,6 +6,7 @@ import os
 import pathlib
 import pickle
 import shutil
+import socket
 import struct
 import sys
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from keras_snn import datasets
-from keras_snn.datasets import importing
+from keras_snn.datasets import importing, prepared
 from keras_snn.datasets.augmentation import random_crop, random_flip
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -640,12 +641,27 @@ def test_failed_download_is_the_cause_of_the_error(tmp_path, monkeypatch):
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", fail)
+    monkeypatch.setattr(prepared, "_is_offline", lambda: False)
     with pytest.raises(
         FileNotFoundError,
         match="ConnectionError: no route to host.*keras-snn import-data mnist",
     ) as caught:
         datasets.load("mnist", tmp_path)
     assert isinstance(caught.value.__cause__, ConnectionError)
+
+
+def test_without_a_network_nothing_is_tried_for_minutes(tmp_path, monkeypatch):
+    import tensorflow_datasets as tfds
+
+    def unknown(host, port):
+        raise socket.gaierror("Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    monkeypatch.setattr(prepared.urllib.request, "getproxies", dict)
+    # Calling it would be an error.
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", None)
+    with pytest.raises(FileNotFoundError, match="no network.*import-data"):
+        datasets.load("mnist", tmp_path)
 
 
 def test_missing_tensorflow_datasets_names_the_extra(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -24,6 +25,8 @@ DOCS = ROOT / "docs"
 # run: for one epoch, on the first images.
 EPOCHS = "EPOCHS = 1"
 IMAGES = slice(256)
+# After so few updates the averages of normalizations are still far off.
+LAGGING = "Most neurons"
 
 # These pages go on with the guide's variables.
 PAGES = (
@@ -164,10 +167,11 @@ def test_pages_load_nothing_from_other_servers(site):
     } == {}
 
 
-def test_home_has_the_table_of_the_readme(site):
+def test_home_has_the_tables_of_the_readme(site):
     home = html.unescape(re.sub(r"<[^>]*>", " ", site["index.html"]))
     assert "keras_snn, dense products" in home
-    assert "first table of" not in home
+    assert "SpikingCNN, 2 million weights" in home
+    assert "of README.md" not in home
 
 
 def test_docstrings_are_rewritten_for_the_parser():
@@ -211,8 +215,10 @@ def few_images():
 def guide(few_images, tmp_path_factory):
     """Run the guide in an empty folder; return its variables and output."""
     names = {}
-    with contextlib.chdir(tmp_path_factory.mktemp("guide")):
-        return names, run_blocks("guide.md", names)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", LAGGING)
+        with contextlib.chdir(tmp_path_factory.mktemp("guide")):
+            return names, run_blocks("guide.md", names)
 
 
 @pytest.mark.slow
@@ -226,6 +232,7 @@ def test_every_block_of_the_guide_runs(guide):
     assert len(quoted) == sum(map(bool, printed)) >= 7
 
 
+@pytest.mark.filterwarnings(f"ignore:{LAGGING}")
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_every_block_of_a_page_runs_after_the_guide(guide, page, tmp_path):
@@ -268,12 +275,13 @@ def test_the_neuron_of_ones_own_runs_everywhere(tmp_path):
     assert np.ravel(names["Peak"]()(currents)).tolist() == [2.5]
 
 
+@pytest.mark.filterwarnings(f"ignore:{LAGGING}")
 @pytest.mark.slow
 def test_the_block_of_home_runs(few_images, tmp_path):
     with contextlib.chdir(tmp_path):
         (printed,) = run_blocks("index.md", {})
     assert "Energy of one inference" in printed
-    assert (tmp_path / "lenet/saved_model.pb").exists()
+    assert (tmp_path / "digits/saved_model.pb").exists()
 
 
 @pytest.mark.slow

@@ -98,7 +98,10 @@ def test_the_readme_of_a_package_index_links_to_no_file():
     for file in files:
         path = file.split("#")[0]
         assert (ROOT / path).exists()
-        assert file.endswith(pictures) or f"(`{file}`)" in shown
+        assert file.endswith(pictures) or f"`{file}`)" in shown
+    assert "(how, and what was missed: `benchmarks/accuracy.md`)" in shown
+    assert 'pip install "keras-snn[cli,datasets]"' in shown
+    assert '".[test]"' in shown
 
 
 def test_the_command_prints_its_version():

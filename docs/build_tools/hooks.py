@@ -39,10 +39,11 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, page, **kwargs):
-    """Put tables where a page asks for them."""
+    """Put tables where pages ask for them."""
     readme = (ROOT / "README.md").read_text("utf-8")
-    table = re.search(r"(^\|.*\n)+", readme, re.MULTILINE).group(0)
+    tables = re.finditer(r"(^\|.*\n)+", readme, re.MULTILINE)
+    for number, table in enumerate(tables, 1):
+        place = f"{{{{ table {number} of README.md }}}}"
+        markdown = markdown.replace(place, table.group(0))
     exports = (ROOT / "docs" / "export_table.md").read_text("utf-8")
-    return markdown.replace("{{ first table of README.md }}", table).replace(
-        "{{ docs/export_table.md }}", exports
-    )
+    return markdown.replace("{{ docs/export_table.md }}", exports)

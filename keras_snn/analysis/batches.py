@@ -3,8 +3,15 @@
 import keras
 import numpy as np
 
-from keras_snn import checks
+from keras_snn import checks, progress
 from keras_snn.network import read
+
+# What goes on in the public functions that run through batches.
+DOING = {
+    "latency_curve": "Accuracy at every step",
+    "profile": "Counting operations",
+    "record": "Recording spikes",
+}
 
 
 def network_of(model, function):
@@ -49,7 +56,12 @@ def batches(model, data, batch_size, function, verbose=0):
             f"verbose={verbose!r}."
         )
     samples, bar = 0, None
-    for x, y in _pairs(data, batch_size, function):
+    found = _pairs(data, batch_size, function)
+    if not verbose:
+        found = progress.display().track(
+            found, DOING[function], _batches_in(data, batch_size)
+        )
+    for x, y in found:
         _check_shape(model, x, function)
         if verbose and bar is None:
             bar = keras.utils.Progbar(_samples_in(data), unit_name="sample")
@@ -63,6 +75,14 @@ def batches(model, data, batch_size, function, verbose=0):
         raise ValueError(
             f"{function}() expects at least one sample. Received: none."
         )
+
+
+def _batches_in(data, batch_size):
+    """Return the number of batches if `data` tells, else None."""
+    samples = _samples_in(data)
+    if samples is not None:
+        return -(-samples // batch_size)
+    return len(data) if hasattr(data, "__len__") else None
 
 
 def _samples_in(data):

@@ -113,8 +113,7 @@ def latency_curve(
     for batch, labels in batches(
         model, (x, y), batch_size, "latency_curve", verbose
     ):
-        with tracing.first_trace(probe, "predict"):
-            outputs, fired = probe.predict_on_batch(batch)
+        outputs, fired = tracing.predict_on_batch(probe, batch)
         answers = np.argmax(outputs, axis=-1)
         right = right + np.sum(answers == labels[None], axis=1)
         spikes = spikes + np.asarray(fired, "float64")

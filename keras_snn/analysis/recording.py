@@ -12,6 +12,7 @@ from keras_snn.analysis.batches import batches, check_array, network_of
 from keras_snn.layers.readouts import Readout
 from keras_snn.layers.spiking_layer import SpikingLayer
 from keras_snn.neurons import dynamics
+from keras_snn.running import tracing
 from keras_snn.running.activity import Sequences
 
 
@@ -93,7 +94,7 @@ def record(
     probe = Sequences(network, list(wanted.values()))
     parts = []
     for batch, _ in batches(model, x, batch_size, "record"):
-        values = dict(zip(wanted, probe.predict_on_batch(batch)))
+        values = dict(zip(wanted, tracing.predict_on_batch(probe, batch)))
         parts.append(_read(nodes, values))
     spikes, potentials, outputs = (
         {name: np.concatenate([part[k][name] for part in parts]) for name in d}

@@ -14,8 +14,10 @@ from keras_snn import optional
 from keras_snn.analysis import devices
 from keras_snn.analysis.energy import energy_of, readable
 
-# Fits the longest layer names; rich would cut numbers off in 80 columns.
+# Fits the longest layer names, where there is no terminal.
 _WIDTH = 120
+# Columns that a narrow terminal has no room for, the first to go first.
+_LEFT_OUT = ("type", "dense", "weights", "biases", "bias adds", "memory")
 
 
 def summary(profile, device, print_fn=None):
@@ -26,10 +28,10 @@ def summary(profile, device, print_fn=None):
         device: The `Device` whose energy is shown by layer.
         print_fn: Function to print with, None for the terminal.
     """
-    console = rich.console.Console(width=_WIDTH, highlight=False)
+    console = _console(print_fn)
     with console.capture() as text:
-        console.print(_layers(profile, device))
-        console.print(_energies(profile))
+        console.print(_fitting(_layers(profile, device), console))
+        console.print(_fitting(_energies(profile), console))
         console.print(
             "MACs and ACs are the effective ones, dense is both at full "
             f"activity. Footprint {profile.footprint:,} bytes of weights. "
@@ -41,12 +43,36 @@ def summary(profile, device, print_fn=None):
     (print_fn or print)(text.get())
 
 
+def _console(print_fn):
+    """Return a console as wide as the terminal, if it prints to one."""
+    console = rich.console.Console(highlight=False)
+    if print_fn is not None or not console.is_terminal:
+        console.width = _WIDTH
+    return console
+
+
+def _table(title):
+    return rich.table.Table(
+        title=title, box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+
+
+def _fitting(table, console):
+    """Return a table without columns that a console has no room for."""
+    wide = console.options.update(width=2 * _WIDTH)
+    for name in _LEFT_OUT:
+        if console.measure(table, options=wide).maximum <= console.width:
+            break
+        table.columns = [x for x in table.columns if x.header != name]
+    return table
+
+
 def _layers(profile, device):
     title = (
         f"{profile.model_name}: mean of {profile.samples} inferences of "
         f"{profile.time_steps:g} steps"
     )
-    table = rich.table.Table(title=title, box=rich.box.SIMPLE_HEAD)
+    table = _table(title)
     table.add_column("layer", no_wrap=True)
     table.add_column("type", no_wrap=True)
     for column in numbers(profile, profile.layers[0]):
@@ -87,13 +113,13 @@ def numbers(profile, row):
 
 
 def _energies(profile):
-    table = rich.table.Table(
-        title="Energy of one inference", box=rich.box.SIMPLE_HEAD
-    )
-    parts = ("synapses", "biases", "neurons", "memory")
-    table.add_column("device")
-    for column in (*parts, "spiking", "ordinary", "ordinary / spiking"):
-        table.add_column(column, justify="right")
+    table = _table("Energy of one inference")
+    parts = ["synapses", "biases", "neurons", "memory"]
+    if not profile.bias_adds:
+        parts.remove("biases")
+    table.add_column("device", no_wrap=True)
+    for column in (*parts, "spiking", "ordinary", "ordinary\n/ spiking"):
+        table.add_column(column, justify="right", no_wrap=True)
     for device in devices.DEVICES.values():
         energy = profile.energy(device)
         table.add_row(
@@ -108,7 +134,7 @@ def _energies(profile):
 
 def print_devices(print_fn: Callable[[str], Any] = print) -> None:
     """Print the table of devices: pJ an operation, sources and notes."""
-    console = rich.console.Console(width=_WIDTH, highlight=False)
+    console = _console(None if print_fn is print else print_fn)
     with console.capture() as text:
         console.print(_device_table())
         for device in devices.DEVICES.values():
@@ -122,9 +148,7 @@ def print_devices(print_fn: Callable[[str], Any] = print) -> None:
 
 
 def _device_table():
-    table = rich.table.Table(
-        title="Energy of one operation, pJ", box=rich.box.SIMPLE_HEAD
-    )
+    table = _table("Energy of one operation, pJ")
     columns = ("bits", "mac", "ac", "update", "weight_access", "state_access")
     table.add_column("device")
     for column in columns:
@@ -152,10 +176,7 @@ def dataframe(profile):
 
 def execution(report, print_fn=None):
     """Print an `ExecutionReport`; for the arguments see `summary`."""
-    table = rich.table.Table(
-        title=f"{report.model_name}: one of {report.samples} sample(s)",
-        box=rich.box.SIMPLE_HEAD,
-    )
+    table = _table(f"{report.model_name}: one of {report.samples} sample(s)")
     table.add_column("layer", no_wrap=True)
     table.add_column("type", no_wrap=True)
     table.add_column("runs", no_wrap=True)
@@ -165,7 +186,7 @@ def execution(report, print_fn=None):
         rate = "" if row.rate is None else f"{row.rate:.4f}"
         ms = "" if row.seconds is None else f"{1e3 * row.seconds:.3f}"
         table.add_row(row.name, row.kind, row.mode, rate, ms)
-    console = rich.console.Console(width=_WIDTH, highlight=False)
+    console = _console(print_fn)
     with console.capture() as text:
         if report.reason is None:
             table.add_section()

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_snn.models.spike_rates import spiking_activity
+from keras_snn.network import kinds
 from keras_snn.network.reading import check_shapes
 from keras_snn.running import advice
 from keras_snn.running.activity import Sequences, seeds_kept
@@ -48,6 +49,18 @@ class Probe:
                 f"with the batch axis first. {error}"
             ) from error
         self._network.check_pixels(x)
+
+    def knows_statistics(self):
+        """Return whether normalizations have averages of some batch.
+
+        With those of none, spikes are not those of a training.
+        """
+        return all(
+            np.any(keras.ops.convert_to_numpy(layer.moving_mean))
+            for node in self._network.nodes
+            for layer in node.stages
+            if kinds.is_normalization(layer)
+        )
 
     def advice(self, names, kind):
         """Return what helps layers; see `running.advice.by_layer`."""

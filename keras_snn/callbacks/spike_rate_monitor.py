@@ -45,7 +45,7 @@ class SpikeRateMonitor(keras.callbacks.Callback):
     `CSVLogger`. For TensorBoard they are written to the run `spikes`:
 
     - scalars `spike_rate/<layer>`, `silent/<layer>`, `saturated/<layer>`,
-    - histograms `spike_rates/<layer>` of r(n),
+    - histograms `neuron_rates/<layer>` of r(n),
     - on request images `raster/<layer>`: the spikes of up to 100 neurons,
 
     each at step `epoch`. Measurements between the epochs' ends have the
@@ -58,7 +58,8 @@ class SpikeRateMonitor(keras.callbacks.Callback):
 
     A `UserWarning` with advice names each layer once of whose neurons 95 %
     or more are silent, or 50 % or more saturated. It comes before the first
-    epoch where the network starts like that.
+    epoch where the network starts like that, and its batch normalizations, if
+    any, have averages.
 
     Of several processes each measures the same, of all of `x`, and the first
     one writes and warns.
@@ -153,8 +154,8 @@ class SpikeRateMonitor(keras.callbacks.Callback):
         self._open(self.log_dir or summaries.log_dir_of_fit(self.model))
         # A Sequential may be built by its first batch.
         if self.model.built or not isinstance(self.model, keras.Sequential):
-            self._probe_of_model()
-            if self.warn:
+            probe = self._probe_of_model()
+            if self.warn and probe.knows_statistics():
                 self._warn(self._measure())
 
     def on_epoch_end(
@@ -213,7 +214,7 @@ class SpikeRateMonitor(keras.callbacks.Callback):
                 tag = f"{prefix}{kind}/{name}"
                 self._file.scalar(tag, values[kind], step)
             if self.histograms:
-                tag = f"{prefix}spike_rates/{name}"
+                tag = f"{prefix}neuron_rates/{name}"
                 self._file.histogram(tag, values["rates"], step)
         self._file.flush()
 
@@ -228,7 +229,7 @@ class SpikeRateMonitor(keras.callbacks.Callback):
             images = [
                 summaries.raster(
                     train,
-                    f"{name}, sample {i}, epoch {epoch}: "
+                    f"{name}\nsample {i}, epoch {epoch}: "
                     f"{np.mean(train, dtype='float64'):.3f} spikes a step",
                 )
                 for i, train in enumerate(trains)

@@ -146,7 +146,7 @@ def raster(train, title):
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("time step")
     axes.set_ylabel(f"{len(shown)} of {count} neurons")
-    axes.set_title(title)
+    axes.set_title(title, fontsize="medium")
     file = io.BytesIO()
     canvas.print_png(file)
     return file.getvalue(), canvas.get_width_height()

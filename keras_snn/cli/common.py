@@ -1,18 +1,22 @@
 """What all commands share: the app, its options, errors and tables."""
 
+import contextlib
+import logging
 import os
 import sys
 import tempfile
-from contextlib import contextmanager
+import warnings
 from pathlib import Path
 from typing import Annotated
 
+import rich.progress
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 import keras_snn
+from keras_snn import progress
 from keras_snn.datasets.catalogue import image_info
 from keras_snn.training.settings import Settings, check_fields, model_name
 
@@ -59,6 +63,17 @@ Width = setting("width")
 DataDir = Annotated[
     Path | None,
     typer.Option(help="Folder of the datasets.", rich_help_panel="Data"),
+]
+
+
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet",
+        "-q",
+        help="Show no progress, results alone.",
+        rich_help_panel="Output",
+    ),
 ]
 
 
@@ -127,6 +142,16 @@ def import_quietly():
         finally:
             os.dup2(original, 2)
             os.close(original)
+    _silence_loggers()
+
+
+def _silence_loggers():
+    """Have TensorFlow Datasets and downloads log errors alone."""
+    # Keras brings it, and it makes a logger of a kind of its own.
+    import absl.logging
+
+    absl.logging.set_verbosity(absl.logging.ERROR)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 def check_early(*, data_dir=None, files=(), **given):
@@ -158,10 +183,59 @@ def check_early(*, data_dir=None, files=(), **given):
         )
 
 
-@contextmanager
-def plain_errors(traceback):
-    try:
+class _Terminal(progress.Display):
+    """Bars that are gone once they are full, on standard error.
+
+    Not in a file: there they would be lines without end.
+    """
+
+    def __init__(self, quiet):
+        self._quiet = quiet
+        self.fit_verbose = 0 if quiet else None
+        if quiet or not error_console.is_terminal:
+            # Those of downloads are TensorFlow Datasets'.
+            os.environ.setdefault("TQDM_DISABLE", "1")
+
+    def say(self, doing):
+        if not self._quiet:
+            super().say(doing)
+
+    def track(self, items, doing, total=None):
+        if self._quiet or not error_console.is_terminal:
+            return items
+        return rich.progress.track(
+            items, doing, total, console=error_console, transient=True
+        )
+
+
+@contextlib.contextmanager
+def _plain_warnings():
+    """Show what a warning says, not the line of code that it comes from."""
+
+    def show(message, *_, **__):
+        text = " ".join(f"Warning: {message}".split())
+        error_console.print(Text(text, style="yellow"), soft_wrap=True)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
         yield
+
+
+@contextlib.contextmanager
+def told_plainly(traceback, quiet=False):
+    """Show errors and warnings as sentences, and what goes on as bars.
+
+    Args:
+        traceback: Whether errors and warnings are those of Python instead.
+        quiet: Whether nothing is shown of what goes on.
+    """
+    shown = contextlib.ExitStack()
+    if not traceback:
+        shown.enter_context(_plain_warnings())
+    shown.enter_context(progress.shown_by(_Terminal(quiet)))
+    try:
+        with shown:
+            yield
     except (ValueError, OSError, ImportError) as error:
         if traceback:
             raise

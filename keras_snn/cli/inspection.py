@@ -11,12 +11,13 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from keras_snn import atomic, optional
+from keras_snn import atomic, optional, progress
 from keras_snn.cli.common import (
     EXIT_ERROR,
     DataDir,
     Dataset,
     Limit,
+    Quiet,
     TimeSteps,
     Width,
     app,
@@ -26,7 +27,7 @@ from keras_snn.cli.common import (
     import_quietly,
     network_option,
     output_option,
-    plain_errors,
+    told_plainly,
     training_option,
 )
 from keras_snn.training import records
@@ -65,6 +66,10 @@ MONITOR_EPILOG = """
   keras-snn monitor runs
 """
 
+ENGINE = "keras_snn_runtime"
+# Compiled one after the other, for a bar that knows how far it is.
+KERNELS = 14
+
 Device = Annotated[
     str,
     typer.Option(help="Whose energies are printed.", rich_help_panel="Energy"),
@@ -93,9 +98,10 @@ def analyze(
         Path | None,
         output_option("Folder for profile.json and pictures."),
     ] = None,
+    quiet: Quiet = False,
 ):
     """Print spikes, operations and energy of a model, layer by layer."""
-    with plain_errors(context.obj):
+    with told_plainly(context.obj, quiet):
         check_early(
             data_dir=data_dir,
             files=[path],
@@ -113,9 +119,9 @@ def analyze(
         model, settings = open_model(path, dataset, time_steps=time_steps)
         _, (x, y) = datasets.load(settings.dataset, data_dir=data_dir)
         x, y = x[:images], y[:images]
-        profile = analysis.profile(model, x, verbose=1)
+        profile = analysis.profile(model, x)
         profile.summary(device)
-        curve = analysis.latency_curve(model, x, y, verbose=1)
+        curve = analysis.latency_curve(model, x, y)
         best = curve.accuracy.argmax()
         console.print(
             f"accuracy [bold]{curve.accuracy[-1]:.2%}[/bold] after "
@@ -143,9 +149,10 @@ def report(
             "The page. [dim]\\[default: report.html in the folder][/dim]"
         ),
     ] = None,
+    quiet: Quiet = False,
 ):
     """Write a run's training, spikes, cost and speed into one HTML page."""
-    with plain_errors(context.obj):
+    with told_plainly(context.obj, quiet):
         optional.require("matplotlib", "plot")
         record = records.read_record(run)
         if record is None or not (run / records.BEST).exists():
@@ -225,17 +232,19 @@ def convert(
     overwrite: Annotated[
         bool, output_option("Replace OUTPUT if it exists.", "--overwrite")
     ] = False,
+    quiet: Quiet = False,
 ):
     """Make a spiking network of a trained ordinary one, and compare them.
 
     Thresholds come from the first 1000 training images of the dataset.
     """
-    with plain_errors(context.obj):
+    with told_plainly(context.obj, quiet):
         _check_convert(path, output, dataset, overwrite)
         check_early(data_dir=data_dir, dataset=dataset, time_steps=time_steps)
         import_quietly()
         from keras_snn import analysis, conversion, datasets
         from keras_snn.models import load_model
+        from keras_snn.running import tracing
 
         (x_train, _), (x, y) = datasets.load(dataset, data_dir=data_dir)
         ann = load_model(path)
@@ -252,8 +261,10 @@ def convert(
             model.save(draft)
         conversion.report(ann, model, x[:100]).summary()
         x, y = x[:images], y[:images]
-        curve = analysis.latency_curve(model, x, y, verbose=1)
-        hits = ann.predict(x, verbose=0).argmax(-1) == y.argmax(-1)
+        curve = analysis.latency_curve(model, x, y)
+        with tracing.in_tool():
+            scores = ann.predict(x, verbose=0)
+        hits = scores.argmax(-1) == y.argmax(-1)
         console.print(
             f"{len(x)} test images: ordinary network {hits.mean():.2%}, "
             f"spiking network [bold]{curve.accuracy[-1]:.2%}[/bold] after "
@@ -319,6 +330,7 @@ def study(
             "[dim]\\[default: runs/study-MODEL-DATASET][/dim]"
         ),
     ] = None,
+    quiet: Quiet = False,
 ):
     """Compare a spike-trained network with its converted ordinary twin.
 
@@ -326,7 +338,7 @@ def study(
     and at best accuracy: study.md, study.json and pictures. Given again, the
     command goes on where it stopped.
     """
-    with plain_errors(context.obj):
+    with told_plainly(context.obj, quiet):
         check_early(
             data_dir=data_dir,
             files=[weights],
@@ -389,15 +401,37 @@ def monitor(
 
 
 @app.command()
-def warmup(context: typer.Context):
+def warmup(context: typer.Context, quiet: Quiet = False):
     """Compile the event-driven engine ahead, and keep it on disk.
 
     Else the first network that runs event by event waits for it.
     """
-    with plain_errors(context.obj):
+    with told_plainly(context.obj, quiet):
         optional.require("numba", "numba")
         start = time.perf_counter()
-        with console.status("Compiling the event-driven engine"):
-            importlib.import_module("keras_snn_runtime.kernels")
+        _compile_engine()
         seconds = time.perf_counter() - start
         console.print(f"The event-driven engine is ready, in {seconds:.1f} s.")
+
+
+def _compile_engine():
+    """Import the engine, which compiles it, with a bar of its kernels."""
+    from numba.core import event
+
+    class Kernels(event.Listener):
+        def on_start(self, event):
+            pass
+
+        def on_end(self, event):
+            # What kernels are made of has a name with a score.
+            made = event.data["dispatcher"].py_func
+            if made.__module__.startswith(ENGINE) and made.__name__[0] != "_":
+                next(bar, None)
+
+    display = progress.display()
+    bar = iter(display.track(range(KERNELS), "Compiling the engine"))
+    next(bar)
+    with event.install_listener("numba:compile", Kernels()):
+        importlib.import_module(ENGINE)
+    for _ in bar:
+        pass

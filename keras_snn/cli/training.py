@@ -19,6 +19,7 @@ from keras_snn.cli.common import (
     DataDir,
     Dataset,
     Limit,
+    Quiet,
     TimeSteps,
     Width,
     app,
@@ -27,9 +28,9 @@ from keras_snn.cli.common import (
     import_quietly,
     network_option,
     output_option,
-    plain_errors,
     print_spike_rates,
     setting,
+    told_plainly,
     training_option,
 )
 from keras_snn.training import launching, recipes, records
@@ -156,6 +157,7 @@ def train(
             "--tensorboard",
         ),
     ] = False,
+    quiet: Quiet = False,
     **given,
 ):
     """Train a spiking network and keep its files in one folder.
@@ -167,7 +169,7 @@ def train(
     Options left out have the value published for the model, or one that
     suits the dataset. The first line of the output says which.
     """
-    with plain_errors(context.obj), _resumable(lambda: output):
+    with told_plainly(context.obj, quiet), _resumable(lambda: output):
         given = _settings_given(given)
         workers = _number_of(workers)
         Interval.of(checkpoint_every)
@@ -332,12 +334,13 @@ def evaluate(
         network_option("Name of the model that a weights file belongs to."),
     ] = None,
     width: Width = None,
+    quiet: Quiet = False,
 ):
     """Print the accuracy, loss and spike rates of a saved model.
 
     The dataset is that of the run the file belongs to, unless given.
     """
-    with plain_errors(context.obj):
+    with told_plainly(context.obj, quiet):
         # A name without an ending is that of a network in the package.
         check_early(
             data_dir=data_dir,
@@ -368,7 +371,7 @@ def evaluate(
             f"{result['images']} test images of {result['dataset']}, "
             f"{result['time_steps']} time steps: "
             f"accuracy [bold]{result['accuracy']:.2%}[/bold], "
-            f"loss per image {result['loss']:.4f}",
+            f"squared error per image {result['loss']:.4f}",
             highlight=False,
         )
 
@@ -386,9 +389,10 @@ def import_data(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an earlier import.")
     ] = False,
+    quiet: Quiet = False,
 ):
     """Make a dataset available from files that are on this machine."""
-    with plain_errors(context.obj):
+    with told_plainly(context.obj, quiet):
         check_early(dataset=dataset)
         if not source.is_dir():
             raise FileNotFoundError(f"No such folder: {source}.")
@@ -404,12 +408,13 @@ def _monitors(folder):
     import keras
 
     from keras_snn.callbacks import SpikeRateMonitor
+    from keras_snn.training import epochs
 
     rasters = RASTERS if optional.is_installed("matplotlib") else 0
     return lambda images: [
         # The monitor stands behind both, so that what it measures does not
         # fill the terminal, nor pages of TensorBoard a second time.
-        keras.callbacks.ProgbarLogger(),
+        epochs.Bar(),
         keras.callbacks.TensorBoard(str(folder), write_graph=False),
         SpikeRateMonitor(images[:64], log_dir=str(folder), rasters=rasters),
     ]

@@ -55,7 +55,10 @@ def balanced_thresholds(graph, known, settings, data, batch_size):
             inputs, PeakReadout(dtype="float32")(currents), name="balancing"
         )
         largest = 0.0
-        for _, (peak,) in plain.predict_batches(model, data, batch_size):
+        found = plain.predict_batches(
+            model, data, batch_size, f"Balancing {op.name}"
+        )
+        for _, (peak,) in found:
             largest = max(largest, float(np.max(peak)))
         calibration.check_active(op, largest)
         thresholds.update(calibration.limited({op: largest}))

@@ -43,7 +43,7 @@ def max_thresholds(model, ops, data, batch_size):
         batch_size: Samples run at once.
     """
     largest = np.zeros(len(ops))
-    for values in _activations(model, data, batch_size):
+    for values in _activations(model, data, batch_size, "Largest values"):
         largest = np.maximum(largest, [np.max(v) for v in values])
     for op, value in zip(ops, largest):
         check_active(op, value)
@@ -58,7 +58,7 @@ def percentile_thresholds(model, ops, data, percentile, batch_size):
     """
     largest = max_thresholds(model, ops, data, batch_size)
     counts = np.zeros((len(ops), BINS), "int64")
-    for values in _activations(model, data, batch_size):
+    for values in _activations(model, data, batch_size, "Percentiles"):
         for op, row, v in zip(ops, counts, values):
             v = v[v > 0]
             index = (v * (BINS / largest[op])).astype("int32")
@@ -71,9 +71,9 @@ def percentile_thresholds(model, ops, data, percentile, batch_size):
     return found
 
 
-def _activations(model, data, batch_size):
+def _activations(model, data, batch_size, doing):
     """Yield, batch by batch, a list of each layer's activations, flat."""
-    for _, outputs in plain.predict_batches(model, data, batch_size):
+    for _, outputs in plain.predict_batches(model, data, batch_size, doing):
         yield [np.ravel(y).astype("float32") for y in outputs]
 
 

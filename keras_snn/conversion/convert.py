@@ -11,6 +11,7 @@ from keras_snn.conversion import balancing, calibration, plain, spiking
 from keras_snn.conversion.folding import folded
 from keras_snn.layers.encoders import Encoder
 from keras_snn.neurons import learning_rules
+from keras_snn.running import tracing
 from keras_snn.typing import LearningRule, Model, Reset
 
 METHODS = ("max", "percentile", "threshold_balancing", "qcfs")
@@ -238,7 +239,9 @@ def _check_range(encoder, graph, data):
         return
     before = graph.before()
     if before:
-        data = plain.reference(graph, [before[-1]]).predict(data, verbose=0)
+        scaled = plain.reference(graph, [before[-1]])
+        with tracing.in_tool():
+            data = scaled.predict(data, verbose=0)
     if abs(data).max() <= MOST:
         return
     raise ValueError(

@@ -3,8 +3,9 @@
 import keras
 import numpy as np
 
-from keras_snn import checks
+from keras_snn import checks, progress
 from keras_snn.conversion.plan import fresh_layer
+from keras_snn.running import tracing
 
 
 def build(graph, replace=None):
@@ -33,12 +34,12 @@ def reference(graph, ops):
     return keras.Model(inputs, [values[op] for op in ops], name="reference")
 
 
-def predict_batches(model, x, batch_size):
+def predict_batches(model, x, batch_size, doing):
     """Yield `(batch, outputs)`, outputs a list of NumPy arrays."""
-    checks.batch_size(batch_size)
-    for start in range(0, len(x), batch_size):
+    starts = range(0, len(x), checks.batch_size(batch_size))
+    for start in progress.display().track(starts, doing):
         batch = x[start : start + batch_size]
-        outputs = model.predict_on_batch(batch)
+        outputs = tracing.predict_on_batch(model, batch)
         yield (
             batch,
             [np.asarray(y, "float32") for y in keras.tree.flatten(outputs)],

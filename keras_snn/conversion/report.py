@@ -13,8 +13,15 @@ from keras_snn import layers
 from keras_snn.conversion import calibration, explaining, plain, spiking
 from keras_snn.conversion.folding import folded
 from keras_snn.models import Model
+from keras_snn.running import tracing
 
 PARTS = ("inherited", "clipping", "rounding", "unevenness")
+# Broken so that all of them stand in 80 columns.
+COLUMNS = (
+    *("thresh-\nold", "rate", "error"),
+    *("inher-\nited", "clip-\nping", "round-\ning", "uneven-\nness"),
+    "silent",
+)
 
 
 @dataclasses.dataclass
@@ -92,13 +99,18 @@ class Report:
 
     def summary(self) -> Any:
         """Print the report as a table, and the reasons."""
+        from rich import box
         from rich.console import Console
         from rich.table import Table
 
-        table = Table(title=f"Conversion, T = {self.time_steps or 'any'}")
-        table.add_column("layer")
-        for name in ("threshold", "rate", "error", *PARTS, "silent"):
-            table.add_column(name, justify="right")
+        table = Table(
+            title=f"Conversion, T = {self.time_steps or 'any'}",
+            box=box.SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
+        )
+        table.add_column("layer", overflow="fold")
+        for name in COLUMNS:
+            table.add_column(name, justify="right", no_wrap=True)
         for row in self.layers:
             table.add_row(
                 row.name,
@@ -183,14 +195,17 @@ def report(
     probe = Model(model.input, outputs, name="probe")
     reference = plain.reference(graph, found) if found else None
     errors = []
-    for batch, (*seen, output) in plain.predict_batches(probe, x, batch_size):
-        activations = reference.predict_on_batch(batch) if reference else []
+    compared = plain.predict_batches(probe, x, batch_size, "Comparing layers")
+    for batch, (*seen, output) in compared:
+        activations = []
+        if reference:
+            activations = tracing.predict_on_batch(reference, batch)
         if not isinstance(activations, list):
             activations = [activations]
         seen = zip(seen[: len(rows)], seen[len(rows) :])
         for row, (rate, current), activation in zip(rows, seen, activations):
             row.add(rate, current, np.asarray(activation))
-        errors.append(_compare(output, ann.predict_on_batch(batch)))
+        errors.append(_compare(output, tracing.predict_on_batch(ann, batch)))
     largest, mean, same = (np.concatenate(part) for part in zip(*errors))
     result = Report(
         layers=[row.result() for row in rows],

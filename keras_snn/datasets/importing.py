@@ -6,7 +6,7 @@ import pathlib
 import tempfile
 import warnings
 
-from keras_snn import optional
+from keras_snn import optional, progress
 from keras_snn.datasets import (
     cifar_binary,
     cifar_python,
@@ -160,10 +160,10 @@ def _write_examples(tfds, tfds_info, data):
     # shards and would lose the order.
     writer = tfds.core.SequentialWriter(tfds_info, max_examples_per_shard=10**9)
     writer.initialize_splits(list(data.splits))
-    tqdm = optional.require("tqdm.auto", "datasets").tqdm
     for split_name, split in data.splits.items():
         starts = range(0, len(split.images), _CHUNK)
-        for start in tqdm(starts, f"Importing {split_name}", unit="k images"):
+        doing = f"Importing {split_name}"
+        for start in progress.display().track(starts, doing):
             chunk = range(start, min(start + _CHUNK, len(split.images)))
             examples = [
                 _example(tfds_info.features, split_name, split, index)

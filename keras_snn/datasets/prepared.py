@@ -1,8 +1,14 @@
 """Prepared TensorFlow Datasets directories."""
 
+import contextlib
 import os
+import socket
+import urllib.request
 
 from keras_snn import optional
+
+# Some that data sets come from.
+HOSTS = ("storage.googleapis.com", "www.cs.toronto.edu")
 
 
 def prepared_builder(info, data_dir=None, download=True):
@@ -32,6 +38,9 @@ def prepared_builder(info, data_dir=None, download=True):
         # Perhaps mistyped. It is not made, and nothing fetched into it.
         reason = "there is no such folder; make it to download into it"
         raise FileNotFoundError(_advice(info, builder, reason))
+    if _is_offline():
+        reason = "there is no network to download it from"
+        raise FileNotFoundError(_advice(info, builder, reason))
     try:
         builder.download_and_prepare()
     # The downloader lets many unrelated types through: `requests` errors,
@@ -40,6 +49,20 @@ def prepared_builder(info, data_dir=None, download=True):
         reason = f"downloading it failed: {type(error).__name__}: {error}"
         raise FileNotFoundError(_advice(info, builder, reason)) from error
     return builder
+
+
+def _is_offline():
+    """Return whether no host has an address, where downloads try for minutes.
+
+    Behind a proxy that may be so, and they work.
+    """
+    if urllib.request.getproxies():
+        return False
+    for host in HOSTS:
+        with contextlib.suppress(OSError):
+            socket.getaddrinfo(host, 443)
+            return False
+    return True
 
 
 def _advice(info, builder, reason):

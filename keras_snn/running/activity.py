@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_snn.layers.spiking_layer import SpikingLayer
-from keras_snn.running import time_first
+from keras_snn.running import time_first, tracing
 from keras_snn.running.scopes import in_turn
 from keras_snn.running.shared_model import SharedModel
 
@@ -91,7 +91,7 @@ class Activity(SharedModel, keras.Model):
     def counts_of_batch(self, x):
         """Return the `Counts` of one batch."""
         with in_turn():
-            return self._added(self.predict_on_batch(x))
+            return self._added(tracing.predict_on_batch(self, x))
 
     def _added(self, found):
         """Return the `Counts` of what `call` gave, in forward order."""

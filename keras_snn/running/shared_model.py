@@ -7,7 +7,8 @@ import math
 import keras
 
 from keras_snn.running import processes as processes_
-from keras_snn.running import shares, tracing
+from keras_snn.running import shares
+from keras_snn.running.tracing import TracedOnce
 
 # Callbacks that write files, and do nothing else that processes have to do
 # together.
@@ -20,14 +21,13 @@ WRITERS = (
 )
 
 
-class SharedModel:
+class SharedModel(TracedOnce):
     """A mixin before `keras.Model` in the bases of a model.
 
-    No `keras.Model` itself, as Keras would make each model functional, or
-    none. Under a `keras.distribution.DataParallel` of several devices `fit`,
+    Under a `keras.distribution.DataParallel` of several devices `fit`,
     `evaluate` and `predict` take what one process would be given, and give
     what one process would: all of it, in every process; the first one saves.
-    Elsewhere it changes nothing but what TensorFlow warns of, see `tracing`.
+    Elsewhere it changes nothing but what TensorFlow warns of.
     """
 
     def __init__(self, *args, **kwargs):
@@ -38,8 +38,7 @@ class SharedModel:
     def fit(self, *args, **kwargs):
         processes = processes_.current()
         if processes is None:
-            with tracing.first_trace(self, "train"):
-                return super().fit(*args, **kwargs)
+            return super().fit(*args, **kwargs)
         given = _bound(super().fit, args, kwargs)
         with processes.hands_over(), processes_.peers_watched():
             given = self._shared_fit(processes, given)
@@ -49,8 +48,7 @@ class SharedModel:
     def evaluate(self, *args, **kwargs):
         processes = processes_.current()
         if processes is None or kwargs.get("_use_cached_eval_dataset"):
-            with tracing.first_trace(self, "test"):
-                return super().evaluate(*args, **kwargs)
+            return super().evaluate(*args, **kwargs)
         given = _bound(super().evaluate, args, kwargs)
         with processes.hands_over(), processes_.peers_watched():
             given = self._with_shares(processes, "test", given, "steps")
@@ -60,8 +58,7 @@ class SharedModel:
     def predict(self, *args, **kwargs):
         processes = processes_.current()
         if processes is None:
-            with tracing.first_trace(self, "predict"):
-                return super().predict(*args, **kwargs)
+            return super().predict(*args, **kwargs)
         given = _bound(super().predict, args, kwargs)
         with processes.hands_over(), processes_.peers_watched():
             given = self._with_shares(processes, "predict", given, "steps")
@@ -69,22 +66,13 @@ class SharedModel:
 
     @functools.wraps(keras.Model.train_on_batch)
     def train_on_batch(self, *args, **kwargs):
-        with tracing.first_trace(self, "train"):
-            return super().train_on_batch(
-                *self._shared_batch("train", args, kwargs)
-            )
+        return super().train_on_batch(
+            *self._shared_batch("train", args, kwargs)
+        )
 
     @functools.wraps(keras.Model.test_on_batch)
     def test_on_batch(self, *args, **kwargs):
-        with tracing.first_trace(self, "test"):
-            return super().test_on_batch(
-                *self._shared_batch("test", args, kwargs)
-            )
-
-    @functools.wraps(keras.Model.predict_on_batch)
-    def predict_on_batch(self, *args, **kwargs):
-        with tracing.first_trace(self, "predict"):
-            return super().predict_on_batch(*args, **kwargs)
+        return super().test_on_batch(*self._shared_batch("test", args, kwargs))
 
     @functools.wraps(keras.Model.save)
     def save(self, *args, **kwargs):

@@ -16,6 +16,7 @@ from keras_snn import (
     checks,
     conversion,
     optional,
+    progress,
     training,
     untrusted,
 )
@@ -24,6 +25,7 @@ from keras_snn.analysis.devices import get_device
 from keras_snn.layers import LatencyEncoder
 from keras_snn.layers.encoders import Encoder
 from keras_snn.models import load_model
+from keras_snn.running import tracing
 from keras_snn.study import reporting
 from keras_snn.study.twin import ordinary_twin
 from keras_snn.training import records
@@ -128,10 +130,11 @@ def study(
         converted.save(draft)
     networks = {"spike-trained": spiking, "converted": converted}
     curves = {
-        name: latency_curve(model, x, y, batch_size=BATCH_SIZE, verbose=1)
+        name: latency_curve(model, x, y, batch_size=BATCH_SIZE)
         for name, model in networks.items()
     }
-    scores = ann.predict(x, batch_size=BATCH_SIZE, verbose=0)
+    with tracing.in_tool():
+        scores = ann.predict(x, batch_size=BATCH_SIZE, verbose=0)
     points = _points(curves)
     result = {
         "command": command,
@@ -212,6 +215,7 @@ def _spike_trained(settings, output, data_dir, weights, command):
     folder = output / "spike_trained"
     record = records.read_record(folder)
     if record is None or record["status"] != "finished":
+        progress.display().say("The spiking network")
         training.train(
             settings, folder, data_dir=data_dir, resume=True, command=command
         )
@@ -243,6 +247,7 @@ def _twin(spiking, settings, output, data, epochs):
         HistoryFile(folder, record, checkpoints.seconds),
     ]
     plain = dataclasses.replace(settings, ema=0.0)
+    progress.display().say("The ordinary network")
     fit(ann, data, plain, epochs, callbacks, checkpoints)
     record["status"] = "finished"
     records.write_record(folder, record)
@@ -292,9 +297,7 @@ def _profiles(networks, points, x):
             key = name, entry["time_steps"]
             if key not in found:
                 model = training.with_time_steps(networks[name], key[1])
-                found[key] = profile(
-                    model, x, batch_size=BATCH_SIZE, verbose=1
-                ).to_dict()
+                found[key] = profile(model, x, batch_size=BATCH_SIZE).to_dict()
             profiles.setdefault(point, {})[name] = found[key]
     return profiles
 

@@ -6,7 +6,7 @@ import shutil
 
 import keras
 
-from keras_snn import atomic, models
+from keras_snn import atomic, models, progress
 from keras_snn.models import files
 from keras_snn.network import parts
 from keras_snn.running import processes
@@ -91,7 +91,8 @@ def _train_ann(data, settings, output, record, checkpoints, on_nan):
     if settings.norm == "weight":
         models.calibrate(ann, data.watched[0][:IMAGES])
     compile_model(ann, ours, settings.ann_epochs * len(data.train))
-    print(f"The network with ReLUs, {settings.ann_epochs} epochs", flush=True)
+    display = progress.display()
+    display.say(f"The network with ReLUs, {settings.ann_epochs} epochs")
     checkpoints.open()
     history = _History(output, record, checkpoints.seconds)
     callbacks = [diagnosis.NaNCheck(on_nan), history]
@@ -99,7 +100,7 @@ def _train_ann(data, settings, output, record, checkpoints, on_nan):
     if processes.is_first():
         with atomic.written(output / records.ANN) as draft:
             ann.save(draft)
-    print("The spiking network", flush=True)
+    display.say("The spiking network")
 
 
 class _History(keras.callbacks.Callback):

@@ -4,6 +4,7 @@ import sys
 
 import keras
 
+from keras_snn import progress
 from keras_snn.running import processes, shared_model
 from keras_snn.training import diagnosis
 from keras_snn.training.callbacks import AveragedWeights
@@ -52,9 +53,13 @@ def _fit(model, data, settings, epochs, callbacks, checkpoints):
         back = keras.callbacks.LambdaCallback(on_epoch_end=averages.back)
         callbacks = [averages, *callbacks, back]
     callbacks = shared_model.of_process(callbacks)
-    verbose = 1 if sys.stdout.isatty() else 2
+    verbose = progress.display().fit_verbose
+    if verbose is None:
+        verbose = 1 if sys.stdout.isatty() else 2
     if not processes.is_first():
         verbose = 0
+    has_bar = any(isinstance(x, Bar) for x in callbacks)
+    bar = [] if has_bar else [Bar()]
     return model.fit(
         batches,
         epochs=epochs,
@@ -63,11 +68,10 @@ def _fit(model, data, settings, epochs, callbacks, checkpoints):
         validation_data=data.watched,
         validation_batch_size=EVALUATION_BATCH_SIZE,
         callbacks=_Callbacks(
-            [*callbacks, checkpoints],
+            [*callbacks, *bar, checkpoints],
             batches,
             checkpoints,
             add_history=True,
-            add_progbar=verbose != 0,
             model=model,
             verbose=verbose,
             epochs=epochs,
@@ -75,6 +79,14 @@ def _fit(model, data, settings, epochs, callbacks, checkpoints):
         ),
         verbose=verbose,
     )
+
+
+class Bar(keras.callbacks.ProgbarLogger):
+    """A bar with room for the metrics beside it, in 80 columns."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        super().on_epoch_begin(epoch, logs)
+        self.progbar.width = 8
 
 
 class _Batches(keras.utils.PyDataset):

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_snn import datasets, layers, models
+from keras_snn import datasets, layers, models, progress
 from keras_snn.models import files, pretrained
 from keras_snn.network import copied, read
 from keras_snn.training import (
@@ -68,7 +68,9 @@ def evaluate(
     )
     _, test = datasets.load(settings.dataset, data_dir=data_dir)
     images, labels = first(test, limit)
-    scores = network.predict(images, batch_size=batch_size, verbose=0)
+    scores = network.predict(
+        images, batch_size=batch_size, verbose=0, callbacks=[_Bar()]
+    )
     hits = scores.argmax(axis=-1) == labels.argmax(axis=-1)
     rates = models.spike_rates(
         network, images[:SPIKE_RATE_IMAGES], batch_size=batch_size
@@ -82,6 +84,20 @@ def evaluate(
         "loss": float(((scores - labels) ** 2).sum(axis=-1).mean()),
         "spike_rates": {name: float(rate) for name, rate in rates.items()},
     }
+
+
+class _Bar(keras.callbacks.Callback):
+    """Shows how far a `predict` is."""
+
+    def on_predict_begin(self, logs=None):
+        steps = range(self.params["steps"])
+        self._batches = iter(progress.display().track(steps, "Classifying"))
+
+    def on_predict_batch_begin(self, batch, logs=None):
+        next(self._batches)
+
+    def on_predict_end(self, logs=None):
+        next(self._batches, None)
 
 
 def open_model(

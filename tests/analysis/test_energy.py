@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import keras
 import numpy as np
@@ -172,6 +173,16 @@ def test_summary_shows_layers_devices_and_sources(spiking, device, capsys):
     lines = []
     snn.analysis.print_devices(lines.append)
     assert "23.6" in lines[0] and "Horowitz" in lines[0]
+
+
+def test_a_narrow_terminal_gets_whole_numbers(spiking, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    spiking.summary()
+    text = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert "…" not in text and "MembraneReadout" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert f"{spiking.effective_acs:,.0f}" in text
 
 
 def test_dict_is_plain_and_in_the_names_of_neurobench(analog, tmp_path):

@@ -1,9 +1,11 @@
 import functools
+import io
 import os
 import pathlib
 import subprocess
 import sys
 import warnings
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -129,7 +131,7 @@ class Events:
         return self.reader.SummaryMetadata(tag).plugin_data.plugin_name
 
 
-def tags(prefix="", kinds=(*KINDS, "spike_rates")):
+def tags(prefix="", kinds=(*KINDS, "neuron_rates")):
     return {f"{prefix}{kind}/{name}" for kind in kinds for name in LIFS}
 
 
@@ -157,12 +159,12 @@ def test_event_files_hold_every_tag_epoch_by_epoch(tmp_path):
                 got = events.read(f"{kind}/{name}")
                 assert list(got) == [0, 1]
                 assert got[epoch] == pytest.approx(value, rel=1e-6)
-            buckets = events.read(f"spike_rates/{name}")[epoch]
+            buckets = events.read(f"neuron_rates/{name}")[epoch]
             assert buckets[:, 2].sum() == len(rates)
             assert buckets[0, 0] == pytest.approx(rates.min())
             assert buckets[-1, 1] == pytest.approx(rates.max())
     assert events.plugin("silent/lif2") == "scalars"
-    assert events.plugin("spike_rates/lif2") == "histograms"
+    assert events.plugin("neuron_rates/lif2") == "histograms"
 
 
 def test_steps_are_epoch_numbers_when_training_goes_on(tmp_path):
@@ -221,6 +223,27 @@ def test_rasters_show_the_first_samples(tmp_path):
     assert (width, height) == (b"480", b"360")
     assert len(images) == 2
     assert all(png.startswith(b"\x89PNG") for png in images)
+
+
+def test_a_rasters_title_stands_within_it():
+    matplotlib_image = pytest.importorskip("matplotlib.image")
+    drawn = []
+
+    class File:
+        def images(self, tag, images, step):
+            drawn.extend(png for png, _ in images)
+
+        def flush(self):
+            pass
+
+    watch = monitor(rasters=1)
+    watch._file = File()
+    name = "block3_transition_conv2_lif1"
+    watch._probe = SimpleNamespace(trains=lambda x: {name: np.ones((1, 4, 9))})
+    watch._draw(epoch=124)
+    pixels = matplotlib_image.imread(io.BytesIO(drawn[0]))[:30, :, :3]
+    assert pixels.min() < 0.5  # there is a title
+    assert (pixels[:, :5] == 1).all() and (pixels[:, -5:] == 1).all()
 
 
 def noisy(**options):
@@ -295,6 +318,23 @@ def test_early_stopping_sees_the_rates():
 def texts_of_monitor(caught):
     texts = [str(warning.message) for warning in caught]
     return [text for text in texts if text.startswith("Most neurons")]
+
+
+def test_averages_of_no_batch_are_not_taken_for_silence():
+    inputs = keras.Input((6,))
+    x = dense(8)(snn.layers.RepeatEncoder(5)(inputs))
+    # Their spread is far below 1, which averages begin with.
+    x = snn.layers.TimeFold(layers.Rescaling(0.05))(x)
+    x = snn.layers.TimeFold(layers.BatchNormalization(momentum=0.0))(x)
+    x = snn.layers.LIF(learning_rule="rate", name="lif")(x)
+    x = snn.layers.MembraneReadout(learning_rule="rate")(dense(3)(x))
+    model = snn.Model(inputs, x)
+    model.compile("sgd", "mse")
+    assert snn.models.spike_rates(model, samples()) == {"lif": 0.0}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Most neurons")
+        history = fit(model, [monitor(warn=True)], epochs=1)
+    assert history["lif_silent"][0] < 0.95
 
 
 def test_silent_layers_are_named_once_before_the_first_epoch():

@@ -50,6 +50,16 @@ def spiking(kind=snn.Model):
     return model
 
 
+def in_windows():
+    inputs = keras.Input((None, 4))
+    x = snn.layers.LIF(threshold=0.1, learning_rule="arctan")(inputs)
+    x = snn.layers.SpikeCountReadout()(x)
+    outputs = keras.layers.Dense(2)(x)
+    model = snn.stateful(keras.Model(inputs, outputs), batch_size=2)
+    model.compile("sgd", "mse")
+    return model
+
+
 TOOLS = {
     "predict": lambda m, path: m.predict(X, verbose=0),
     "predict_on_batch": lambda m, path: m.predict_on_batch(X),
@@ -63,6 +73,9 @@ TOOLS = {
     "profile": lambda m, path: snn.analysis.profile(m, X),
     "record": lambda m, path: snn.analysis.record(m, X),
     "report": lambda m, path: snn.analysis.write_page(path / "a.html", m, X, Y),
+    "fit in windows": lambda m, path: in_windows().fit(
+        snn.training.Windows(X[:, :2], Y, steps=1, batch_size=2), verbose=0
+    ),
 }
 
 
@@ -86,6 +99,49 @@ def test_five_models_by_tensorflows_own_limit(heard, monkeypatch):
     assert heard == []
     for _ in range(5):
         spiking(keras.Model).predict(X, verbose=0)
+    assert heard
+
+
+# Tools that run batches of their own, here of two samples and of one.
+UNEVEN = {
+    "latency_curve": lambda m, x, y: snn.analysis.latency_curve(m, x, y, 2),
+    "profile": lambda m, x, y: snn.analysis.profile(m, x, 2),
+    "record": lambda m, x, y: snn.analysis.record(m, x, batch_size=2),
+    "convert": lambda m, x, y: converted(x),
+}
+
+
+def converted(x):
+    inputs = keras.Input((3, 4))
+    ann = keras.Model(inputs, keras.layers.Dense(2, activation="relu")(inputs))
+    model = snn.conversion.convert(ann, x, time_steps=2, batch_size=2)
+    snn.conversion.report(ann, model, x, batch_size=2)
+
+
+@pytest.mark.parametrize("tool", UNEVEN)
+def test_a_smaller_last_batch_is_traced_without_a_warning(tool, heard):
+    for _ in range(2):
+        UNEVEN[tool](spiking(), *(np.repeat(a, 2, 0)[:3] for a in (X, Y)))
+    assert heard == []
+
+
+@pytest.mark.filterwarnings("ignore:Most neurons")
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_function_made_again_and_again_is_heard_after(tool, heard, tmp_path):
+    import tensorflow as tf
+
+    TOOLS[tool](spiking(), tmp_path)
+    for _ in range(5):
+        tf.function(lambda x: x + 1)(tf.ones(3))
+    assert len(heard) >= 1
+    assert not any("TensorFlowTrainer." in text for text in heard)
+
+
+def test_a_models_function_made_again_and_again_is_heard(heard):
+    model = spiking()
+    for _ in range(3):
+        model.make_predict_function(force=True)
+        model.predict_on_batch(X)
     assert heard
 
 
