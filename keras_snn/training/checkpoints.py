@@ -9,8 +9,8 @@ import numpy as np
 
 from keras_snn import checks
 from keras_snn.running import processes
+from keras_snn.training import background, stopping
 from keras_snn.training import checkpoint_files as files
-from keras_snn.training import stopping
 
 # What Keras' BackupAndRestore wrote in runs of earlier versions.
 EARLIER = (
@@ -43,6 +43,11 @@ class Checkpoints(keras.callbacks.Callback):
     `every`, after the last update of an epoch, before the validation, and at
     the epoch's end.
 
+    The state is copied, and a thread writes the copy while training goes on.
+    The next checkpoint waits for the one before, and with one after each
+    update so does the update. An error of the thread is raised at the update
+    or checkpoint behind it, or by `wait`.
+
     Goes to `epochs.fit`, which puts it behind all other callbacks, so that no
     epoch is over for it but not for them.
 
@@ -74,6 +79,7 @@ class Checkpoints(keras.callbacks.Callback):
         self.kept = None
         self._found = None
         self._began = self._saved = time.monotonic()
+        self._background = background.Background()
 
     def exist(self):
         """Return whether there is something to go on from, whole or not."""
@@ -117,6 +123,10 @@ class Checkpoints(keras.callbacks.Callback):
             return None
         return files.position_of(name.decode()), *files.parse(content, name)
 
+    def wait(self):
+        """Wait until the last checkpoint is written, or raise its error."""
+        self._background.wait()
+
     def seconds(self):
         """Return the seconds that the current epoch has taken."""
         return time.monotonic() - self._began
@@ -155,6 +165,10 @@ class Checkpoints(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         self._check_sigterm()
 
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.interval.updates == 1 or not self._background.is_busy():
+            self.wait()
+
     def on_train_batch_end(self, batch, logs=None):
         self.position = files.Position(self.position.epoch, batch + 1)
         stops = processes.any_of_all(self.sigterm.received)
@@ -192,11 +206,14 @@ class Checkpoints(keras.callbacks.Callback):
         arrays = _arrays([*variables, *metrics])
         seconds = self.seconds() if self.position.update else 0.0
         notes = {"variables": len(variables), "seconds": seconds}
-        files.write(self.folder, self.position, arrays, notes, self.keep)
-        for name in EARLIER:
-            (self.folder / name).unlink(missing_ok=True)
+        self._background.start(self._write, self.position, arrays, notes)
         self.kept = Kept(self.position, arrays[: len(variables)])
         self._saved = time.monotonic()
+
+    def _write(self, position, arrays, notes):
+        files.write(self.folder, position, arrays, notes, self.keep)
+        for name in EARLIER:
+            (self.folder / name).unlink(missing_ok=True)
 
 
 def load(model, folder):
