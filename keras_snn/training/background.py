@@ -8,21 +8,27 @@ class Background:
 
     def __init__(self):
         self._thread = futures.ThreadPoolExecutor(1)
-        self._pending = None
+        self._call = None
 
     def start(self, function, *arguments):
-        """Have a function called, after the one before has ended."""
-        self.wait()
-        self._pending = self._thread.submit(function, *arguments)
+        """Have a function called, once the call before has ended well."""
+        self.join()
+        if not self.has_failed():
+            self._call = self._thread.submit(function, *arguments)
 
-    def is_busy(self):
-        """Return whether a call has not ended."""
-        return self._pending is not None and not self._pending.done()
+    def join(self):
+        """Wait for the call's end."""
+        if self._call is not None:
+            futures.wait([self._call])
+
+    def has_failed(self):
+        """Return whether the call has ended with an error."""
+        call = self._call
+        return bool(call and call.done() and call.exception())
 
     def wait(self):
         """Wait for the call's end, and raise the error that it ended with."""
-        if self._pending is None:
-            return
-        futures.wait([self._pending])  # cut off by Ctrl-C, it is still pending
-        ended, self._pending = self._pending, None
-        ended.result()
+        self.join()
+        ended, self._call = self._call, None
+        if ended is not None:
+            ended.result()

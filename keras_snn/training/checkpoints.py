@@ -45,8 +45,8 @@ class Checkpoints(keras.callbacks.Callback):
 
     The state is copied, and a thread writes the copy while training goes on.
     The next checkpoint waits for the one before, and with one after each
-    update so does the update. An error of the thread is raised at the update
-    or checkpoint behind it, or by `wait`.
+    update so does the update. An error of the thread is raised in all
+    processes, after the update behind it or where the training ends.
 
     Goes to `epochs.fit`, which puts it behind all other callbacks, so that no
     epoch is over for it but not for them.
@@ -121,7 +121,8 @@ class Checkpoints(keras.callbacks.Callback):
         name, _, content = found.partition(b"\0")
         if not name:
             return None
-        return files.position_of(name.decode()), *files.parse(content, name)
+        name = name.decode()
+        return files.position_of(name), *files.parse(content, name)
 
     def wait(self):
         """Wait until the last checkpoint is written, or raise its error."""
@@ -157,25 +158,34 @@ class Checkpoints(keras.callbacks.Callback):
             assign(model.metrics_variables, metrics)
         return self.position.update
 
-    def _check_sigterm(self):
-        """End the run where a process of it has been told to stop."""
-        if processes.any_of_all(self.sigterm.received):
-            raise stopping.Stopped
+    def _has_to_stop(self):
+        """Return whether a process is told to stop, or could not write."""
+        failed = self._background.has_failed()
+        return processes.any_of_all(self.sigterm.received or failed)
+
+    def _wait_together(self):
+        """Have all processes wait for the first one's file, or its error."""
+        processes.from_first(lambda: self.wait() or b"")
+
+    def _stop(self):
+        self._wait_together()
+        raise stopping.Stopped
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._check_sigterm()
+        if self._has_to_stop():
+            self._stop()
 
     def on_train_batch_begin(self, batch, logs=None):
-        if self.interval.updates == 1 or not self._background.is_busy():
-            self.wait()
+        if self.interval.updates == 1:
+            self._background.join()
 
     def on_train_batch_end(self, batch, logs=None):
         self.position = files.Position(self.position.epoch, batch + 1)
-        stops = processes.any_of_all(self.sigterm.received)
+        stops = self._has_to_stop()
         if self._is_due() or stops:
             self._save()
         if stops:
-            raise stopping.Stopped
+            self._stop()
 
     def on_test_batch_end(self, batch, logs=None):
         # The state before the validation has been kept. Of several processes
@@ -186,7 +196,11 @@ class Checkpoints(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.position = files.Position(epoch + 1)
         self._save()
-        self._check_sigterm()
+        if self._has_to_stop():
+            self._stop()
+
+    def on_train_end(self, logs=None):
+        self._wait_together()
 
     def _is_due(self):
         update, interval = self.position.update, self.interval

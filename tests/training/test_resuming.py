@@ -202,13 +202,19 @@ def test_sigterm_ends_a_run_that_loses_nothing(wholes, tmp_path, capfd):
     assert_same(tmp_path, run("adam", tmp_path), *wholes("adam"))
 
 
-def test_a_second_sigterm_has_its_usual_effect():
+def test_a_later_sigterm_has_its_usual_effect(monkeypatch):
+    raised = []
+    monkeypatch.setattr(signal, "raise_signal", raised.append)
     with stopping.Sigterm() as sigterm:
         terminate()
-        assert sigterm.received
-        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        terminate()  # of the same `timeout` or group of processes
+        assert sigterm.received and not raised
         with pytest.raises(stopping.Stopped):
             sigterm.check()
+        monkeypatch.setattr(stopping, "ONE_SIGNAL", 0.0)
+        terminate()
+        assert raised == [signal.SIGTERM]
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_a_handler_of_the_program_is_left_alone():
