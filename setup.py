@@ -53,6 +53,7 @@ ALL = [
 TEST = [
     "pytest>=9.2,<10",
     "pytest-xdist>=3.8,<4",
+    "hypothesis>=6.170,<7",
     "ruff>=0.17.6,<0.18",
     "mypy>=2.4.1,<3",
     *ALL,

@@ -39,6 +39,7 @@ VALUES = {
     "bytes": b"x",
     "list": [],
     "list of words": ["a"],
+    "uneven lists": [[], [0.5]],
     "dict": {},
     "object": object(),
     "function": len,
@@ -281,24 +282,21 @@ def calls_with_data():
     return [(name, *call) for name, call in found.items()]
 
 
-def try_all(function, base):
-    """Return what came of each value of each argument of a function.
+def outcome(function, base, argument, value):
+    """Return what came of a value of an argument, and the error's text.
 
-    Yields `(argument, value, outcome, text)`; the outcome is "taken", "named"
-    (an error of this package that names the argument), or "foreign".
+    The outcome is "taken", "named" (an error of this package that names the
+    argument), or "foreign".
     """
-    for argument in arguments_of(function):
-        for value in VALUES:
-            given = {**base, argument: VALUES[value]}
-            # Two ways to say one thing.
-            for other in {"tau": ("beta",), "beta": ("tau",)}.get(argument, ()):
-                given.pop(other, None)
-            try:
-                function(**given)
-            except Exception as error:
-                yield argument, value, *judged(error, argument)
-            else:
-                yield argument, value, "taken", ""
+    given = {**base, argument: value}
+    # Two ways to say one thing.
+    for other in {"tau": ("beta",), "beta": ("tau",)}.get(argument, ()):
+        given.pop(other, None)
+    try:
+        function(**given)
+    except Exception as error:
+        return judged(error, argument)
+    return "taken", ""
 
 
 def arguments_of(function):
@@ -338,14 +336,26 @@ def judged(error, argument):
     return "named" if ours and named and kind else "foreign", text
 
 
+def fault(name, function, base, argument, kind, value):
+    """Return the line that says what is wrong with one case, or None.
+
+    Args:
+        kind: Which of `VALUES` it is, or is like.
+    """
+    found, text = outcome(function, base, argument, value)
+    meant = MEANT.get(f"{name}.{argument}") or MEANT[argument]
+    if found == "foreign":
+        return f"{name}({argument}={value!r}): {text}"
+    if found == "taken" and kind not in meant:
+        return f"{name}({argument}={value!r}), {kind}, is taken silently"
+    return None
+
+
 def faults(name, function, base):
     """Return the lines that say what is wrong, and the number of cases."""
-    found, count = [], 0
-    for argument, value, outcome, text in try_all(function, base):
-        count += 1
-        meant = MEANT.get(f"{name}.{argument}") or MEANT[argument]
-        if outcome == "foreign":
-            found.append(f"{name}({argument}={value}): {text}")
-        elif outcome == "taken" and value not in meant:
-            found.append(f"{name}({argument}={value}) is taken silently")
-    return found, count
+    cases = [(a, kind) for a in arguments_of(function) for kind in VALUES]
+    found = [
+        fault(name, function, base, argument, kind, VALUES[kind])
+        for argument, kind in cases
+    ]
+    return [line for line in found if line], len(cases)

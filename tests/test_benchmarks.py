@@ -14,6 +14,7 @@ from benchmarks import (
     accuracy,
     bounds,
     case,
+    checkpoints,
     choices,
     choices_page,
     compare,
@@ -91,6 +92,14 @@ def test_profile_cost_measures_both(capsys):
     result = profile_cost.main(options)
     assert result["profile_seconds"] > 0 and result["predict_seconds"] > 0
     assert "8 images" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_checkpoints_are_timed_each_way(tmp_path, capsys):
+    checkpoints.main(["--quick", "--rounds", "1", "--output", str(tmp_path)])
+    result = json.loads((tmp_path / "checkpoints.json").read_text())
+    assert all(t > 0 for t in result["seconds_of_two_updates"].values())
+    assert result["bytes"] > 100_000
 
 
 @pytest.mark.long

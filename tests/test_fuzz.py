@@ -27,3 +27,17 @@ def test_functions_take_or_name_every_value():
         count += cases
     assert not found
     assert count > 2500
+
+
+def test_drawn_values_are_taken_or_named():
+    hypothesis = pytest.importorskip("hypothesis")
+    from tests import fuzz_strategies
+
+    @hypothesis.settings(
+        max_examples=500, derandomize=True, database=None, deadline=None
+    )
+    @hypothesis.given(fuzz_strategies.cases(fuzzing.calls()))
+    def check(case):
+        assert fuzzing.fault(*case) is None
+
+    check()

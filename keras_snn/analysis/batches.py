@@ -50,7 +50,7 @@ def batches(model, data, batch_size, function, verbose=0):
         ValueError: If `data` is empty, or a batch does not fit the model.
     """
     checks.batch_size(batch_size)
-    if np.ndim(verbose) or verbose not in (0, 1):
+    if getattr(verbose, "ndim", 0) or verbose not in (0, 1):
         raise ValueError(
             "`verbose` must be 1, a progress bar, or 0, silence. Received: "
             f"verbose={verbose!r}."
@@ -122,7 +122,7 @@ def _holds_batches(data):
 
 
 def _split(batch):
-    if isinstance(batch, (tuple, list)):
+    if isinstance(batch, (tuple, list)) and batch:
         y = np.asarray(batch[1]) if len(batch) > 1 else None
         return np.asarray(batch[0]), y
     return np.asarray(batch), None

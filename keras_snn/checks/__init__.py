@@ -27,6 +27,7 @@ from keras_snn.checks.named import (
     time_steps,
 )
 from keras_snn.checks.scalars import (
+    array,
     choice,
     constant,
     flag,
@@ -39,6 +40,7 @@ from keras_snn.checks.scalars import (
 
 __all__ = [
     "RESETS",
+    "array",
     "batch_size",
     "broadcasts",
     "choice",

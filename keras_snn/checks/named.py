@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from keras_snn.checks.scalars import (
+    array,
     constant,
     integer,
     is_integer,
@@ -52,7 +53,7 @@ def _decay_given(beta, tau, default, arrays):
             f"steps), not both. Received: beta={beta!r}, tau={tau!r}."
         )
     if tau is not None:
-        if arrays and np.ndim(tau):
+        if arrays and array("tau", tau).ndim:
             tau = number_or_array("tau", tau, "(0, inf]")
             return np.exp(-1.0 / tau)
         tau = real_number("tau", tau)
@@ -78,7 +79,7 @@ def fraction(name, value):
 
 def fractions(name, value):
     """Return `value` as `fraction` does, or an array of one a neuron."""
-    if not np.ndim(value):
+    if not array(name, value).ndim:
         return fraction(name, value)
     return number_or_array(name, value, "[0, 1]")
 

@@ -107,20 +107,37 @@ def number_or_array(name, value, interval, advice=""):
         interval: In which all of them lie; see `number`.
         advice: What to do instead, a sentence for the message.
     """
-    if not isinstance(value, (list, tuple, np.ndarray)) or not np.ndim(value):
+    if not isinstance(value, (list, tuple, np.ndarray)):
         return number(name, value, interval, advice=advice)
-    given = np.asarray(value)
+    given = array(name, value)
+    if not given.ndim:
+        return number(name, value, interval, advice=advice)
     if given.dtype.kind not in "iuf" or not given.size:
         raise ValueError(
             f"`{name}` must be a real number, or an array of one for each "
             f"neuron or channel. Received: an array of {given.dtype}, shape "
             f"{given.shape}."
         )
-    array = given.astype("float32")
-    for entry in array.flat:
+    found = given.astype("float32")
+    for entry in found.flat:
         number(name, float(entry), interval, "in all entries", advice)
-    array.setflags(write=False)
-    return array
+    found.setflags(write=False)
+    return found
+
+
+def array(name, value):
+    """Return `value` as an array; one of NumPy's, as on a disk, stays as it is.
+
+    Raises:
+        ValueError: If there are lists in it of more than one length.
+    """
+    try:
+        return np.asanyarray(value)
+    except ValueError:
+        raise ValueError(
+            f"`{name}` must be a number or an array, with lists of one length. "
+            f"Received: {name}={value!r}."
+        ) from None
 
 
 def in_config(value):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_snn import checks
 from keras_snn.conversion import activations, plain
 
 BINS = 1 << 16
@@ -9,7 +10,7 @@ BINS = 1 << 16
 
 def check_data(graph, data):
     """Return calibration data as a float array of the network's inputs."""
-    data = np.asarray(data)
+    data = checks.array("calibration_data", data)
     expected = graph.input.shape
     if data.ndim == 0 or not len(data) or data.shape[1:] != expected:
         raise ValueError(

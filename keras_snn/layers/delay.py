@@ -111,9 +111,9 @@ class Delay(TimeLayer):
 
 def _steps(steps):
     """Return delays as an integer, or as an array that is read-only."""
-    if not np.ndim(steps):
+    given = checks.array("steps", steps)
+    if not given.ndim:
         return checks.integer("steps", steps, 0, "the delay")
-    given = np.asarray(steps)
     if given.dtype.kind not in "iu" or not given.size or np.any(given < 0):
         raise ValueError(
             "`steps` must be an integer, at least 0, or an array of one for "

@@ -63,7 +63,8 @@ class Processes:
 
         # In halves, as JAX cuts integers of 64 bits.
         halves = numbers.view("int32")
-        found = multihost_utils.process_allgather(halves)
+        with peers_watched():
+            found = multihost_utils.process_allgather(halves)
         return np.ascontiguousarray(found).view("int64")
 
     def replicated(self, tree):
@@ -139,7 +140,8 @@ def from_first(make):
     array = np.zeros(size, "uint8")
     if processes.id == 0:
         array = np.frombuffer(content, "uint8")
-    content = multihost_utils.broadcast_one_to_all(array).tobytes()
+    with peers_watched():
+        content = multihost_utils.broadcast_one_to_all(array).tobytes()
     if error is not None:
         raise error
     if failed:

@@ -9,7 +9,7 @@ import keras
 from keras_snn import atomic, models, progress
 from keras_snn.models import files
 from keras_snn.network import parts
-from keras_snn.running import processes
+from keras_snn.running import Model, processes
 from keras_snn.training import diagnosis, epochs, records
 from keras_snn.training.building import build_ann, compile_model
 from keras_snn.training.recipes import FEW_STEPS
@@ -83,20 +83,24 @@ def _weights_for(model, path):
 
 
 def _train_ann(data, settings, output, record, checkpoints, on_nan):
-    ann = build_ann(settings)
+    ann = trained = build_ann(settings)
+    if processes.current() is not None:
+        # The same layers, in a model that each process feeds its share.
+        trained = Model(ann.inputs, ann.outputs)
     rate = settings.learning_rate
     if settings.optimizer == "nesterov":
         rate = FEW_STEPS["learning_rate"]
     ours = dataclasses.replace(settings, learning_rate=rate)
     if settings.norm == "weight":
         models.calibrate(ann, data.watched[0][:IMAGES])
-    compile_model(ann, ours, settings.ann_epochs * len(data.train))
+    compile_model(trained, ours, settings.ann_epochs * len(data.train))
     display = progress.display()
     display.say(f"The network with ReLUs, {settings.ann_epochs} epochs")
     checkpoints.open()
     history = _History(output, record, checkpoints.seconds)
     callbacks = [diagnosis.NaNCheck(on_nan), history]
-    epochs.fit(ann, data, settings, settings.ann_epochs, callbacks, checkpoints)
+    last = settings.ann_epochs
+    epochs.fit(trained, data, settings, last, callbacks, checkpoints)
     if processes.is_first():
         with atomic.written(output / records.ANN) as draft:
             ann.save(draft)

@@ -9,8 +9,8 @@ import numpy as np
 
 from keras_snn import checks
 from keras_snn.running import processes
+from keras_snn.training import background, stopping
 from keras_snn.training import checkpoint_files as files
-from keras_snn.training import stopping
 
 # What Keras' BackupAndRestore wrote in runs of earlier versions.
 EARLIER = (
@@ -43,6 +43,11 @@ class Checkpoints(keras.callbacks.Callback):
     `every`, after the last update of an epoch, before the validation, and at
     the epoch's end.
 
+    The state is copied, and a thread writes the copy while training goes on.
+    The next checkpoint waits for the one before, and with one after each
+    update so does the update. An error of the thread is raised in all
+    processes, after the update behind it or where the training ends.
+
     Goes to `epochs.fit`, which puts it behind all other callbacks, so that no
     epoch is over for it but not for them.
 
@@ -74,6 +79,7 @@ class Checkpoints(keras.callbacks.Callback):
         self.kept = None
         self._found = None
         self._began = self._saved = time.monotonic()
+        self._background = background.Background()
 
     def exist(self):
         """Return whether there is something to go on from, whole or not."""
@@ -115,7 +121,12 @@ class Checkpoints(keras.callbacks.Callback):
         name, _, content = found.partition(b"\0")
         if not name:
             return None
-        return files.position_of(name.decode()), *files.parse(content, name)
+        name = name.decode()
+        return files.position_of(name), *files.parse(content, name)
+
+    def wait(self):
+        """Wait until the last checkpoint is written, or raise its error."""
+        self._background.wait()
 
     def seconds(self):
         """Return the seconds that the current epoch has taken."""
@@ -147,21 +158,34 @@ class Checkpoints(keras.callbacks.Callback):
             assign(model.metrics_variables, metrics)
         return self.position.update
 
-    def _check_sigterm(self):
-        """End the run where a process of it has been told to stop."""
-        if processes.any_of_all(self.sigterm.received):
-            raise stopping.Stopped
+    def _has_to_stop(self):
+        """Return whether a process is told to stop, or could not write."""
+        failed = self._background.has_failed()
+        return processes.any_of_all(self.sigterm.received or failed)
+
+    def _wait_together(self):
+        """Have all processes wait for the first one's file, or its error."""
+        processes.from_first(lambda: self.wait() or b"")
+
+    def _stop(self):
+        self._wait_together()
+        raise stopping.Stopped
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._check_sigterm()
+        if self._has_to_stop():
+            self._stop()
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.interval.updates == 1:
+            self._background.join()
 
     def on_train_batch_end(self, batch, logs=None):
         self.position = files.Position(self.position.epoch, batch + 1)
-        stops = processes.any_of_all(self.sigterm.received)
+        stops = self._has_to_stop()
         if self._is_due() or stops:
             self._save()
         if stops:
-            raise stopping.Stopped
+            self._stop()
 
     def on_test_batch_end(self, batch, logs=None):
         # The state before the validation has been kept. Of several processes
@@ -172,7 +196,11 @@ class Checkpoints(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.position = files.Position(epoch + 1)
         self._save()
-        self._check_sigterm()
+        if self._has_to_stop():
+            self._stop()
+
+    def on_train_end(self, logs=None):
+        self._wait_together()
 
     def _is_due(self):
         update, interval = self.position.update, self.interval
@@ -192,11 +220,14 @@ class Checkpoints(keras.callbacks.Callback):
         arrays = _arrays([*variables, *metrics])
         seconds = self.seconds() if self.position.update else 0.0
         notes = {"variables": len(variables), "seconds": seconds}
-        files.write(self.folder, self.position, arrays, notes, self.keep)
-        for name in EARLIER:
-            (self.folder / name).unlink(missing_ok=True)
+        self._background.start(self._write, self.position, arrays, notes)
         self.kept = Kept(self.position, arrays[: len(variables)])
         self._saved = time.monotonic()
+
+    def _write(self, position, arrays, notes):
+        files.write(self.folder, position, arrays, notes, self.keep)
+        for name in EARLIER:
+            (self.folder / name).unlink(missing_ok=True)
 
 
 def load(model, folder):

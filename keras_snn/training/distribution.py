@@ -182,6 +182,9 @@ def _initialize(jax, given, timeouts):
     # On processors JAX would begin a sum before the step before it has ended,
     # in one order here and in another one there, and gloo takes no such sums.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
+    if "JAX_ENABLE_PREEMPTION_SERVICE" not in os.environ:
+        # It takes SIGTERM, and a process that does not ask it goes on.
+        jax.config.update("jax_enable_preemption_service", False)
     # What is said last of the processes in a run of one.
     none_found = not given
     try:

@@ -27,6 +27,7 @@ def fit(model, data, settings, epochs, callbacks, checkpoints):
     Raises:
         ValueError: If a `diagnosis.NaNCheck` among the callbacks finds a loss
             that is no number; with where it began.
+        OSError: If a checkpoint cannot be written.
     """
     try:
         return _fit(model, data, settings, epochs, callbacks, checkpoints)
@@ -41,6 +42,8 @@ def fit(model, data, settings, epochs, callbacks, checkpoints):
             f"{error}{began and ' ' + began} Lower the learning rate and "
             "start again; the epochs before are kept."
         ) from None
+    finally:
+        checkpoints.wait()
 
 
 def _fit(model, data, settings, epochs, callbacks, checkpoints):

@@ -13,6 +13,8 @@ import sys
 import tempfile
 import time
 
+from keras_snn.training.stopping import EXIT_STOPPED
+
 # As in `keras.distribution.initialize`.
 ADDRESSES = "KERAS_DISTRIBUTION_JOB_ADDRESSES"
 PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"
@@ -94,15 +96,19 @@ def _forwarded(processes):
 
 
 def _wait(processes):
-    """Wait for all to end well; return the number of the first that fails."""
+    """Wait for all to end well; return the number of the first that fails.
+
+    Those that stop for SIGTERM do so together, and are waited for.
+    """
     while True:
         codes = [process.poll() for process in processes]
-        failed = [i for i, code in enumerate(codes) if code]
+        ended = {i: code for i, code in enumerate(codes) if code}
+        failed = [i for i, code in ended.items() if code != EXIT_STOPPED]
         if failed:
             # Those that a signal ended are the cause, not those that miss it.
             return min(failed, key=lambda i: codes[i] > 0)
         if None not in codes:
-            return None
+            return next(iter(ended), None)
         time.sleep(0.05)
 
 

@@ -3,10 +3,14 @@
 import os
 import signal
 import threading
+import time
 
 # EX_TEMPFAIL of sysexits.h: try again, and it will go on.
 EXIT_STOPPED = 75
 ON_NAN = ("stop", "warn")
+# `timeout`, systemd and SLURM signal a process and its parent, which hands on:
+# what comes within so many seconds is one SIGTERM.
+ONE_SIGNAL = 1.0
 _NOTE = b"\nSIGTERM: stops after this update; once more ends at once.\n"
 
 
@@ -27,7 +31,7 @@ class Stopped(SystemExit):
 
 
 class Sigterm:
-    """Takes note of the first SIGTERM; a second one ends the process.
+    """Takes note of the first SIGTERM; a later one ends the process.
 
     A context manager. A handler of the program's own is left alone, and so is
     everything outside of the main thread, where Python allows no handlers.
@@ -39,6 +43,7 @@ class Sigterm:
     def __init__(self):
         self.received = False
         self._is_ours = False
+        self._came = None
 
     def __enter__(self):
         in_main = threading.current_thread() is threading.main_thread()
@@ -58,7 +63,10 @@ class Sigterm:
             raise Stopped
 
     def _note(self, *_):
-        self.received = True
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        # Not `print`, which must not be entered twice.
-        os.write(2, _NOTE)
+        if not self.received:
+            self.received, self._came = True, time.monotonic()
+            # Not `print`, which must not be entered twice.
+            os.write(2, _NOTE)
+        elif time.monotonic() - self._came >= ONE_SIGNAL:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGTERM)

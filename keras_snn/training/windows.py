@@ -57,8 +57,8 @@ class Windows(OrderedBatches):
     ) -> None:
         super().__init__(shuffle, seed, epoch, **kwargs)
         # Arrays on disk stay there.
-        self.x = np.asanyarray(x)
-        self.y = None if y is None else np.asanyarray(y)
+        self.x = checks.array("x", x)
+        self.y = None if y is None else checks.array("y", y)
         self.steps = checks.integer(
             "steps", steps, 1, "the number of steps in a window"
         )

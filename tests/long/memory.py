@@ -59,6 +59,24 @@ def predictions():
         yield
 
 
+def predictions_on_batch():
+    model, x = network(), images(8)
+    while True:
+        model.predict_on_batch(x)
+        yield
+
+
+def predictions_of_keras():
+    """Yield after a model without anything of this package has predicted."""
+    layers = keras.layers
+    inputs = keras.Input((8, 8, 1))
+    model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(inputs)))
+    x = images(8)
+    while True:
+        model.predict(x, verbose=0)
+        yield
+
+
 def rates():
     model, x = network(), images(8)
     while True:
@@ -92,6 +110,8 @@ def runtime_steps():
 CASES = {
     "model rebuilds": (rebuilds, 500),
     "predicts": (predictions, 10_000),
+    "predicts on batch": (predictions_on_batch, 10_000),
+    "predicts of plain Keras": (predictions_of_keras, 10_000),
     "spike_rates": (rates, 100),
     "stream steps": (stream_steps, 2_000),
     "runtime predicts": (runtime_predictions, 10_000),

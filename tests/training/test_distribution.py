@@ -157,7 +157,8 @@ def test_what_does_not_fit_is_refused_everywhere(found, process, name, text):
 
 OPTIONS = (
     "--model lenet --dataset digits --time-steps 2 --width 0.1 --limit 30 "
-    "--batch-size 8 --epochs 3 --checkpoint-every 1 --no-scale --norm batch"
+    "--batch-size 8 --epochs 3 --checkpoint-every 1 --no-scale --norm batch "
+    "--ann-epochs 1 --validation-split 0.2"
 ).split()
 
 
@@ -177,24 +178,43 @@ def wait_for(condition, seconds=200):
         time.sleep(0.02)
 
 
-@needs_jax
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_killed_worker_ends_the_run_and_resume_goes_on(tmp_path):
-    folder = tmp_path / "run"
+def signal_a_worker(words, folder, checkpoints, worker, number):
+    """Signal one of two workers once there are checkpoints.
+
+    Returns the exit code and output of the command, and seconds to its end.
+    """
     running = subprocess.Popen(
-        command(*OPTIONS, "--workers", 2, "--output", folder),
+        command(*words, "--workers", 2, "--output", folder),
         env=environment(),
-        cwd=tmp_path,
+        cwd=folder.parent,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
-    wait_for(lambda: list(folder.glob("backup/*.npz")))
-    os.kill(children(running.pid)[1], signal.SIGKILL)
-    killed = time.monotonic()
+    wait_for(lambda: list(folder.glob(checkpoints)) or running.poll())
+    assert running.poll() is None, running.communicate()[0]
+    os.kill(children(running.pid)[worker], number)
+    signalled = time.monotonic()
     output = running.communicate()[0]
-    assert time.monotonic() - killed < 30
-    assert running.returncode == 128 + signal.SIGKILL, output
+    return running.returncode, output, time.monotonic() - signalled
+
+
+@needs_jax
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_signal_to_one_worker_ends_the_run_and_resume_goes_on(tmp_path):
+    folder = tmp_path / "run"
+    # In the training of the network with ReLUs. The worker that does not
+    # write takes note, and the other one saves.
+    code, output, seconds = signal_a_worker(
+        OPTIONS, folder, "backup_ann/*.npz", 1, signal.SIGTERM
+    )
+    assert code == 75 and seconds < 30, output
+    assert "Stopped by SIGTERM" in output
+
+    code, output, seconds = signal_a_worker(
+        ["--resume"], folder, "backup/*.npz", 1, signal.SIGKILL
+    )
+    assert code == 128 + signal.SIGKILL and seconds < 30, output
     assert "Worker 1 was ended by SIGKILL" in output
     assert json.loads((folder / "history.json").read_text())["result"] == {}
 
@@ -207,11 +227,14 @@ def test_a_killed_worker_ends_the_run_and_resume_goes_on(tmp_path):
             command(*words), env=environment(), cwd=tmp_path, check=True
         )
     ours, theirs = (
-        json.loads((path / "history.json").read_text())["history"]
+        json.loads((path / "history.json").read_text())
         for path in (folder, alone)
     )
     for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
-        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-5)
+        for one, other in ((ours, theirs), (ours["ann"], theirs["ann"])):
+            np.testing.assert_allclose(
+                one["history"][name], other["history"][name], rtol=1e-5
+            )
 
 
 MIRRORED = """

@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import signal
+import threading
 
 import keras
 import numpy as np
@@ -201,13 +202,19 @@ def test_sigterm_ends_a_run_that_loses_nothing(wholes, tmp_path, capfd):
     assert_same(tmp_path, run("adam", tmp_path), *wholes("adam"))
 
 
-def test_a_second_sigterm_has_its_usual_effect():
+def test_a_later_sigterm_has_its_usual_effect(monkeypatch):
+    raised = []
+    monkeypatch.setattr(signal, "raise_signal", raised.append)
     with stopping.Sigterm() as sigterm:
         terminate()
-        assert sigterm.received
-        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        terminate()  # of the same `timeout` or group of processes
+        assert sigterm.received and not raised
         with pytest.raises(stopping.Stopped):
             sigterm.check()
+        monkeypatch.setattr(stopping, "ONE_SIGNAL", 0.0)
+        terminate()
+        assert raised == [signal.SIGTERM]
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_a_handler_of_the_program_is_left_alone():
@@ -257,11 +264,12 @@ def test_a_checkpoint_of_another_network_is_refused():
         checkpoints.assign([variable], [np.zeros(4)])
 
 
+# Checkpoints: updates 1, 2 and 3 of the epoch, or 2 and 3, and its end.
+@pytest.mark.parametrize("every, room", [(1, 4), (2, 3)])
 def test_a_disk_that_fills_up_costs_what_lies_behind_the_checkpoint(
-    wholes, tmp_path, monkeypatch
+    wholes, tmp_path, monkeypatch, every, room
 ):
     with monkeypatch.context() as patch:
-        room = 4
 
         def savez(draft, *_, saved=np.savez, **arrays):
             nonlocal room
@@ -272,10 +280,9 @@ def test_a_disk_that_fills_up_costs_what_lies_behind_the_checkpoint(
                 raise OSError(errno.ENOSPC, "No space left on device")
 
         patch.setattr(np, "savez", savez)
-        # Checkpoints: updates 1, 2 and 3 of the epoch, and its end.
         message = "No space left .* of the end of epoch 1 is whole: `--resume`"
         with pytest.raises(OSError, match=message):
-            run("adam", tmp_path)
+            run("adam", tmp_path, checkpoint_every=every)
     assert position_in(tmp_path) == files.Position(1)
     assert_same(tmp_path, run("adam", tmp_path), *wholes("adam"))
 
@@ -295,6 +302,29 @@ def test_a_history_without_checkpoints_is_not_begun_anew(tmp_path):
     with pytest.raises(ValueError, match="finished 1 epochs, but there is no"):
         run("adam", tmp_path)
     assert records.read_record(tmp_path) == before
+
+
+@pytest.mark.parametrize("every, waits", [(1, True), (2, False)])
+def test_training_goes_on_while_a_checkpoint_is_written(
+    tmp_path, monkeypatch, every, waits
+):
+    begun, go_on, written = threading.Event(), threading.Event(), files.write
+
+    def write(*arguments):
+        begun.set()
+        go_on.wait(0.5)
+        written(*arguments)
+
+    def look():  # at the end of the update behind the first checkpoint
+        assert begun.is_set()
+        found.append(position_in(tmp_path))
+        go_on.set()
+
+    found = []
+    monkeypatch.setattr(files, "write", write)
+    run("adam", tmp_path, 2 * every + 2, look, checkpoint_every=every)
+    assert found == [files.Position(0, 1) if waits else None]
+    assert position_in(tmp_path) == files.Position(2)
 
 
 def test_updates_between_checkpoints_and_how_many_are_kept(tmp_path):
