@@ -25,8 +25,8 @@ STATISTICS = {"sums": ("total", "t_last"), "credit": ("rate", "derivative")}
 
 LEAK_CORRECTED = "leak_corrected"
 
-# Name of an array without any numbers among the weights.
-NO_BIAS = "no bias"
+# Names of an array without any numbers among the weights.
+NO_BIAS, NO_SCALES = "no bias", "no scales"
 
 
 def as_frame(shape):
@@ -96,7 +96,8 @@ class Workspace:
         crew=None,
     ):
         self.crew = crew
-        self.inputs = {**inputs, NO_BIAS: np.empty(0, "float32")}
+        nothing = np.empty(0, "float32")
+        self.inputs = {**inputs, NO_BIAS: nothing, NO_SCALES: nothing}
         self.outputs = outputs
         self.statistics = statistics
         self.time_steps = time_steps
@@ -199,6 +200,14 @@ class Workspace:
         due = self.once if key in self.held else self.step
         due.append(functools.partial(function, *arguments))
 
+    def weights(self, kernel, operation):
+        """Return what kernels take: bytes of the weights, scales, biases."""
+        scales = self.inputs[operation.scales]
+        dtype = "int8" if len(scales) else "float32"
+        if kernel.dtype != dtype:
+            raise TypeError(f"Expected {dtype} weights, not {kernel.dtype}.")
+        return kernel.view("uint8"), scales, self.inputs[operation.bias]
+
     def shares(self, products):
         """Return whether so many products are worth help."""
         return self.crew is not None and products >= self.crew.LEAST
@@ -261,17 +270,18 @@ class Convolution:
     bias: str
     strides: tuple
     before: tuple
+    scales: str = NO_SCALES
 
     def build(self, space):
         space.follows(self.key, self.source)
         kernel = space.inputs[self.kernel]
         kernel = kernel.reshape(*[1] * (4 - kernel.ndim), *kernel.shape)
         spikes = space.spikes(self.source).arrays
-        bias = space.inputs[self.bias]
+        weights = space.weights(kernel, self)
         out = space.new_frame(self.key, self.shape)
         if space.shares(out[0, ..., 0].size * kernel.size):
             convolve = space.crew.convolution(
-                spikes, kernel, bias, out, self.strides, self.before
+                spikes, weights, out, self.strides, self.before
             )
             space.call(self.key, convolve)
             return
@@ -279,8 +289,7 @@ class Convolution:
             self.key,
             kernels.convolve,
             *spikes,
-            kernel,
-            bias,
+            *weights,
             out,
             *self.strides,
             *self.before,
@@ -297,17 +306,19 @@ class Product:
     shape: tuple
     kernel: str
     bias: str
+    scales: str = NO_SCALES
 
     def build(self, space):
         space.follows(self.key, self.source)
         spikes = space.flat_spikes(self.source).arrays
-        kernel, bias = space.inputs[self.kernel], space.inputs[self.bias]
+        kernel = space.inputs[self.kernel]
+        weights = space.weights(kernel, self)
         out = space.new_frame(self.key, self.shape)
         if space.shares(kernel.size):
-            multiply = space.crew.product(spikes, kernel, bias, out)
+            multiply = space.crew.product(spikes, weights, out)
             space.call(self.key, multiply)
             return
-        space.call(self.key, kernels.multiply, *spikes, kernel, bias, out)
+        space.call(self.key, kernels.multiply, *spikes, *weights, out)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -351,12 +362,16 @@ class Normalization:
     weights: tuple
     epsilon: float
 
-    def build(self, space):
-        named = {name: space.inputs[key] for name, key in self.weights}
+    def scale_and_shift(self, arrays):
+        """Return both, float32; `arrays` is a dict of weights by name."""
+        named = {name: arrays[key] for name, key in self.weights}
         scale = 1 / np.sqrt(named["moving_variance"] + self.epsilon)
         scale = (scale * named.get("gamma", 1.0)).astype("float32")
         shift = named.get("beta", 0.0) - named["moving_mean"] * scale
-        shift = shift.astype("float32")
+        return scale, shift.astype("float32")
+
+    def build(self, space):
+        scale, shift = self.scale_and_shift(space.inputs)
         space.follows(self.key, self.source)
         frame = space.frame(self.source)
         out = space.new_frame(self.key, self.shape)
