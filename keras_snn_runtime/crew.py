@@ -124,8 +124,7 @@ def _convolve_band(job, part):
     sy, sx, top, left = job[17], job[18], job[19], job[20]
     first = part * out_height // job[1]
     last = (part + 1) * out_height // job[1]
-    unit, quantized = value_address == 0, scales_address != 0
-    size = 1 if quantized else 4
+    unit, size = value_address == 0, 1 if scales_address else 4
     stride = size * outputs
     starts = _integers(starts_address, height * (width + 1))
     begin = out_address + 4 * first * out_width * outputs
@@ -148,7 +147,7 @@ def _convolve_band(job, part):
                     a = min(max(start, 0), width)
                     b = max(min(start + columns, width), 0)
                     _add_spikes(
-                        quantized,
+                        size,
                         unit,
                         lanes,
                         target + 4 * x * outputs,
@@ -173,8 +172,7 @@ def _multiply_lanes(job, part):
     places, outputs = job[11], job[12]
     first = part * LANES
     last = min(first + LANES, outputs)
-    unit, quantized = value_address == 0, scales_address != 0
-    size = 1 if quantized else 4
+    unit, size = value_address == 0, 1 if scales_address else 4
     starts = _integers(starts_address, rows * (pixels + 1))
     out = _floats(out_address + 4 * first, 1, last - first)
     out[:] = 0
@@ -183,7 +181,7 @@ def _multiply_lanes(job, part):
         lanes = _widest(last - n)
         for y in range(rows):
             _add_spikes(
-                quantized,
+                size,
                 unit,
                 lanes,
                 out_address + 4 * n,
@@ -279,12 +277,12 @@ class Crew:
 
         Args:
             spikes: Arrays of the spikes of the input.
-            weights: Bytes of the kernel, its scales and biases, as there.
+            weights: Kernel, scales and biases, as there.
             out, strides, before: As there.
         """
         starts = spikes[2]
-        rows, columns, channels, _ = weights[0].shape
-        _, out_height, out_width, outputs = out.shape
+        rows, columns, channels, outputs = weights[0].shape
+        _, out_height, out_width, _ = out.shape
         numbers = (
             *(starts.shape[1], starts.shape[2] - 1, rows, columns),
             *(channels, outputs, out_height, out_width, *strides, *before),
@@ -304,11 +302,12 @@ class Crew:
         return self._published(_PRODUCT, parts, arrays, numbers)
 
     def _published(self, kind, parts, arrays, numbers):
-        for x, dtype in zip(arrays[3:], ("uint8", *["float32"] * 3)):
+        dtype = "int8" if arrays[4].size else "float32"
+        for x, expected in zip(arrays[3:], (dtype, *["float32"] * 3)):
             # Read by its address alone.
-            if x.dtype != dtype or not x.flags.c_contiguous:
+            if x.dtype != expected or not x.flags.c_contiguous:
                 raise TypeError(
-                    f"Products take contiguous {dtype} numbers. Received: "
+                    f"Products take contiguous {expected} numbers. Received: "
                     f"{x.dtype} of shape {x.shape}."
                 )
         job = np.zeros(_NUMBERS, "int64")

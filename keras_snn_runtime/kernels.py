@@ -51,6 +51,21 @@ def compiled(*arguments):
     return njit(types.void(*arguments), nogil=True, cache=True)
 
 
+def compiled_for_weights(before, ndim, after):
+    """Do what `compiled` does, for arrays of float32 and of int8 weights.
+
+    Args:
+        before: Types of the arguments before the weights.
+        ndim: Number of axes of the weights.
+        after: Types of the arguments after them.
+    """
+    signatures = [
+        types.void(*before, _array(dtype, ndim, readonly=True), *after)
+        for dtype in (types.float32, types.int8)
+    ]
+    return njit(signatures, nogil=True, cache=True)
+
+
 inlined = njit(nogil=True, cache=True)
 
 
@@ -224,38 +239,32 @@ def _widest(channels):
     return lanes
 
 
-@inlined
+@njit(nogil=True, inline="always")
 def _add_spikes(
-    quantized,
-    unit,
-    lanes,
-    out,
-    weights,
-    stride,
-    indices,
-    values,
-    first,
-    last,
+    size, unit, lanes, out, weights, stride, indices, values, first, last
 ):
     """Add spikes `first` to `last` of a list, of value 1 if `unit`.
 
-    The sum is in float32; of ones and int8 weights (`quantized`) in int32.
+    The sum is in float32; of ones and weights of `size` 1, int8, in int32.
     """
-    if quantized and unit:
+    if size > 1:
+        if unit:
+            _add_ones(lanes, out, weights, stride, indices, values, first, last)
+        else:
+            _add_values(
+                lanes, out, weights, stride, indices, values, first, last
+            )
+    elif unit:
         while first < last:
             end = min(first + MOST_ONES, last)
             _add_quantized_ones(
                 lanes, out, weights, stride, indices, values, first, end
             )
             first = end
-    elif quantized:
+    else:
         _add_quantized_values(
             lanes, out, weights, stride, indices, values, first, last
         )
-    elif unit:
-        _add_ones(lanes, out, weights, stride, indices, values, first, last)
-    else:
-        _add_values(lanes, out, weights, stride, indices, values, first, last)
 
 
 @compiled(_read(4), *_SPIKES, _INTEGER)
@@ -346,13 +355,7 @@ def _finish(unit, out, scales, bias):
                 out[pixel, n] += bias[n]
 
 
-_KERNEL_4, _KERNEL_2 = (
-    (_array(types.uint8, ndim, readonly=True), _read(1), _read(1))
-    for ndim in (4, 2)
-)
-
-
-@compiled(*_SPIKES, *_KERNEL_4, _write(4), *[_INTEGER] * 6)
+@compiled_for_weights(_SPIKES, 4, (*[_read(1)] * 2, _write(4), *[_INTEGER] * 6))
 def convolve(
     indices,
     values,
@@ -372,8 +375,7 @@ def convolve(
 
     Args:
         indices, values, starts: Spikes of the input.
-        weights: Bytes of the kernel, axes (y, x, channel, bytes of the output
-            channels), which are float32 or int8.
+        weights: Kernel, axes (y, x, channel, output channel), float32 or int8.
         scales: What an int8 weight of each output channel is to be multiplied
             by; none at all for float32.
         bias: One number an output channel, or none at all.
@@ -384,10 +386,10 @@ def convolve(
         samples: Number of samples.
     """
     height, width = starts.shape[1], starts.shape[2] - 1
-    rows, columns, channels, stride = weights.shape
-    _, out_height, out_width, outputs = out.shape
-    unit, quantized = values.size == 0, len(scales) > 0
-    size = stride // outputs
+    rows, columns, channels, outputs = weights.shape
+    _, out_height, out_width, _ = out.shape
+    unit, size = values.size == 0, weights.itemsize
+    stride = size * outputs
     for first in range(0, samples, together):
         last = min(first + together, samples)
         out[first:last] = 0
@@ -412,7 +414,7 @@ def convolve(
                             begin = min(max(start, 0), width)
                             end = max(min(start + columns, width), 0)
                             _add_spikes(
-                                quantized,
+                                size,
                                 unit,
                                 lanes,
                                 out[i, y, x].ctypes.data + 4 * n,
@@ -429,14 +431,14 @@ def convolve(
     _finish(unit, sums, scales, bias)
 
 
-@compiled(*_SPIKES, *_KERNEL_2, _write(4), _INTEGER)
+@compiled_for_weights(_SPIKES, 2, (*[_read(1)] * 2, _write(4), _INTEGER))
 def multiply(indices, values, starts, weights, scales, bias, out, samples):
     """Compute the currents of a dense layer that sees whole frames.
 
     Args:
         indices, values, starts: Spikes of the input.
-        weights: Bytes of the matrix, axes (place in the flat frame, bytes of
-            the outputs), which are float32 or int8.
+        weights: Matrix, axes (place in the flat frame, output), float32 or
+            int8.
         scales: As in `convolve`.
         bias: One number an output, or none at all.
         out: Receives the currents, axes (sample, 1, 1, output).
@@ -444,9 +446,8 @@ def multiply(indices, values, starts, weights, scales, bias, out, samples):
     """
     rows, pixels = starts.shape[1], starts.shape[2] - 1
     places = len(weights) // rows
-    stride, outputs = weights.shape[1], out.shape[3]
-    unit, quantized = values.size == 0, len(scales) > 0
-    size = stride // outputs
+    outputs = weights.shape[1]
+    unit, size = values.size == 0, weights.itemsize
     out[:samples] = 0
     n = 0
     while n < outputs:
@@ -457,12 +458,12 @@ def multiply(indices, values, starts, weights, scales, bias, out, samples):
                 if not unit:
                     value_list = values[i, y].ctypes.data
                 _add_spikes(
-                    quantized,
+                    size,
                     unit,
                     lanes,
                     out[i].ctypes.data + 4 * n,
                     weights[y * places].ctypes.data + size * n,
-                    stride,
+                    size * outputs,
                     indices[i, y].ctypes.data,
                     value_list,
                     0,
@@ -496,7 +497,8 @@ def maximum(frames, out, height, width, sy, sx, samples):
     for i in range(samples):
         for y in range(out.shape[1]):
             for x in range(out.shape[2]):
-                out[i, y, x] = frames[i, y * sy, x * sx]
+                for c in range(out.shape[3]):
+                    out[i, y, x, c] = frames[i, y * sy, x * sx, c]
                 for dy in range(height):
                     for dx in range(width):
                         pixel = frames[i, y * sy + dy, x * sx + dx]

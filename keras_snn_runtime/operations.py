@@ -200,13 +200,10 @@ class Workspace:
         due = self.once if key in self.held else self.step
         due.append(functools.partial(function, *arguments))
 
-    def weights(self, kernel, operation):
-        """Return what kernels take: bytes of the weights, scales, biases."""
-        scales = self.inputs[operation.scales]
-        dtype = "int8" if len(scales) else "float32"
-        if kernel.dtype != dtype:
-            raise TypeError(f"Expected {dtype} weights, not {kernel.dtype}.")
-        return kernel.view("uint8"), scales, self.inputs[operation.bias]
+    def weights(self, operation):
+        """Return the kernel, its scales and the biases of an operation."""
+        names = operation.kernel, operation.scales, operation.bias
+        return [self.inputs[name] for name in names]
 
     def shares(self, products):
         """Return whether so many products are worth help."""
@@ -274,10 +271,10 @@ class Convolution:
 
     def build(self, space):
         space.follows(self.key, self.source)
-        kernel = space.inputs[self.kernel]
+        kernel, *others = space.weights(self)
         kernel = kernel.reshape(*[1] * (4 - kernel.ndim), *kernel.shape)
         spikes = space.spikes(self.source).arrays
-        weights = space.weights(kernel, self)
+        weights = kernel, *others
         out = space.new_frame(self.key, self.shape)
         if space.shares(out[0, ..., 0].size * kernel.size):
             convolve = space.crew.convolution(
@@ -311,10 +308,9 @@ class Product:
     def build(self, space):
         space.follows(self.key, self.source)
         spikes = space.flat_spikes(self.source).arrays
-        kernel = space.inputs[self.kernel]
-        weights = space.weights(kernel, self)
+        weights = space.weights(self)
         out = space.new_frame(self.key, self.shape)
-        if space.shares(kernel.size):
+        if space.shares(weights[0].size):
             multiply = space.crew.product(spikes, weights, out)
             space.call(self.key, multiply)
             return
