@@ -58,6 +58,8 @@ _LAZY = {
     "works_on_frames": "segments",
 }
 
+WEIGHTS = "float32", "int8"
+
 __all__ = ["compile", "disable", "enable", "is_enabled", "why_not"]
 
 
@@ -98,6 +100,10 @@ def compile(model: keras.Model, weights: str = "float32") -> Any:
     >>> network = keras_snn.event_driven.compile(model, weights="int8")
     >>> network.predict(images)  # (samples, classes)
     """
+    if weights not in WEIGHTS:
+        raise ValueError(
+            f"`weights` must be one of {WEIGHTS}. Received: {weights!r}."
+        )
     optional.require("numba", "numba")
     compiling = importlib.import_module("keras_snn.event_driven.compiling")
     return compiling.compiled(model, weights)

@@ -20,15 +20,10 @@ ENCODERS = {
     RateEncoder: "rate",
     LatencyEncoder: "latency",
 }
-WEIGHTS = ("float32", "int8")
 
 
 def compiled(model, weights):
     """Return what `event_driven.compile` returns."""
-    if weights not in WEIGHTS:
-        raise ValueError(
-            f"`weights` must be one of {WEIGHTS}. Received: {weights!r}."
-        )
     network = read(model, "compile")
     source, readout = _ends(network)
     try:
@@ -39,7 +34,7 @@ def compiled(model, weights):
             "model.predict runs it, and keras_snn.export.saved_model writes it."
         ) from None
     arrays = {
-        name: np.array(keras.ops.convert_to_numpy(value()), "float32")
+        name: np.asarray(keras.ops.convert_to_numpy(value()), "float32")
         for name, value in program.weights.items()
     }
     found = runtime_weights.folded(program.operations, arrays)
