@@ -133,7 +133,7 @@ def _convolve_band(job, part):
     for dy in range(rows):
         n = 0
         while n < outputs:
-            lanes = _widest(outputs - n)
+            lanes = _widest(outputs - n, size, unit)
             corner = weights + dy * columns * channels * stride + size * n
             for y in range(first, last):
                 row = y * sy + dy - top
@@ -178,7 +178,7 @@ def _multiply_lanes(job, part):
     out[:] = 0
     n = first
     while n < last:
-        lanes = _widest(last - n)
+        lanes = _widest(last - n, size, unit)
         for y in range(rows):
             _add_spikes(
                 size,

@@ -196,18 +196,21 @@ def _lowest_bit(typing, bits):
 
 _nonzero_floats = _nonzero_bits(FLOAT, "fcmp_unordered")
 _nonzero_bytes = _nonzero_bits(ir.IntType(8), "icmp_unsigned")
-_LANES = (64, 32, 16, 8, 4, 2, 1)
+_LANES = (256, 128, 64, 32, 16, 8, 4, 2, 1)
 
 
 def _adder(unit, quantized):
     """Return `_row_sum` for any number of lanes of `_LANES`."""
-    sum_64, sum_32, sum_16, sum_8, sum_4, sum_2, sum_1 = (
-        _row_sum(x, unit, quantized) for x in _LANES
-    )
+    sum_256, sum_128, *narrow = (_row_sum(x, unit, quantized) for x in _LANES)
+    sum_64, sum_32, sum_16, sum_8, sum_4, sum_2, sum_1 = narrow
 
     @njit(nogil=True)
     def add(lanes, out, weights, stride, indices, values, first, last):
-        if lanes == 64:
+        if lanes == 256:
+            sum_256(out, weights, stride, indices, values, first, last)
+        elif lanes == 128:
+            sum_128(out, weights, stride, indices, values, first, last)
+        elif lanes == 64:
             sum_64(out, weights, stride, indices, values, first, last)
         elif lanes == 32:
             sum_32(out, weights, stride, indices, values, first, last)
@@ -231,9 +234,10 @@ _add_quantized_ones = _adder(True, True)
 
 
 @inlined
-def _widest(channels):
+def _widest(channels, size, unit):
     """Return how many of the next `channels` outputs to sum at once."""
-    lanes = 64
+    # Sums in int16 take fewer registers.
+    lanes = 256 if size == 1 and unit else 64
     while lanes > channels:
         lanes //= 2
     return lanes
@@ -396,7 +400,7 @@ def convolve(
         for dy in range(rows):
             n = 0
             while n < outputs:
-                lanes = _widest(outputs - n)
+                lanes = _widest(outputs - n, size, unit)
                 corner = weights[dy].ctypes.data + size * n
                 for i in range(first, last):
                     for y in range(out_height):
@@ -451,7 +455,7 @@ def multiply(indices, values, starts, weights, scales, bias, out, samples):
     out[:samples] = 0
     n = 0
     while n < outputs:
-        lanes = _widest(outputs - n)
+        lanes = _widest(outputs - n, size, unit)
         for y in range(rows):
             for i in range(samples):
                 value_list = 0

@@ -139,7 +139,7 @@ MODELS = {
             L.AveragePooling2D(2),
             LIF(0.5, threshold=0.3),
             L.Flatten(),
-            L.Dense(130),
+            L.Dense(256 + 128 + 3),
             LIF(threshold=0.4),
         ],
     ),
