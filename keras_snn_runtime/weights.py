@@ -68,17 +68,23 @@ def _synapses_before(operation, found, readers):
     return None
 
 
-def quantized(operations, arrays):
+def quantized(operations, arrays, without=()):
     """Replace all kernels by int8 ones, with a scale of each output.
 
         scale_c = max |w_c| / 127;   q_c = round(w_c / scale_c)
 
+    Args:
+        operations, arrays: Of a network.
+        without: Keys of the frames whose readers stay as they are.
+
     Raises:
         ValueError: If a weight is not finite.
     """
-    arrays, found = dict(arrays), []
+    arrays, found, without = dict(arrays), [], set(without)
     for x in operations:
-        if isinstance(x, SYNAPSES):
+        if isinstance(x, Reshape) and x.source in without:
+            without.add(x.key)
+        if isinstance(x, SYNAPSES) and x.source not in without:
             names = f"{x.kernel} int8", f"{x.kernel} scales"
             kernel = arrays[x.kernel]
             if not np.isfinite(kernel).all():

@@ -75,9 +75,11 @@ def compile(model: keras.Model, weights: str = "float32") -> Any:
 
     where the sum over spikes is one of integers, which is exact in any order:
     spikes are those of the model with the weights `s_c * q_c`, but for the
-    rounding of its own sums in float32. Values that are no spikes (a direct
-    encoder's pixels, averages of spikes) are multiplied by `q_c` in float32.
-    Biases, decays and thresholds stay float32. Normalizations are folded into
+    rounding of its own sums in float32. Other values than spikes (averages of
+    them, analogue sequences) are multiplied by `q_c` in float32. What stays
+    float32: biases, decays, thresholds, and the weights that a
+    `RepeatEncoder`'s pixels are multiplied by, once for all steps, since int8
+    there costs accuracy and saves nothing. Normalizations are folded into
     weights and biases before.
 
     Args:

@@ -37,12 +37,14 @@ def compiled(model, weights):
         name: np.asarray(keras.ops.convert_to_numpy(value()), "float32")
         for name, value in program.weights.items()
     }
-    found = runtime_weights.folded(program.operations, arrays)
-    if weights == "int8":
-        found = runtime_weights.quantized(*found)
-    operations, arrays = runtime_weights.renamed(*found)
     layer = source.node.layer
     encoder = ENCODERS.get(type(layer))
+    found = runtime_weights.folded(program.operations, arrays)
+    if weights == "int8":
+        # Pixels are no spikes, and are multiplied once for all steps.
+        pixels = [source.key] if encoder == "repeat" else []
+        found = runtime_weights.quantized(*found, pixels)
+    operations, arrays = runtime_weights.renamed(*found)
     return Network(
         model.name,
         source.shape[1],

@@ -240,6 +240,27 @@ def test_spikes_are_those_of_keras_where_its_sums_are_exact(reset):
         np.testing.assert_array_equal(found.predict(x), expected)
 
 
+def test_weights_of_pixels_stay_float32():
+    images = keras.Input((6, 5, 3))
+    y = snn.layers.RepeatEncoder(6)(images)
+    y = TimeFold(L.Flatten())(y)
+    y = LIF(0.5, threshold=0.25)(TimeFold(L.Dense(20))(y))
+    y = IF(threshold=0.5)(TimeFold(L.Dense(7))(y))
+    model = snn.Model(images, SpikeCountReadout(normalize=False)(y))
+    on_a_grid(model)
+    x = frames(6, 5, 3)[:, 0] * np.float32(0.375)
+    found = snn.event_driven.compile(model, weights="int8")
+    kernels = [
+        found.arrays[y.kernel].dtype
+        for y in found.operations
+        if hasattr(y, "kernel")
+    ]
+    assert kernels == ["float32", "int8"]
+    expected = model.predict(x, verbose=0)
+    assert 0 < expected.mean() < 6
+    np.testing.assert_array_equal(found.predict(x), expected)
+
+
 def test_a_trained_network_takes_the_same_side_nearly_always():
     model = snn.models.LeNet(weights="mnist")
     x = snn.datasets.load("digits")[0][0][:64]
