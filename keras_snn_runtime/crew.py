@@ -20,6 +20,7 @@ from numba.extending import intrinsic
 from keras_snn_runtime.kernels import (
     INT64,
     _add_spikes,
+    _finish,
     _pointer,
     _widest,
     compiled,
@@ -33,6 +34,7 @@ LANES, BANDS = 64, 8
 
 _TICKET, _JOB, _DONE = 0, 8, 16  # in bytes
 _NONE = 0xFFFFFFFF  # no parts are left
+_NUMBERS = 21  # of a job
 _CONVOLUTION, _PRODUCT = 0, 1
 
 
@@ -100,50 +102,55 @@ def _integers(address, count):
 
 
 @inlined
-def _floats(address, count):
-    return carray(_as_pointer(address), (count,), np.float32)
+def _floats(address, rows, columns):
+    return carray(_as_pointer(address), (rows, columns), np.float32)
+
+
+@inlined
+def _numbers(address, first, last):
+    """Return numbers `first` to `last` at an address; none for no address."""
+    count = last - first if address else 0
+    return carray(_as_pointer(address + 4 * first), (count,), np.float32)
 
 
 @inlined
 def _convolve_band(job, part):
     """Compute some rows of what `kernels.convolve` computes, the same way."""
     index_address, value_address, starts_address = job[2], job[3], job[4]
-    weights, bias_address, out_address = job[5], job[6], job[7]
-    height, width, rows, columns = job[8], job[9], job[10], job[11]
-    channels, outputs, out_height, out_width = (
-        job[12],
-        job[13],
-        job[14],
-        job[15],
-    )
-    sy, sx, top, left = job[16], job[17], job[18], job[19]
+    weights, scales_address, bias_address = job[5], job[6], job[7]
+    out_address, height, width, rows = job[8], job[9], job[10], job[11]
+    columns, channels, outputs = job[12], job[13], job[14]
+    out_height, out_width = job[15], job[16]
+    sy, sx, top, left = job[17], job[18], job[19], job[20]
     first = part * out_height // job[1]
     last = (part + 1) * out_height // job[1]
-    stride, unit = 4 * outputs, value_address == 0
+    unit, size = value_address == 0, 1 if scales_address else 4
+    stride = size * outputs
     starts = _integers(starts_address, height * (width + 1))
-    begin = out_address + first * out_width * stride
-    out = _floats(begin, (last - first) * out_width * outputs)
+    begin = out_address + 4 * first * out_width * outputs
+    out = _floats(begin, (last - first) * out_width, outputs)
     out[:] = 0
     for dy in range(rows):
         n = 0
         while n < outputs:
-            lanes = _widest(outputs - n)
-            corner = weights + dy * columns * channels * stride + 4 * n
+            lanes = _widest(outputs - n, size, unit)
+            corner = weights + dy * columns * channels * stride + size * n
             for y in range(first, last):
                 row = y * sy + dy - top
                 if row < 0 or row >= height:
                     continue
                 places = 4 * row * width * channels
                 of_row = row * (width + 1)
-                target = out_address + y * out_width * stride + 4 * n
+                target = out_address + 4 * (y * out_width * outputs + n)
                 for x in range(out_width):
                     start = x * sx - left
                     a = min(max(start, 0), width)
                     b = max(min(start + columns, width), 0)
                     _add_spikes(
+                        size,
                         unit,
                         lanes,
-                        target + x * stride,
+                        target + 4 * x * outputs,
                         corner - start * channels * stride,
                         stride,
                         index_address + places,
@@ -152,45 +159,42 @@ def _convolve_band(job, part):
                         starts[of_row + b],
                     )
             n += lanes
-    if bias_address:
-        bias = _floats(bias_address, outputs)
-        for pixel in range((last - first) * out_width):
-            for n in range(outputs):
-                out[pixel * outputs + n] += bias[n]
+    scales = _numbers(scales_address, 0, outputs)
+    _finish(unit, out, scales, _numbers(bias_address, 0, outputs))
 
 
 @inlined
 def _multiply_lanes(job, part):
     """Compute some outputs of what `kernels.multiply` computes."""
     index_address, value_address, starts_address = job[2], job[3], job[4]
-    weights, bias_address, out_address = job[5], job[6], job[7]
-    rows, pixels, size, outputs = job[8], job[9], job[10], job[11]
+    weights, scales_address, bias_address = job[5], job[6], job[7]
+    out_address, rows, pixels = job[8], job[9], job[10]
+    places, outputs = job[11], job[12]
     first = part * LANES
     last = min(first + LANES, outputs)
-    unit = value_address == 0
+    unit, size = value_address == 0, 1 if scales_address else 4
     starts = _integers(starts_address, rows * (pixels + 1))
-    out = _floats(out_address + 4 * first, last - first)
+    out = _floats(out_address + 4 * first, 1, last - first)
     out[:] = 0
     n = first
     while n < last:
-        lanes = _widest(last - n)
+        lanes = _widest(last - n, size, unit)
         for y in range(rows):
             _add_spikes(
+                size,
                 unit,
                 lanes,
                 out_address + 4 * n,
-                weights + 4 * (y * size * outputs + n),
-                4 * outputs,
-                index_address + 4 * y * size,
-                value_address + 4 * y * size,
+                weights + size * (y * places * outputs + n),
+                size * outputs,
+                index_address + 4 * y * places,
+                value_address + 4 * y * places,
                 0,
                 starts[y * (pixels + 1) + pixels],
             )
         n += lanes
-    if bias_address:
-        bias = _floats(bias_address + 4 * first, last - first)
-        for n in range(last - first):
-            out[n] += bias[n]
+    scales = _numbers(scales_address, first, last)
+    _finish(unit, out, scales, _numbers(bias_address, first, last))
 
 
 @inlined
@@ -198,7 +202,7 @@ def _take_parts(box, ticket):
     """Take parts of the published job until none are left."""
     number = ticket >> 32
     while ticket >> 32 == number and ticket & _NONE != _NONE:
-        job = _integers(_load(box + _JOB), 20)
+        job = _integers(_load(box + _JOB), _NUMBERS)
         part = ticket & _NONE
         if part >= job[1]:
             return
@@ -227,7 +231,7 @@ def serve(box):
 @compiled(types.int64, types.int64)
 def share(box, job):
     """Publish a job; return when it is done."""
-    parts = _integers(job, 20)[1]
+    parts = _integers(job, _NUMBERS)[1]
     following = (_load(box + _TICKET) >> 32) + 1
     # No part of the last job can be taken from here on.
     _store(box + _TICKET, following << 32 | _NONE)
@@ -268,45 +272,47 @@ class Crew:
                 if not other.cancel():
                     other.result()
 
-    def convolution(self, spikes, kernel, bias, out, strides, before):
+    def convolution(self, spikes, weights, out, strides, before):
         """Return a function that computes what `kernels.convolve` does.
 
         Args:
             spikes: Arrays of the spikes of the input.
-            kernel, bias, out, strides, before: As there.
+            weights: Kernel, scales and biases, as there.
+            out, strides, before: As there.
         """
         starts = spikes[2]
-        rows, columns, channels, outputs = kernel.shape
+        rows, columns, channels, outputs = weights[0].shape
         _, out_height, out_width, _ = out.shape
         numbers = (
             *(starts.shape[1], starts.shape[2] - 1, rows, columns),
             *(channels, outputs, out_height, out_width, *strides, *before),
         )
         parts = min(out_height, BANDS)
-        arrays = *spikes, kernel, bias, out
+        arrays = *spikes, *weights, out
         return self._published(_CONVOLUTION, parts, arrays, numbers)
 
-    def product(self, spikes, kernel, bias, out):
+    def product(self, spikes, weights, out):
         """Return a function that computes what `kernels.multiply` does."""
         starts = spikes[2]
         rows, pixels = starts.shape[1], starts.shape[2] - 1
-        outputs = kernel.shape[1]
-        numbers = rows, pixels, len(kernel) // rows, outputs
-        arrays = *spikes, kernel, bias, out
+        outputs = out.shape[-1]
+        numbers = rows, pixels, len(weights[0]) // rows, outputs
+        arrays = *spikes, *weights, out
         parts = -(-outputs // LANES)
         return self._published(_PRODUCT, parts, arrays, numbers)
 
     def _published(self, kind, parts, arrays, numbers):
-        for x in arrays[3:]:
+        dtype = "int8" if arrays[4].size else "float32"
+        for x, expected in zip(arrays[3:], (dtype, *["float32"] * 3)):
             # Read by its address alone.
-            if x.dtype != "float32" or not x.flags.c_contiguous:
+            if x.dtype != expected or not x.flags.c_contiguous:
                 raise TypeError(
-                    "Products take contiguous float32 numbers. Received: "
+                    f"Products take contiguous {expected} numbers. Received: "
                     f"{x.dtype} of shape {x.shape}."
                 )
-        job = np.zeros(20, "int64")
+        job = np.zeros(_NUMBERS, "int64")
         addresses = [x.ctypes.data if x.size else 0 for x in arrays]
-        job[: 8 + len(numbers)] = kind, parts, *addresses, *numbers
+        job[: 9 + len(numbers)] = kind, parts, *addresses, *numbers
         self.jobs.append(job)
         box, address = self._box.ctypes.data, job.ctypes.data
 

@@ -1,8 +1,9 @@
 """The runtime's file: an .npz archive of plain arrays and a description.
 
-The archive holds `network.json` and one float32 array a weight, stored and not
-compressed. What is read is bounded by the file's size, no pickled object is
-ever loaded, and all numbers that the compiled code relies on are checked.
+The archive holds `network.json` and one array a weight, float32 or int8, stored
+and not compressed. What is read is bounded by the file's size, no pickled
+object is ever loaded, and all numbers that the compiled code relies on are
+checked.
 """
 
 import dataclasses
@@ -18,6 +19,7 @@ import zipfile
 import numpy as np
 
 from keras_snn_runtime import operations
+from keras_snn_runtime.operations import NO_BIAS, NO_SCALES
 
 FORMAT, VERSION = "keras_snn_runtime", 1
 DESCRIPTION = "network.json"
@@ -46,9 +48,9 @@ def write(path, description, arrays):
     Args:
         path: Where to.
         description: Dict, see `read`; the operations as objects.
-        arrays: Dict of float32 arrays by name.
+        arrays: Dict of arrays by name, float32 or int8.
     """
-    arrays = {k: np.ascontiguousarray(v, "float32") for k, v in arrays.items()}
+    arrays = {k: np.ascontiguousarray(v) for k, v in arrays.items()}
     description = {
         "format": FORMAT,
         "version": VERSION,
@@ -132,18 +134,18 @@ def _content(archive, entry, size):
 
 
 def _array(name, content):
-    """Return the float32 array of a .npy file."""
+    """Return the array of a .npy file."""
     file = io.BytesIO(content)
     version = np.lib.format.read_magic(file)
     if version != (1, 0):
         raise ValueError(f"'{name}' has version {version} of .npy")
     shape, by_column, dtype = np.lib.format.read_array_header_1_0(file)
     numbers = content[file.tell() :]
-    if by_column or dtype != np.float32:
-        raise ValueError(f"'{name}' holds {dtype}, not rows of float32")
-    if len(shape) > 4 or math.prod(shape) * 4 != len(numbers):
+    if by_column or dtype not in (np.float32, np.int8):
+        raise ValueError(f"'{name}' holds {dtype}, not rows of float32 or int8")
+    if len(shape) > 4 or math.prod(shape) * dtype.itemsize != len(numbers):
         raise ValueError(f"'{name}' holds {len(numbers)} bytes for {shape}")
-    return np.frombuffer(numbers, "float32").reshape(shape)
+    return np.frombuffer(numbers, dtype).reshape(shape)
 
 
 def _expect(true, what):
@@ -174,6 +176,12 @@ def _checked(description, arrays):
         _check_sizes(operation, shapes, arrays)
         shapes[operation.key] = operation.shape
         found.append(operation)
+    int8 = {
+        x.kernel for x in found if getattr(x, "scales", NO_SCALES) != NO_SCALES
+    }
+    for name, x in arrays.items():
+        dtype = "int8" if name in int8 else "float32"
+        _expect(x.dtype == dtype, f"'{name}' holds {x.dtype}, not {dtype}")
     numbers = sum(math.prod(x) for x in shapes.values())
     _expect(numbers <= LARGEST, f"{numbers} numbers in its frames")
     kinds = [type(x) for x in found]
@@ -199,7 +207,12 @@ def _operation(given):
     given = dict(given)
     kind = KINDS[given.pop("operation")]
     names = {x.name for x in dataclasses.fields(kind)}
-    _expect(names == set(given), f"{kind.__name__} of {sorted(given)}")
+    # Files of before there were scales have none.
+    later = {"scales"}
+    _expect(
+        names - later <= set(given) <= names,
+        f"{kind.__name__} of {sorted(given)}",
+    )
     values = {k: _plain(v) for k, v in given.items()}
     for name in ("key", "source"):
         if name in values:
@@ -239,12 +252,12 @@ def _check_sizes(operation, shapes, arrays):
             out, frame, operation.strides, (1, 1), operation.before, text
         )
         _expect(rows * columns > 0 and len(before) == len(shape), text)
-        _check_bias(operation, arrays, outputs)
+        _check_synapses(operation, arrays, outputs, text)
     elif kind is operations.Product:
         kernel = arrays[operation.kernel].shape
         _expect(kernel == (math.prod(before), math.prod(shape)), text)
         _expect(out[:2] == (1, 1), text)
-        _check_bias(operation, arrays, kernel[1])
+        _check_synapses(operation, arrays, kernel[1], text)
     elif kind is operations.Pooling:
         _expect(operation.kind in ("average", "maximum"), text)
         _expect(frame[2] == out[2], text)
@@ -294,7 +307,12 @@ def _expect_windows(out, frame, strides, sizes, zeros, text):
         _expect((n - 1) * stride - zero + size <= width, text)
 
 
-def _check_bias(operation, arrays, outputs):
-    if operation.bias != operations.NO_BIAS:
+def _check_synapses(operation, arrays, outputs, text):
+    """Raise unless scales and biases are one an output."""
+    if operation.scales != NO_SCALES:
+        _expect(arrays[operation.scales].shape == (outputs,), text)
+        # Sums in int16 count on it.
+        _expect(np.all(arrays[operation.kernel] != -128), text)
+    if operation.bias != NO_BIAS:
         bias = arrays[operation.bias]
         _expect(bias.shape == (outputs,), "a bias of another size")

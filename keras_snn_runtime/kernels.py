@@ -19,7 +19,11 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-INT32, INT64, FLOAT = ir.IntType(32), ir.IntType(64), ir.FloatType()
+INT8, INT16, INT32, INT64 = (ir.IntType(x) for x in (8, 16, 32, 64))
+FLOAT = ir.FloatType()
+
+# Rows of int8 that are added up in int16: 256 * 127 < 2^15.
+MOST_ONES = 256
 
 _INTEGER = types.intp
 _NUMBER = types.float32
@@ -47,6 +51,21 @@ def compiled(*arguments):
     return njit(types.void(*arguments), nogil=True, cache=True)
 
 
+def compiled_for_weights(before, ndim, after):
+    """Do what `compiled` does, for arrays of float32 and of int8 weights.
+
+    Args:
+        before: Types of the arguments before the weights.
+        ndim: Number of axes of the weights.
+        after: Types of the arguments after them.
+    """
+    signatures = [
+        types.void(*before, _array(dtype, ndim, readonly=True), *after)
+        for dtype in (types.float32, types.int8)
+    ]
+    return njit(signatures, nogil=True, cache=True)
+
+
 inlined = njit(nogil=True, cache=True)
 
 
@@ -54,23 +73,28 @@ def _pointer(builder, address, kind):
     return builder.inttoptr(address, kind.as_pointer())
 
 
-def _row_sum(lanes, unit):
+def _row_sum(lanes, unit, quantized):
     """Return the function that adds a list of spikes to `lanes` outputs.
 
     Args:
         lanes: Neighbouring outputs.
         unit: Whether all spikes have the value 1; then `values` is not read.
+        quantized: Whether weights are int8. Ones are then added up in int16,
+            no more than `MOST_ONES` at once, and these sums in int32.
     """
-    kind = ir.VectorType(FLOAT, lanes)
-    undefined = ir.Constant(kind, ir.Undefined)
-    zeros = ir.Constant(ir.VectorType(INT32, lanes), None)
+    floats = ir.VectorType(FLOAT, lanes)
+    counts = ir.VectorType(INT32, lanes)
+    row_kind = ir.VectorType(INT8, lanes) if quantized else floats
+    short = quantized and unit
+    kind = ir.VectorType(INT16, lanes) if short else floats
+    undefined = ir.Constant(floats, ir.Undefined)
 
     @intrinsic
     def row_sum(typing, out, weights, stride, indices, values, first, last):
         """out[:] += sum_{first <= e < last} values[e] * weights[indices[e], :].
 
-        Takes addresses of float32 and int32 numbers; `stride` is the number
-        of bytes of a whole row of `weights`.
+        Takes addresses of numbers; `stride` is the number of bytes of a whole
+        row of `weights`.
         """
 
         def emit(context, builder, signature, arguments):
@@ -79,8 +103,10 @@ def _row_sum(lanes, unit):
             head = builder.append_basic_block("head")
             body = builder.append_basic_block("body")
             done = builder.append_basic_block("done")
-            target = _pointer(builder, out, kind)
-            start = builder.load(target, align=4)
+            target = _pointer(builder, out, counts if short else kind)
+            start = ir.Constant(kind, None)
+            if not short:
+                start = builder.load(target, align=4)
             builder.branch(head)
 
             builder.position_at_end(head)
@@ -98,26 +124,38 @@ def _row_sum(lanes, unit):
             )
             address = builder.mul(builder.sext(index, INT64), stride)
             row = builder.load(
-                _pointer(builder, builder.add(weights, address), kind), align=4
+                _pointer(builder, builder.add(weights, address), row_kind),
+                align=1 if quantized else 4,
             )
-            if unit:
-                added = builder.fadd(total, row)
+            if short:
+                added = builder.add(total, builder.sext(row, kind))
             else:
-                value = builder.load(
-                    _pointer(builder, builder.add(values, offset), FLOAT),
-                    align=4,
-                )
-                value = builder.insert_element(undefined, value, INT32(0))
-                value = builder.shuffle_vector(value, undefined, zeros)
-                # May become one instruction, rounded once.
-                term = builder.fmul(value, row, flags=("contract",))
-                added = builder.fadd(total, term, flags=("contract",))
+                if quantized:
+                    row = builder.sitofp(row, kind)
+                if unit:
+                    added = builder.fadd(total, row)
+                else:
+                    value = builder.load(
+                        _pointer(builder, builder.add(values, offset), FLOAT),
+                        align=4,
+                    )
+                    value = builder.insert_element(undefined, value, INT32(0))
+                    value = builder.shuffle_vector(
+                        value, undefined, ir.Constant(counts, None)
+                    )
+                    # May become one instruction, rounded once.
+                    term = builder.fmul(value, row, flags=("contract",))
+                    added = builder.fadd(total, term, flags=("contract",))
             event.add_incoming(builder.add(event, INT64(1)), body)
             total.add_incoming(added, body)
             builder.branch(head)
 
             builder.position_at_end(done)
-            builder.store(total, target, align=4)
+            result = total
+            if short:
+                wide = builder.sext(total, counts)
+                result = builder.add(builder.load(target, align=4), wide)
+            builder.store(result, target, align=4)
             return context.get_dummy_value()
 
         return types.void(*[types.intp] * 7), emit
@@ -158,69 +196,79 @@ def _lowest_bit(typing, bits):
 
 _nonzero_floats = _nonzero_bits(FLOAT, "fcmp_unordered")
 _nonzero_bytes = _nonzero_bits(ir.IntType(8), "icmp_unsigned")
-_LANES = (64, 32, 16, 8, 4, 2, 1)
-_sum_64, _sum_32, _sum_16, _sum_8, _sum_4, _sum_2, _sum_1 = (
-    _row_sum(x, unit=False) for x in _LANES
-)
-_one_64, _one_32, _one_16, _one_8, _one_4, _one_2, _one_1 = (
-    _row_sum(x, unit=True) for x in _LANES
-)
+_LANES = (256, 128, 64, 32, 16, 8, 4, 2, 1)
+
+
+def _adder(unit, quantized):
+    """Return `_row_sum` for any number of lanes of `_LANES`."""
+    sum_256, sum_128, *narrow = (_row_sum(x, unit, quantized) for x in _LANES)
+    sum_64, sum_32, sum_16, sum_8, sum_4, sum_2, sum_1 = narrow
+
+    @njit(nogil=True)
+    def add(lanes, out, weights, stride, indices, values, first, last):
+        if lanes == 256:
+            sum_256(out, weights, stride, indices, values, first, last)
+        elif lanes == 128:
+            sum_128(out, weights, stride, indices, values, first, last)
+        elif lanes == 64:
+            sum_64(out, weights, stride, indices, values, first, last)
+        elif lanes == 32:
+            sum_32(out, weights, stride, indices, values, first, last)
+        elif lanes == 16:
+            sum_16(out, weights, stride, indices, values, first, last)
+        elif lanes == 8:
+            sum_8(out, weights, stride, indices, values, first, last)
+        elif lanes == 4:
+            sum_4(out, weights, stride, indices, values, first, last)
+        elif lanes == 2:
+            sum_2(out, weights, stride, indices, values, first, last)
+        else:
+            sum_1(out, weights, stride, indices, values, first, last)
+
+    return add
+
+
+_add_values, _add_ones = _adder(False, False), _adder(True, False)
+_add_quantized_values = _adder(False, True)
+_add_quantized_ones = _adder(True, True)
 
 
 @inlined
-def _widest(channels):
+def _widest(channels, size, unit):
     """Return how many of the next `channels` outputs to sum at once."""
-    lanes = 64
+    # Sums in int16 take fewer registers.
+    lanes = 256 if size == 1 and unit else 64
     while lanes > channels:
         lanes //= 2
     return lanes
 
 
-@inlined
-def _add_values(lanes, out, weights, stride, indices, values, first, last):
-    if lanes == 64:
-        _sum_64(out, weights, stride, indices, values, first, last)
-    elif lanes == 32:
-        _sum_32(out, weights, stride, indices, values, first, last)
-    elif lanes == 16:
-        _sum_16(out, weights, stride, indices, values, first, last)
-    elif lanes == 8:
-        _sum_8(out, weights, stride, indices, values, first, last)
-    elif lanes == 4:
-        _sum_4(out, weights, stride, indices, values, first, last)
-    elif lanes == 2:
-        _sum_2(out, weights, stride, indices, values, first, last)
-    else:
-        _sum_1(out, weights, stride, indices, values, first, last)
-
-
-@inlined
-def _add_ones(lanes, out, weights, stride, indices, values, first, last):
-    if lanes == 64:
-        _one_64(out, weights, stride, indices, values, first, last)
-    elif lanes == 32:
-        _one_32(out, weights, stride, indices, values, first, last)
-    elif lanes == 16:
-        _one_16(out, weights, stride, indices, values, first, last)
-    elif lanes == 8:
-        _one_8(out, weights, stride, indices, values, first, last)
-    elif lanes == 4:
-        _one_4(out, weights, stride, indices, values, first, last)
-    elif lanes == 2:
-        _one_2(out, weights, stride, indices, values, first, last)
-    else:
-        _one_1(out, weights, stride, indices, values, first, last)
-
-
-@inlined
+@njit(nogil=True, inline="always")
 def _add_spikes(
-    unit, lanes, out, weights, stride, indices, values, first, last
+    size, unit, lanes, out, weights, stride, indices, values, first, last
 ):
-    """Add spikes `first` to `last` of a list, of value 1 if `unit`."""
-    if unit:
-        _add_ones(lanes, out, weights, stride, indices, values, first, last)
+    """Add spikes `first` to `last` of a list, of value 1 if `unit`.
+
+    The sum is in float32; of ones and weights of `size` 1, int8, in int32.
+    """
+    if size > 1:
+        if unit:
+            _add_ones(lanes, out, weights, stride, indices, values, first, last)
+        else:
+            _add_values(
+                lanes, out, weights, stride, indices, values, first, last
+            )
+    elif unit:
+        while first < last:
+            end = min(first + MOST_ONES, last)
+            _add_quantized_ones(
+                lanes, out, weights, stride, indices, values, first, end
+            )
+            first = end
     else:
-        _add_values(lanes, out, weights, stride, indices, values, first, last)
+        _add_quantized_values(
+            lanes, out, weights, stride, indices, values, first, last
+        )
 
 
 @compiled(_read(4), *_SPIKES, _INTEGER)
@@ -289,21 +337,35 @@ def mask_spikes(
 
 
 @inlined
-def _add_bias(bias, out, samples):
+def _finish(unit, out, scales, bias):
+    """Turn sums into currents, in place: `scales * sum + bias`.
+
+    Args:
+        unit: Whether all spikes have the value 1.
+        out: Sums, axes (pixel, output): in int32 if they are of ones and int8
+            weights.
+        scales: One number an output for int8 weights, or none at all.
+        bias: One number an output, or none at all.
+    """
+    if len(scales):
+        counts = out.view(np.int32)
+        for pixel in range(len(out)):
+            for n in range(len(scales)):
+                total = np.float32(counts[pixel, n]) if unit else out[pixel, n]
+                out[pixel, n] = scales[n] * total
     if len(bias):
-        for i in range(samples):
-            for y in range(out.shape[1]):
-                for x in range(out.shape[2]):
-                    for n in range(len(bias)):
-                        out[i, y, x, n] += bias[n]
+        for pixel in range(len(out)):
+            for n in range(len(bias)):
+                out[pixel, n] += bias[n]
 
 
-@compiled(*_SPIKES, _read(4), _read(1), _write(4), *[_INTEGER] * 6)
+@compiled_for_weights(_SPIKES, 4, (*[_read(1)] * 2, _write(4), *[_INTEGER] * 6))
 def convolve(
     indices,
     values,
     starts,
     weights,
+    scales,
     bias,
     out,
     sy,
@@ -317,7 +379,9 @@ def convolve(
 
     Args:
         indices, values, starts: Spikes of the input.
-        weights: Kernel, axes (y, x, channel, output channel).
+        weights: Kernel, axes (y, x, channel, output channel), float32 or int8.
+        scales: What an int8 weight of each output channel is to be multiplied
+            by; none at all for float32.
         bias: One number an output channel, or none at all.
         out: Receives the currents, axes (sample, y, x, output channel).
         sy, sx: Strides.
@@ -328,15 +392,16 @@ def convolve(
     height, width = starts.shape[1], starts.shape[2] - 1
     rows, columns, channels, outputs = weights.shape
     _, out_height, out_width, _ = out.shape
-    stride, unit = 4 * outputs, values.size == 0
+    unit, size = values.size == 0, weights.itemsize
+    stride = size * outputs
     for first in range(0, samples, together):
         last = min(first + together, samples)
         out[first:last] = 0
         for dy in range(rows):
             n = 0
             while n < outputs:
-                lanes = _widest(outputs - n)
-                corner = weights[dy].ctypes.data + 4 * n
+                lanes = _widest(outputs - n, size, unit)
+                corner = weights[dy].ctypes.data + size * n
                 for i in range(first, last):
                     for y in range(out_height):
                         row = y * sy + dy - top
@@ -353,6 +418,7 @@ def convolve(
                             begin = min(max(start, 0), width)
                             end = max(min(start + columns, width), 0)
                             _add_spikes(
+                                size,
                                 unit,
                                 lanes,
                                 out[i, y, x].ctypes.data + 4 * n,
@@ -364,45 +430,52 @@ def convolve(
                                 starts[i, row, end],
                             )
                 n += lanes
-    _add_bias(bias, out, samples)
+    pixels = samples * out_height * out_width
+    sums = out[:samples].reshape((pixels, outputs))
+    _finish(unit, sums, scales, bias)
 
 
-@compiled(*_SPIKES, _read(2), _read(1), _write(4), _INTEGER)
-def multiply(indices, values, starts, weights, bias, out, samples):
+@compiled_for_weights(_SPIKES, 2, (*[_read(1)] * 2, _write(4), _INTEGER))
+def multiply(indices, values, starts, weights, scales, bias, out, samples):
     """Compute the currents of a dense layer that sees whole frames.
 
     Args:
         indices, values, starts: Spikes of the input.
-        weights: Matrix, axes (place in the flat frame, output).
+        weights: Matrix, axes (place in the flat frame, output), float32 or
+            int8.
+        scales: As in `convolve`.
         bias: One number an output, or none at all.
         out: Receives the currents, axes (sample, 1, 1, output).
         samples: Number of samples.
     """
     rows, pixels = starts.shape[1], starts.shape[2] - 1
-    size = len(weights) // rows
-    outputs, unit = weights.shape[1], values.size == 0
+    places = len(weights) // rows
+    outputs = weights.shape[1]
+    unit, size = values.size == 0, weights.itemsize
     out[:samples] = 0
     n = 0
     while n < outputs:
-        lanes = _widest(outputs - n)
+        lanes = _widest(outputs - n, size, unit)
         for y in range(rows):
             for i in range(samples):
                 value_list = 0
                 if not unit:
                     value_list = values[i, y].ctypes.data
                 _add_spikes(
+                    size,
                     unit,
                     lanes,
                     out[i].ctypes.data + 4 * n,
-                    weights[y * size].ctypes.data + 4 * n,
-                    4 * outputs,
+                    weights[y * places].ctypes.data + size * n,
+                    size * outputs,
                     indices[i, y].ctypes.data,
                     value_list,
                     0,
                     starts[i, y, pixels],
                 )
         n += lanes
-    _add_bias(bias, out, samples)
+    sums = out[:samples].reshape((samples, outputs))
+    _finish(unit, sums, scales, bias)
 
 
 @compiled(_read(4), _write(4), *[_INTEGER] * 5)
@@ -428,7 +501,8 @@ def maximum(frames, out, height, width, sy, sx, samples):
     for i in range(samples):
         for y in range(out.shape[1]):
             for x in range(out.shape[2]):
-                out[i, y, x] = frames[i, y * sy, x * sx]
+                for c in range(out.shape[3]):
+                    out[i, y, x, c] = frames[i, y * sy, x * sx, c]
                 for dy in range(height):
                     for dx in range(width):
                         pixel = frames[i, y * sy + dy, x * sx + dx]

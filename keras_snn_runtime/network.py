@@ -35,7 +35,7 @@ class Network:
     def __init__(self, name, time_steps, encoder, operations, divides, arrays):
         self.name, self.time_steps = name, time_steps
         self.encoder, self.divides = encoder, divides
-        self.operations, self.arrays = operations, arrays
+        self.operations, self.arrays = operations, _copied(arrays)
         self.threads = samples.cores()
         self.input_shape = tuple(operations[0].shape)
         self.output_shape = tuple(operations[-1].shape)
@@ -123,6 +123,16 @@ class Network:
 
     def _is_held(self):
         return self.encoder is not None and self.encoder["name"] == "repeat"
+
+
+def _copied(arrays):
+    """Return copies of a dict's arrays, at lines of the cache."""
+    copies = {
+        k: operations.aligned(x.shape, x.dtype) for k, x in arrays.items()
+    }
+    for key, x in copies.items():
+        x[...] = arrays[key]
+    return copies
 
 
 def encoded(x, encoder, time_steps, seed=None):

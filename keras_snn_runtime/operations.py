@@ -25,8 +25,21 @@ STATISTICS = {"sums": ("total", "t_last"), "credit": ("rate", "derivative")}
 
 LEAK_CORRECTED = "leak_corrected"
 
-# Name of an array without any numbers among the weights.
-NO_BIAS = "no bias"
+# Names of an array without any numbers among the weights.
+NO_BIAS, NO_SCALES = "no bias", "no scales"
+
+
+# Bytes of a line of the cache. What begins with one is read and written in
+# half the time. TensorFlow takes arrays at such addresses without a copy.
+ALIGNMENT = 64
+
+
+def aligned(shape, dtype="float32"):
+    """Return an uninitialized array that starts at a line of the cache."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(size + ALIGNMENT, "uint8")
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 def as_frame(shape):
@@ -96,7 +109,8 @@ class Workspace:
         crew=None,
     ):
         self.crew = crew
-        self.inputs = {**inputs, NO_BIAS: np.empty(0, "float32")}
+        nothing = np.empty(0, "float32")
+        self.inputs = {**inputs, NO_BIAS: nothing, NO_SCALES: nothing}
         self.outputs = outputs
         self.statistics = statistics
         self.time_steps = time_steps
@@ -125,7 +139,9 @@ class Workspace:
 
     def array(self, shape, dtype="float32"):
         """Return zeros for the frames of all samples."""
-        return np.zeros((self.samples, *as_frame(shape)), dtype)
+        frames = aligned((self.samples, *as_frame(shape)), dtype)
+        frames.fill(0)
+        return frames
 
     def new_spikes(self, key, shape, unit=False):
         """Return the `Spikes` that the operation giving `key` writes to."""
@@ -199,6 +215,11 @@ class Workspace:
         due = self.once if key in self.held else self.step
         due.append(functools.partial(function, *arguments))
 
+    def weights(self, operation):
+        """Return the kernel, its scales and the biases of an operation."""
+        names = operation.kernel, operation.scales, operation.bias
+        return [self.inputs[name] for name in names]
+
     def shares(self, products):
         """Return whether so many products are worth help."""
         return self.crew is not None and products >= self.crew.LEAST
@@ -261,17 +282,18 @@ class Convolution:
     bias: str
     strides: tuple
     before: tuple
+    scales: str = NO_SCALES
 
     def build(self, space):
         space.follows(self.key, self.source)
-        kernel = space.inputs[self.kernel]
+        kernel, *others = space.weights(self)
         kernel = kernel.reshape(*[1] * (4 - kernel.ndim), *kernel.shape)
         spikes = space.spikes(self.source).arrays
-        bias = space.inputs[self.bias]
+        weights = kernel, *others
         out = space.new_frame(self.key, self.shape)
         if space.shares(out[0, ..., 0].size * kernel.size):
             convolve = space.crew.convolution(
-                spikes, kernel, bias, out, self.strides, self.before
+                spikes, weights, out, self.strides, self.before
             )
             space.call(self.key, convolve)
             return
@@ -279,8 +301,7 @@ class Convolution:
             self.key,
             kernels.convolve,
             *spikes,
-            kernel,
-            bias,
+            *weights,
             out,
             *self.strides,
             *self.before,
@@ -297,17 +318,18 @@ class Product:
     shape: tuple
     kernel: str
     bias: str
+    scales: str = NO_SCALES
 
     def build(self, space):
         space.follows(self.key, self.source)
         spikes = space.flat_spikes(self.source).arrays
-        kernel, bias = space.inputs[self.kernel], space.inputs[self.bias]
+        weights = space.weights(self)
         out = space.new_frame(self.key, self.shape)
-        if space.shares(kernel.size):
-            multiply = space.crew.product(spikes, kernel, bias, out)
+        if space.shares(weights[0].size):
+            multiply = space.crew.product(spikes, weights, out)
             space.call(self.key, multiply)
             return
-        space.call(self.key, kernels.multiply, *spikes, kernel, bias, out)
+        space.call(self.key, kernels.multiply, *spikes, *weights, out)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -351,12 +373,16 @@ class Normalization:
     weights: tuple
     epsilon: float
 
-    def build(self, space):
-        named = {name: space.inputs[key] for name, key in self.weights}
+    def scale_and_shift(self, arrays):
+        """Return both, float32; `arrays` is a dict of weights by name."""
+        named = {name: arrays[key] for name, key in self.weights}
         scale = 1 / np.sqrt(named["moving_variance"] + self.epsilon)
         scale = (scale * named.get("gamma", 1.0)).astype("float32")
         shift = named.get("beta", 0.0) - named["moving_mean"] * scale
-        shift = shift.astype("float32")
+        return scale, shift.astype("float32")
+
+    def build(self, space):
+        scale, shift = self.scale_and_shift(space.inputs)
         space.follows(self.key, self.source)
         frame = space.frame(self.source)
         out = space.new_frame(self.key, self.shape)

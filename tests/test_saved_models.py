@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import keras_snn as snn
+from benchmarks import int8
 from tests.helpers import SHARED
 
 LENET = pathlib.Path(__file__).parents[1] / "saved_models" / "lenet_mnist.keras"
@@ -111,3 +112,13 @@ def test_accuracies_told_are_those_measured():
     mean = 100 * sum(seeds) / len(seeds)
     readme = (root / "README.md").read_text("utf-8")
     assert f"LeNet, mean of {len(seeds)} seeds | {mean:.1f} % " in readme
+
+
+def test_what_is_told_of_int8_is_what_was_measured():
+    results = json.loads(int8.RESULT.read_text("utf-8"))
+    assert list(results) == list(int8.NETWORKS)
+    for name, result in results.items():
+        card = (int8.SAVED / f"{name}.md").read_text("utf-8")
+        assert int8.with_row(card, result) == card, name
+    page = int8.PAGE.read_text("utf-8")
+    assert int8.filled(page, results) == page

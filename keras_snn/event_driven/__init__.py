@@ -33,8 +33,14 @@ how long each layer takes. The engine gains where neurons fire seldom
 it.
 """
 
-import importlib
+from __future__ import annotations
 
+import importlib
+from typing import Any
+
+import keras
+
+from keras_snn import optional
 from keras_snn.event_driven.switch import (
     disable,
     enable,
@@ -52,7 +58,57 @@ _LAZY = {
     "works_on_frames": "segments",
 }
 
-__all__ = ["disable", "enable", "is_enabled", "why_not"]
+WEIGHTS = "float32", "int8"
+
+__all__ = ["compile", "disable", "enable", "is_enabled", "why_not"]
+
+
+def compile(model: keras.Model, weights: str = "float32") -> Any:
+    """Return a network of its own that runs a model event by event.
+
+    It has `predict`, `spike_rates` and `stream`, as one that is loaded from
+    the file of `keras_snn.export.runtime`. With `weights="int8"` each kernel
+    takes a quarter of the memory, with a scale of each output channel c,
+
+        s_c = max |w_c| / 127;   q_c = round(w_c / s_c)
+        I_c[t] = s_c * (sum_{k: spike} q_c[k]) + b_c
+
+    where the sum over spikes is one of integers, which is exact in any order:
+    spikes are those of the model with the weights `s_c * q_c`, but for the
+    rounding of its own sums in float32. Other values than spikes (averages of
+    them, analogue sequences) are multiplied by `q_c` in float32. What stays
+    float32: biases, decays, thresholds, and the weights that a
+    `RepeatEncoder`'s pixels are multiplied by, once for all steps, since int8
+    there costs accuracy and saves nothing. Normalizations are folded into
+    weights and biases before.
+
+    Args:
+        model: A functional model of layers that the engine knows, between one
+            input and one readout. It stays as it is; weights that it learns
+            later are not in the network.
+        weights: `"float32"` (default) or `"int8"`.
+
+    Returns:
+        A `keras_snn_runtime.Network`.
+
+    Raises:
+        ValueError: If the model has a layer that the engine does not know,
+            several inputs or outputs, layers behind its readout, or weights
+            that are not finite, for int8.
+        ImportError: If Numba is not installed.
+
+    Example:
+
+    >>> network = keras_snn.event_driven.compile(model, weights="int8")
+    >>> network.predict(images)  # (samples, classes)
+    """
+    if weights not in WEIGHTS:
+        raise ValueError(
+            f"`weights` must be one of {WEIGHTS}. Received: {weights!r}."
+        )
+    optional.require("numba", "numba")
+    compiling = importlib.import_module("keras_snn.event_driven.compiling")
+    return compiling.compiled(model, weights)
 
 
 def __getattr__(name):

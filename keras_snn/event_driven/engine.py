@@ -8,10 +8,7 @@ from keras import Variable, ops
 from keras.src.backend import AutocastScope
 
 from keras_snn_runtime import samples, timing
-from keras_snn_runtime.operations import STATISTICS, WINDOW
-
-# TensorFlow takes arrays at such addresses as they are, without a copy.
-ALIGNMENT = 64
+from keras_snn_runtime.operations import STATISTICS, WINDOW, aligned
 
 
 def run(
@@ -162,7 +159,7 @@ def _run(program, inputs, specs, statistics, time_steps):
         "window": -(-time_steps // WINDOW),
     }
     outputs = {
-        name: _aligned(spec.sizes(sizes), spec.dtype)
+        name: aligned(spec.sizes(sizes), spec.dtype)
         for name, spec in specs.items()
     }
     samples.run(
@@ -175,14 +172,6 @@ def _run(program, inputs, specs, statistics, time_steps):
         threads(),
     )
     return list(outputs.values())
-
-
-def _aligned(shape, dtype):
-    """Return an uninitialized array that starts at `ALIGNMENT`."""
-    size = int(np.prod(shape, dtype="int64")) * np.dtype(dtype).itemsize
-    memory = np.empty(size + ALIGNMENT, "uint8")
-    start = -memory.ctypes.data % ALIGNMENT
-    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 @functools.cache

@@ -331,6 +331,27 @@ def test_hostile_descriptions_are_refused(name, content, tmp_path):
         keras_snn_runtime.load(path)
 
 
+def without_scales(description):
+    for operation in description["operations"]:
+        operation.pop("scales", None)
+
+
+def test_files_of_before_int8_are_read(content, tmp_path):
+    paths = tmp_path / "before.npz", tmp_path / "now.npz"
+    paths[0].write_bytes(changed(content, without_scales))
+    paths[1].write_bytes(content)
+    x = images((10, 12, 2), 2)
+    found = [keras_snn_runtime.load(y).predict(x, seed=0) for y in paths]
+    np.testing.assert_array_equal(*found)
+
+
+def test_weights_begin_at_lines_of_the_cache(content, tmp_path):
+    path = tmp_path / "net.npz"
+    path.write_bytes(content)
+    for x in keras_snn_runtime.load(path).arrays.values():
+        assert x.ctypes.data % 64 == 0
+
+
 def test_pickles_and_bombs_are_refused(content, tmp_path):
     path = tmp_path / "net.npz"
     np.savez(path, weight0=np.array([{}], dtype=object))

@@ -1,0 +1,134 @@
+"""Weights in fewer operations and fewer bytes.
+
+Each function takes operations and their dict of arrays, and returns new ones.
+"""
+
+import collections
+import dataclasses
+
+import numpy as np
+
+from keras_snn_runtime.operations import (
+    Convolution,
+    Normalization,
+    Pooling,
+    Product,
+    Reshape,
+)
+
+SYNAPSES = (Convolution, Product)
+LARGEST = 127
+
+
+def folded(operations, arrays):
+    """Put normalizations into the weights before them.
+
+    Also past an average pooling. Those of a frame that others read, or that
+    shift each place by a number of its own, stay.
+    """
+    arrays, found = dict(arrays), {x.key: x for x in operations}
+    readers = collections.Counter(
+        key for x in operations for key in _sources(x)
+    )
+    for x in operations:
+        before = _synapses_before(x, found, readers)
+        if before is None:
+            continue
+        scale, shift = x.scale_and_shift(arrays)
+        if shift.ndim > 1:
+            continue
+        names = f"{x.key} folded kernel", f"{x.key} folded bias"
+        bias = arrays.get(before.bias, np.float32(0))
+        arrays[names[0]] = arrays[before.kernel] * scale
+        arrays[names[1]] = (bias * scale + shift).astype("float32")
+        found[before.key] = dataclasses.replace(
+            before, kernel=names[0], bias=names[1]
+        )
+        found[x.key] = Reshape(x.source, x.key, x.shape)
+    return list(found.values()), arrays
+
+
+def _sources(operation):
+    if hasattr(operation, "sources"):
+        return operation.sources
+    return [operation.source] if hasattr(operation, "source") else []
+
+
+def _synapses_before(operation, found, readers):
+    """Return the weights that a normalization alone follows, or None."""
+    if not isinstance(operation, Normalization):
+        return None
+    while readers[operation.source] == 1:
+        operation = found[operation.source]
+        if isinstance(operation, SYNAPSES):
+            return operation
+        average = isinstance(operation, Pooling) and operation.kind == "average"
+        if not average:
+            return None
+    return None
+
+
+def quantized(operations, arrays, without=()):
+    """Replace all kernels by int8 ones, with a scale of each output.
+
+        scale_c = max |w_c| / 127;   q_c = round(w_c / scale_c)
+
+    Args:
+        operations, arrays: Of a network.
+        without: Keys of the frames whose readers stay as they are.
+
+    Raises:
+        ValueError: If a weight is not finite.
+    """
+    arrays, found, without = dict(arrays), [], set(without)
+    for x in operations:
+        if isinstance(x, Reshape) and x.source in without:
+            without.add(x.key)
+        if isinstance(x, SYNAPSES) and x.source not in without:
+            names = f"{x.kernel} int8", f"{x.kernel} scales"
+            kernel = arrays[x.kernel]
+            if not np.isfinite(kernel).all():
+                raise ValueError(
+                    "int8 weights are made of finite numbers. Received: "
+                    f"weights of shape {kernel.shape} with "
+                    f"{np.sum(~np.isfinite(kernel))} that are not."
+                )
+            most = np.abs(kernel).reshape(-1, kernel.shape[-1]).max(axis=0)
+            scales = np.where(most > 0, most / np.float32(LARGEST), 1)
+            scales = scales.astype("float32")
+            arrays[names[0]] = np.rint(kernel / scales).astype("int8")
+            arrays[names[1]] = scales
+            x = dataclasses.replace(x, kernel=names[0], scales=names[1])
+        found.append(x)
+    return found, arrays
+
+
+def renamed(operations, arrays):
+    """Number keys and arrays in the order of use; leave out what no one uses.
+
+    What learning alone wants to know is left out, too.
+    """
+    keys = {x.key: i for i, x in enumerate(operations)}
+    names, found = {}, []
+
+    def name(value):
+        if value in arrays:
+            return names.setdefault(value, f"weight{len(names)}")
+        return value
+
+    for x in operations:
+        changes = {"key": keys[x.key]}
+        for field in dataclasses.fields(x):
+            value = getattr(x, field.name)
+            if field.name == "source":
+                changes["source"] = keys[value]
+            elif field.name == "sources":
+                changes["sources"] = tuple(keys[y] for y in value)
+            elif field.name == "weights":
+                changes["weights"] = tuple((k, name(v)) for k, v in value)
+            elif field.name in ("factor", "surrogate"):
+                changes[field.name] = None
+            elif isinstance(value, str):
+                changes[field.name] = name(value)
+        found.append(dataclasses.replace(x, **changes))
+    return found, {new: arrays[old] for old, new in names.items()}
