@@ -10,7 +10,7 @@ by event, without TensorFlow or Keras:
 >>> for x, y, channel in camera:  # the events of a millisecond
 ...     scores = stream.step_events(x, y, channel)
 
-The first import compiles the engine, in about ten seconds, and keeps it on
+The first import compiles the engine, in ten to fifteen seconds, and keeps it on
 disk.
 """
 

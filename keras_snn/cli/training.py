@@ -164,7 +164,7 @@ def train(
 
     A run that was killed goes on with --resume from its last checkpoint, to
     the same numbers. SIGTERM ends it after an update, with a checkpoint and
-    exit code 75; Ctrl-C and a second SIGTERM end it at once.
+    exit code 75; Ctrl-C, or SIGTERM again a second later, ends it at once.
 
     Options left out have the value published for the model, or one that
     suits the dataset. The first line of the output says which.

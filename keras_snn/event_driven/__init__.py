@@ -14,7 +14,7 @@ cache. The sums are those of dense products up to the rounding of their order.
 
 - on TensorFlow, in float32, on a CPU, without `jit_compile=True`;
 - if Numba is installed (`pip install "keras-snn[numba]"`), which compiles the
-  engine once, in about ten seconds, and keeps it on disk;
+  engine once, in ten to fifteen seconds, and keeps it on disk;
 - if it knows all layers between the encoder and the readout: LIF, IF,
   TimeConstantDropout, both readouts, Add, and in a TimeFold Conv1D, Conv2D,
   Dense, their average, maximum and global poolings, zero padding, Flatten,
