@@ -82,14 +82,15 @@ def _batches_in(data, batch_size):
     samples = _samples_in(data)
     if samples is not None:
         return -(-samples // batch_size)
-    return len(data) if hasattr(data, "__len__") else None
+    is_array = hasattr(data, "shape")
+    return len(data) if hasattr(data, "__len__") and not is_array else None
 
 
 def _samples_in(data):
     """Return the number of samples if `data` tells, else None."""
     if isinstance(data, tuple):
         data = data[0]
-    return len(data) if hasattr(data, "shape") else None
+    return len(data) if getattr(data, "shape", ()) else None
 
 
 def _pairs(data, batch_size, function):
