@@ -23,7 +23,7 @@ import keras_snn as snn
 
 events = snn.datasets.events
 FITTED, SEEN, BIN, BINS = 60, 60, 5_000, 60
-OFFSET, BLUR = 0.3, 0.65
+CAMERA, BLUR = events.SIMULATORS["n-mnist"], 0.65
 FREQUENCY = np.fft.fftfreq(34)
 DY, DX = np.meshgrid(FREQUENCY, FREQUENCY, indexing="ij")
 
@@ -62,7 +62,7 @@ def gradients(digits):
     padded = np.pad(digits / 255.0, [(0, 0), (3, 3), (3, 3)])
     optics = np.exp(-2 * (np.pi * BLUR) ** 2 * (DY**2 + DX**2))
     blurred = np.fft.ifft2(np.fft.fft2(padded) * optics).real
-    levels = np.log(1 - np.clip(blurred, 0, 1) + OFFSET)
+    levels = np.log(1 - np.clip(blurred, 0, 1) + CAMERA["offset"])
     spectrum = np.fft.fft2(levels)
     return [spectrum * 2j * np.pi * d for d in (DY, DX)]
 
@@ -111,9 +111,8 @@ def main():
         print(f"{(k + 0.5) * BIN / 1000:5.1f} {y:6.2f} {x:6.2f}", end="")
         print(f" {shares[k]:5.2f}")
     digits, recordings = pairs(data_dir, range(500, 500 + SEEN))
-    camera = events.SIMULATORS["n-mnist"]
     made = [
-        events.saccades(x, (34, 34), seed=i, **camera)
+        events.saccades(x, (34, 34), seed=i, **CAMERA)
         for i, x in enumerate(digits)
     ]
     real, made = (counts(x, 20_000, 15) for x in (recordings, made))
