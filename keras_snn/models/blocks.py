@@ -31,7 +31,6 @@ class BlockOptions:
     seed: int | None
     gain: float = 2.0
     norm: str = "none"
-    normalized_top: bool = True
     spiking: bool = True
     _drawn: int = 0
 
@@ -348,9 +347,8 @@ def top(x, hidden, classes, settings):
     """Flatten, hidden spiking layers, and the leaky readout."""
     x = settings.at_each_step(keras.layers.Flatten(name="flatten"))(x)
     for number, units in enumerate(hidden, 1):
-        plain = not settings.normalized_top
         units = settings.channels(units)
-        x = dense(x, units, settings, f"fc{number}", plain=plain)
+        x = dense(x, units, settings, f"fc{number}")
         x = spiking(x, settings, f"fc{number}_lif")
     return readout(x, classes, settings)
 

@@ -116,7 +116,6 @@ class Defaults:
     setup: Setup = FEW_STEPS
     paper: Setup | None = PAPER
     gain: float = 2.0
-    normalized_top: bool = True
     max_rate: float = 1.0
 
     @property
@@ -258,7 +257,6 @@ def make_builder(
             seed=seed,
             gain=defaults.gain,
             norm=given(norm, "norm"),
-            normalized_top=defaults.normalized_top,
             spiking=bool(spiking),
         )
         classes = blocks.check_classes(classes)

@@ -112,6 +112,6 @@ ResNet19 = make_builder(
     "Spiking ResNet19 with batch normalisation over batch and time.\n\n"
     "    128C3, three blocks of 128, three of 256, two of 512, 256-10;\n"
     "    direct encoding, as in today's literature.",
-    Defaults(paper=None, normalized_top=False),
+    Defaults(paper=None),
     "[Zheng et al., 2021](https://arxiv.org/abs/2011.05280)",
 )

@@ -57,6 +57,6 @@ VGG16 = make_builder(
     _network("VGG16", hidden=(512, 512)),
     "Spiking VGG16: 13 convolutions, batch normalisation over batch and\n"
     "    time and direct encoding, as in today's literature.",
-    Defaults(paper=None, normalized_top=False),
+    Defaults(paper=None),
     "[Zheng et al., 2021](https://arxiv.org/abs/2011.05280)",
 )
