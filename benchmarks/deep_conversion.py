@@ -2,7 +2,8 @@
 
     python -m benchmarks.deep_conversion OUTPUT --data-dir DIR
 
-OUTPUT is what `python -m benchmarks.recipes spikingcnn_cifar10` wrote. Its
+OUTPUT is what `python -m benchmarks.recipes spikingcnn_cifar10` wrote, or the
+`ann.keras` of `keras-snn train --model SpikingCNN --ann-epochs ...`. The
 network with ReLUs is converted without fine-tuning; accuracy after every step,
 operations and energies go to `results/accuracy/conversion_spikingcnn.json`,
 with those of the two networks that were trained with spikes.
@@ -13,6 +14,7 @@ import json
 import pathlib
 import time
 
+import keras
 import numpy as np
 
 import keras_snn as snn
@@ -21,6 +23,17 @@ from benchmarks import recipes
 RESULT = pathlib.Path(__file__).parent / "results/accuracy"
 RESULT /= "conversion_spikingcnn.json"
 RECIPE = "spikingcnn_cifar10"
+
+
+def network_with_relus(path):
+    """Return the network that a recipe's folder or a file holds."""
+    if path.suffix == ".keras":
+        weights = keras.models.load_model(path, compile=False).get_weights()
+    else:
+        weights = recipes.load(path, RECIPE)[0]["ann"]
+    ann = snn.models.SpikingCNN(spiking=False)
+    ann.set_weights(weights)
+    return ann
 
 
 def cost(model, x):
@@ -40,14 +53,12 @@ def main():
     parser.add_argument("output", type=pathlib.Path)
     parser.add_argument("--data-dir")
     parser.add_argument("--images", type=int, default=500)
-    parser.add_argument("--time-steps", type=int, default=128)
+    parser.add_argument("--time-steps", type=int, default=512)
     parser.add_argument("--methods", nargs="+", default=["max", "percentile"])
     args = parser.parse_args()
-    weights, _ = recipes.load(args.output, RECIPE)
     (x_train, _), (x, y) = snn.datasets.load("cifar10", args.data_dir)
     x, y = x[: args.images], y[: args.images]
-    ann = snn.models.SpikingCNN(spiking=False)
-    ann.set_weights(weights["ann"])
+    ann = network_with_relus(args.output)
     scores = ann.predict(x, batch_size=250, verbose=0)
     result = {
         "images": len(x),
