@@ -191,12 +191,9 @@ class _Layers:
             )
             return Train(frames, layer(train.mean, training=False))
         frames = self._apply(layer, train)
-        # The value is known, so that compilers drop this product.
         mean = layer(train.mean)
         known = sum(ops.cast(x, "float32") for x in frames) / len(frames)
-        known = ops.cast(known, mean.dtype)
-        mean = means.replace(mean, known, ops.ones_like(known))
-        return Train(frames, mean)
+        return Train(frames, means.known(mean, ops.cast(known, mean.dtype)))
 
     def _apply(self, layer, train):
         """Return a layer's frames, constants to differentiation.
@@ -251,7 +248,7 @@ class _Layers:
                 since = end
         outcome = states.outcome(layer, state, self.time_steps)
         outcome = means.Outcome(*map(ops.stop_gradient, outcome))
-        mean = layer.collapsed(train.mean, outcome, state.own, self.training)
+        mean = layer.collapsed(train.mean, outcome, None, self.training)
         self.found.take(node, outcome, mean)
         return Train(spikes, mean)
 
@@ -259,9 +256,10 @@ class _Layers:
         """Return the spikes of some steps, and the state behind them."""
         if layer.lif is not None:
             currents = train.frames if train.held else train.frames[begin:end]
+            last = end == self.time_steps
             return states.advance_lif(
                 *(layer, currents, train.affine, state),
-                *(end - begin, begin == 0),
+                *(end - begin, begin == 0, self.time_steps if last else None),
             )
         spikes = []
         for t in range(begin, end):
