@@ -8,6 +8,7 @@ steps are the same, one is computed.
 """
 
 import functools
+import itertools
 from typing import Any, NamedTuple
 
 from keras import ops
@@ -21,6 +22,7 @@ from keras_snn.neurons import means
 from keras_snn.running import (
     compilation,
     normalization,
+    pooled_convolution,
     processes,
     spike_history,
     states,
@@ -44,11 +46,14 @@ class Train(NamedTuple):
         mean: (batch, ...), differentiable.
         affine: Tensors `(scale, shift)` that the frames are still to be taken
             through, `scale * x + shift`, by whoever reads them; or None.
+        due: The convolution that they are still to be taken through, together
+            with the pooling that reads them; or None.
     """
 
     frames: list
     mean: Any
     affine: tuple | None = None
+    due: Any = None
 
     @property
     def held(self):
@@ -162,10 +167,27 @@ class _Layers:
         if isinstance(layer, Readout):
             return [self._read_out(node, train)]
         if type(layer) is TimeFold:
-            for stage in node.stages:
-                train = self._frames(stage, train)
-            return [train]
+            return [self._fold(node, train)]
         return [self._step_by_step(node, train)]
+
+    def _fold(self, node, train):
+        """Run layers that see one frame each, one after the other."""
+        stages = [*node.stages, self._reader(node)]
+        for stage, behind in itertools.pairwise(stages):
+            if train.due is not None:
+                stage = pooled_convolution.layer(train.due, stage)
+                train = train._replace(due=None)
+            elif pooled_convolution.fit(stage, behind, train.mean.shape):
+                train = train._replace(due=stage)
+                continue
+            train = self._frames(stage, train)
+        return train
+
+    def _reader(self, node):
+        """Return the layer of one frame that alone reads a node, or None."""
+        takers = node.output.takers
+        folds = all(type(x.layer) is TimeFold for x in takers)
+        return takers[0].stages[0] if folds and len(takers) == 1 else None
 
     def _merge(self, node, trains):
         """Run a layer of several inputs on all steps, and on the means."""
@@ -191,12 +213,9 @@ class _Layers:
             )
             return Train(frames, layer(train.mean, training=False))
         frames = self._apply(layer, train)
-        # The value is known, so that compilers drop this product.
         mean = layer(train.mean)
         known = sum(ops.cast(x, "float32") for x in frames) / len(frames)
-        known = ops.cast(known, mean.dtype)
-        mean = means.replace(mean, known, ops.ones_like(known))
-        return Train(frames, mean)
+        return Train(frames, means.known(mean, ops.cast(known, mean.dtype)))
 
     def _apply(self, layer, train):
         """Return a layer's frames, constants to differentiation.
@@ -251,7 +270,7 @@ class _Layers:
                 since = end
         outcome = states.outcome(layer, state, self.time_steps)
         outcome = means.Outcome(*map(ops.stop_gradient, outcome))
-        mean = layer.collapsed(train.mean, outcome, state.own, self.training)
+        mean = layer.collapsed(train.mean, outcome, None, self.training)
         self.found.take(node, outcome, mean)
         return Train(spikes, mean)
 
@@ -259,9 +278,10 @@ class _Layers:
         """Return the spikes of some steps, and the state behind them."""
         if layer.lif is not None:
             currents = train.frames if train.held else train.frames[begin:end]
+            last = end == self.time_steps
             return states.advance_lif(
                 *(layer, currents, train.affine, state),
-                *(end - begin, begin == 0),
+                *(end - begin, begin == 0, self.time_steps if last else None),
             )
         spikes = []
         for t in range(begin, end):

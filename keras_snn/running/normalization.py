@@ -1,7 +1,13 @@
 """Batch normalization in a network's one pass on means over time."""
 
+import functools
+import operator
+
 import keras
 from keras import ops
+
+from keras_snn.neurons import means
+from keras_snn.running.compilation import fused
 
 
 def obstacle(layer):
@@ -38,34 +44,109 @@ def normalize(layer, currents, mean):
         Tuple: a pair `(scale, shift)` of float32 tensors, constants, for
         `scale * x + shift` of each frame; and the normalized mean.
     """
-    z = ops.cast(mean, "float32")
-    axes, shape = _axes(layer, z)
-    m, v = _moments([ops.cast(x, "float32") for x in currents], axes)
-    m, v = ops.stop_gradient(m), ops.stop_gradient(v)
-    _move(layer, m, v)
-    mean_z, var_z = ops.moments(z, axes)
+    axes, shape = _axes(layer, mean)
+    z, m, v, var_z = map(ops.stop_gradient, _statistics(currents, axes))
+    _move(layer, *(ops.squeeze(x, axes) for x in (m, v)))
+    gamma, beta = (
+        ops.full(shape, value, "float32")
+        if weight is None
+        else ops.reshape(ops.cast(weight, "float32"), shape)
+        for weight, value in ((layer.gamma, 1.0), (layer.beta, 0.0))
+    )
     # Where a channel is constant, so is its normalization.
-    kappa = ops.stop_gradient(v / ops.maximum(var_z, keras.config.epsilon()))
-    gamma, beta = layer.gamma, layer.beta
-    gamma = 1.0 if gamma is None else ops.cast(gamma, "float32")
-    beta = 0.0 if beta is None else ops.cast(beta, "float32")
-
-    def affine(m, v):
-        scale = gamma * ops.rsqrt(v + layer.epsilon)
-        shift = beta - m * scale
-        return ops.reshape(scale, shape), ops.reshape(shift, shape)
-
-    scale, shift = affine(mean_z, kappa * var_z)
-    normalized = ops.cast(z * scale + shift, layer.compute_dtype)
-    return tuple(map(ops.stop_gradient, affine(m, v))), normalized
+    kappa = v / ops.maximum(var_z, keras.config.epsilon())
+    inverse = ops.rsqrt(kappa * var_z + layer.epsilon)
+    z = means.known(ops.cast(mean, "float32"), z)
+    normalized = _normalized(z, gamma, beta, m, inverse, kappa)
+    scale = ops.stop_gradient(gamma) * ops.rsqrt(v + layer.epsilon)
+    shift = ops.stop_gradient(beta) - m * scale
+    return (scale, shift), ops.cast(normalized, layer.compute_dtype)
 
 
-def _moments(frames, axes):
-    """Return mean and variance over the axes of all frames together."""
-    found = [ops.moments(x, axes) for x in frames]
-    m = sum(mean for mean, _ in found) / len(found)
-    v = sum(var + ops.square(mean - m) for mean, var in found) / len(found)
-    return m, v
+@ops.custom_gradient
+def _normalized(z, gamma, beta, m, inverse, kappa):
+    """Return `gamma * (z - m) * inverse + beta`, as `normalize` derives it."""
+
+    def grad(*args, upstream=None):
+        (upstream,) = args or (upstream,)
+        axes = [i for i, n in enumerate(gamma.shape) if n == 1]
+        credit, along = _credits(upstream, z, m, axes)
+        count = _count(z, axes)
+        of_mean = -credit / count
+        of_spread = -kappa * ops.square(inverse) * along / count
+        apply = _affine(tuple(z.shape))
+        of_z = apply(upstream, z, m, gamma * inverse, of_mean, of_spread)
+        zeros = map(ops.zeros_like, (m, inverse, kappa))
+        return of_z, along * inverse, credit, *zeros
+
+    return gamma * inverse * (z - m) + beta, grad
+
+
+@functools.cache
+def _affine(shape):
+    """Return the function that `_normalized` credits its input by."""
+    return fused(
+        lambda upstream, z, m, scale, shift, slope: (
+            scale * (upstream + shift + slope * (z - m))
+        )
+    )
+
+
+def _credits(upstream, z, m, axes):
+    """Return the sums of `upstream` and of `upstream * (z - m)`."""
+    sums = _sums_of_credit(tuple(axes[1:]), tuple(z.shape))
+    return [ops.sum(x, 0, keepdims=True) for x in sums(upstream, z, m)]
+
+
+@functools.cache
+def _sums_of_credit(within, shape):
+    def sums(upstream, z, m):
+        each = upstream, upstream * (z - m)
+        return [ops.sum(x, within, keepdims=True) for x in each]
+
+    return fused(sums)
+
+
+def _statistics(frames, axes):
+    """Return `z`, `m`, `v` and `var z` of `normalize`."""
+    sums = _sums_of_samples(tuple(axes), tuple(frames[0].shape))
+    z, pivot, *found = sums(frames)
+    count = _count(z, axes)
+    mean, square, square_z = (
+        ops.sum(x, 0, keepdims=True) / count for x in found
+    )
+    variances = (
+        ops.maximum(x - ops.square(mean), 0.0) for x in (square, square_z)
+    )
+    return z, pivot + mean, *variances
+
+
+@functools.cache
+def _sums_of_samples(axes, shape):
+    """Return what `_statistics` reads all frames for.
+
+    From each value the mean of the first sample is taken, so that squares of
+    what is left have the size of the variance.
+    """
+
+    def sums(frames):
+        frames = [ops.cast(x, "float32") for x in frames]
+        pivot = ops.mean(frames[0][:1], axes, keepdims=True)
+        frames = [x - pivot for x in frames]
+        z = sum(frames) / len(frames)
+        each = z, sum(map(ops.square, frames)) / len(frames), ops.square(z)
+        sums = [ops.sum(x, axes[1:], keepdims=True) for x in each]
+        return z + pivot, pivot, *sums
+
+    return fused(sums)
+
+
+def _count(x, axes):
+    """Return the number of values along some axes, float32."""
+    sizes = ops.shape(x)
+    return ops.cast(
+        functools.reduce(operator.mul, (sizes[i] for i in axes)), "float32"
+    )
 
 
 def _axes(layer, x):

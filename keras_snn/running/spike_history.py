@@ -109,47 +109,66 @@ def _rate(beta, threshold, reset, dtype, surrogate):
 
 
 @cached
-def rate_window(beta, threshold, reset, dtype, surrogate, start, steps, shape):
-    """Return some steps of `rate_step` at once; see `_window`."""
-    return _window(
-        _rate(beta, threshold, reset, dtype, surrogate), start, steps
-    )
+def rate_window(
+    beta, threshold, reset, surrogate, start, steps, time_steps, shape
+):
+    """Return some steps of `rate_step` at once.
+
+    Compilers make one pass over the currents for each tensor that is returned.
+
+    Args:
+        start: The potential before the first step of all; None if these steps
+            are others.
+        steps: Number of steps, at most 8.
+        time_steps: Number of all steps if these are the last, else None.
+
+    Returns:
+        Function `(currents, affine, v, e, d) -> [byte, v, e, d]`, the spikes
+        lowest in the byte; of the first steps `(currents, affine) -> ...`, of
+        the last ones `... -> [byte, d / time_steps]`. `currents` is a list of
+        a frame each step, or of one that stands for all; `affine` a pair
+        `(scale, shift)` that they are still to be taken through, or None.
+    """
+    step = _rate(beta, threshold, reset, "float32", surrogate)
+
+    def window(currents, affine, *state):
+        frames = _frames(currents, affine, steps)
+        v, e, d = state or _at_rest(frames[0], start, 2)
+        byte = ops.zeros_like(v, "uint8")
+        for current in frames:
+            spikes, v, _, e, d = step(v, current, 0.0, e, d)
+            byte = append(byte, spikes)
+        return [byte, v, e, d] if time_steps is None else [byte, d / time_steps]
+
+    return fused(window)
 
 
 @cached
-def counting_window(beta, threshold, reset, dtype, start, steps, shape):
-    """Return some steps of `counting_step` at once; see `_window`."""
-    return _window(_counting(beta, threshold, reset, dtype), start, steps)
-
-
-def _window(step, start, steps):
-    """Return some steps at once, which read each current but a few times.
-
-    Args:
-        step: Function `(v, I, ...) -> (spikes, v, ...)`.
-        start: The potential before the first step of all, where what is given
-            as state counts for nothing; else None.
-        steps: Number of steps.
+def counting_window(beta, threshold, reset, start, steps, shape):
+    """Return some steps of `counting_step` at once; see `rate_window`.
 
     Returns:
-        Function `(currents, affine, v, ...) -> (list of spikes, v, ...)`.
-        `currents` is a list of a frame each step, or of one that stands for
-        all; `affine` a pair `(scale, shift)` that they are still to be taken
-        through, or None.
+        Function `(currents, affine, v, byte) -> [v, byte]`; of the first steps
+        `(currents, affine) -> ...`.
     """
+    step = _counting(beta, threshold, reset, "float32")
 
     def window(currents, affine, *state):
-        if start is not None:
-            # Constants, which need not be read.
-            zeros = map(ops.zeros_like, state[1:])
-            state = ops.full_like(state[0], start), *zeros
-        spikes = []
-        for current in _frames(currents, affine, steps):
-            s, *state = step(state[0], current, *state[1:])
-            spikes.append(s)
-        return spikes, *state
+        frames = _frames(currents, affine, steps)
+        v, byte = state or (
+            *_at_rest(frames[0], start, 0),
+            ops.zeros_like(frames[0], "uint8"),
+        )
+        for current in frames:
+            _, v, byte = step(v, current, byte)
+        return [v, byte]
 
     return fused(window)
+
+
+def _at_rest(current, start, others):
+    """Return the potential before the first step, and zeros, as constants."""
+    return ops.full_like(current, start), *[ops.zeros_like(current)] * others
 
 
 def _frames(currents, affine, steps):
@@ -165,6 +184,40 @@ def append(byte, spikes):
     """Return the byte with one more step's spikes as its lowest bit."""
     fired = ops.cast(ops.greater(spikes, 0), "uint8")
     return ops.bitwise_or(ops.left_shift(byte, ops.ones_like(byte)), fired)
+
+
+@cached
+def spikes_of(steps, dtype, shape):
+    """Return the function from a byte to the list of its last steps' spikes."""
+
+    def spikes(byte):
+        ages = reversed(range(steps))
+        return [ops.cast(_bit(byte, age), dtype) for age in ages]
+
+    return fused(spikes)
+
+
+@cached
+def count(steps, time_steps, shape):
+    """Return the function that adds a byte's last spikes to a number of them.
+
+        total + sum_k bit_k,   divided by `time_steps` unless that is None
+
+    Returns:
+        Function `(byte)` or `(byte, total)`.
+    """
+
+    def counted(byte, *total):
+        bits = (ops.cast(_bit(byte, k), "float32") for k in range(steps))
+        total = sum((*total, *bits))
+        return total if time_steps is None else total / time_steps
+
+    return fused(counted)
+
+
+def _bit(byte, k):
+    one = np.uint8(1)
+    return ops.bitwise_and(ops.right_shift(byte, np.uint8(k)), one)
 
 
 def unpack(byte, steps):

@@ -106,27 +106,42 @@ def _fire(layer, current, state):
     return spikes, NodeState([v])
 
 
-def advance_lif(layer, currents, affine, state, steps, first):
+def advance_lif(layer, currents, affine, state, steps, first, time_steps):
     """Return `(list of outputs, state)` of LIF neurons after some steps.
 
     Args:
         layer: The layer, which has a `lif`.
-        currents, affine, steps: See `spike_history._window`.
+        currents, affine, steps, time_steps: See `spike_history.rate_window`.
         state: A `RateState` or a `CountingState`.
         first: Whether they are the first steps.
+
+    Returns:
+        Tuple: a list of tensors; the state, or an `Outcome` of neurons that
+        learn by the rate rule after the last steps.
     """
     start = layer.initial_potential if first else None
-    neuron = *layer.lif, layer.compute_dtype
-    run = start, steps, tuple(currents[0].shape)
-    (v,) = state.own
+    shape = tuple(currents[0].shape)
     if isinstance(state, RateState):
-        surrogate = layer.learning_rule.surrogate
-        window = spike_history.rate_window(*neuron, surrogate, *run)
-        spikes, v, *credit = window(currents, affine, v, *state[1:])
-        return spikes, RateState([v], *credit)
-    window = spike_history.counting_window(*neuron, *run)
-    spikes, v, byte = window(currents, affine, v, state.byte)
-    return spikes, CountingState([v], byte, state.sums)
+        window = spike_history.rate_window(
+            *(*layer.lif, layer.learning_rule.surrogate),
+            *(start, steps, time_steps, shape),
+        )
+        carried = () if first else (*state.own, *state[2:])
+        byte, *after = window(currents, affine, *carried)
+        total = () if first else (state.total,)
+        total = spike_history.count(steps, time_steps, shape)(byte, *total)
+        if time_steps is None:
+            v, *credit = after
+            state = RateState([v], total, *credit)
+        else:
+            state = Outcome(total, *after)
+    else:
+        window = spike_history.counting_window(*layer.lif, start, steps, shape)
+        carried = () if first else (*state.own, state.byte)
+        v, byte = window(currents, affine, *carried)
+        state = CountingState([v], byte, state.sums)
+    spikes = spike_history.spikes_of(steps, layer.compute_dtype, shape)
+    return spikes(byte), state
 
 
 def absorbed(layer, state, steps, end):
@@ -150,6 +165,8 @@ def absorbed(layer, state, steps, end):
 
 def outcome(layer, state, time_steps):
     """Return the `Outcome` of a layer of neurons after all steps."""
+    if isinstance(state, Outcome):
+        return state
     time_steps = ops.cast(time_steps, "float32")
     if isinstance(state, RateState):
         return Outcome(state.total / time_steps, state.derivative / time_steps)

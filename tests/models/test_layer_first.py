@@ -8,6 +8,7 @@ import pytest
 from keras import ops
 
 import keras_snn as snn
+from keras_snn.running import normalization
 from tests.helpers import gradients, relative_error
 
 L, TimeFold = keras.layers, snn.layers.TimeFold
@@ -159,6 +160,27 @@ def test_the_backward_pass_is_that_of_means_with_kappa():
     assert float(loss(x)) == pytest.approx(float(value), rel=1e-5)
     for actual, gradient in zip(found, expected, strict=True):
         assert relative_error(actual, gradient) < 1e-4
+
+
+@pytest.mark.parametrize("shape", [(50, 4), (7, 5, 6, 4)])
+def test_statistics_of_currents_far_from_zero_are_exact(shape):
+    rng = np.random.default_rng(3)
+    frames = rng.normal(1e3, 1, (3, *shape)).astype("float32")
+    layer = L.BatchNormalization(momentum=0.0, epsilon=1e-3)
+    layer.build(shape)
+    (scale, shift), mean = normalization.normalize(
+        layer, [ops.convert_to_tensor(x) for x in frames], frames.mean(0)
+    )
+    every = frames.astype("float64").reshape(-1, 4)
+    variance = every.var(0)
+    np.testing.assert_allclose(layer.moving_mean, every.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(layer.moving_variance, variance, rtol=1e-4)
+    np.testing.assert_allclose(
+        np.ravel(scale), 1 / np.sqrt(variance + 1e-3), rtol=1e-4
+    )
+    of_mean = frames.astype("float64").mean(0) - every.mean(0)
+    expected = of_mean / np.sqrt(variance + 1e-3)
+    np.testing.assert_allclose(mean, expected, atol=1e-3)
 
 
 @pytest.mark.parametrize(
