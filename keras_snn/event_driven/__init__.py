@@ -50,6 +50,8 @@ from keras_snn.event_driven.switch import (
 
 # These need Numba.
 _LAZY = {
+    "connect": "backward",
+    "knows": "backward",
     "Program": "lowering",
     "Unknown": "lowering",
     "run": "engine",
