@@ -136,9 +136,11 @@ def _run(program, inputs, wanted, time_steps):
 
     def work(worker):
         space = Workspace(program, inputs, outputs, time_steps, together)
-        # Which samples a thread sums does not depend on its speed.
-        for first in firsts[worker::workers]:
-            space.run(first, min(together, batch - first))
+        # Which samples a thread sums does not depend on its speed. What
+        # nobody reads may be no number.
+        with np.errstate(all="ignore"):
+            for first in firsts[worker::workers]:
+                space.run(first, min(together, batch - first))
         return space.changes
 
     found = samples.in_threads(work, [(x,) for x in range(workers)], threads())
@@ -195,6 +197,12 @@ class Window(NamedTuple):
         """Which samples they are."""
         return slice(self.first, self.first + self.samples)
 
+    @property
+    def span(self):
+        """Which steps they are."""
+        start = self.number * WINDOW
+        return slice(start, start + self.steps)
+
 
 class Workspace:
     """The arrays of one thread, and what it does to them.
@@ -209,24 +217,22 @@ class Workspace:
     Attributes:
         changes: Dict of the weights' gradients by name, kernels' padded.
         carries: Arrays that are zero after the last step.
-        work: Functions of a `Window`, called for one after the other, last
-            layer first.
+        work: Functions of a `Window`, called one after the other, those of
+            the last layer first.
     """
 
     def __init__(self, program, inputs, outputs, time_steps, samples):
         self.program = program
         self.inputs, self.outputs = inputs, outputs
         self.time_steps, self.samples = time_steps, samples
-        self.shapes = program.shapes
         self.changes, self.carries, self.work = {}, [], []
+        self._gradients, self._free, self._rooms = {}, [], {}
         self._same = {
-            x.key: x.source
-            for x in program.operations
-            if type(x) is Reshape
+            x.key: x.source for x in program.operations if type(x) is Reshape
         }
-        self._gradients = {}
         for operation in reversed(program.operations):
             _LAYERS[type(operation)](self, operation)
+            self._forget(operation.key)
 
     def run(self, first, samples):
         """Take some samples through all windows, from the last one."""
@@ -239,38 +245,85 @@ class Workspace:
                 function(window)
 
     def size(self, key):
-        return math.prod(self.shapes[key])
+        """Return how many numbers a frame of `key` has."""
+        return math.prod(self.program.shapes[key])
 
     def gradient(self, key):
-        """Return `window -> array` of the gradient of `key`'s frames."""
-        memory, _ = self._memory(key)
-        size = self.size(key)
-        return lambda window: memory[: window.frames * size].reshape(-1, size)
+        """Return `window -> array`, what was written to the gradient of `key`.
 
-    def adds_to(self, key):
-        """Return whether somebody has written the gradient of `key` before."""
-        entry = self._memory(key)
-        before, entry[1] = entry[1], True
-        return before
+        Axes (frame, place). Of what neurons and dropout get, only the places
+        of their spikes are.
+        """
+        found, written = self._frames(key)
+        if not written:
+            self.work.append(lambda window: found(window).fill(0))
+        return found
 
-    def _memory(self, key):
+    def to_gradient(self, key):
+        """Return `window -> array` to write to, and whether to add to it."""
+        return self._frames(key)
+
+    def write(self, key, credit):
+        """Have the results of `credit`, a function of a window, written."""
+        gradient, add = self.to_gradient(key)
+
+        def step(window):
+            if add:
+                to = gradient(window)
+                np.add(to, credit(window), to)
+            else:
+                gradient(window)[...] = credit(window)
+
+        self.work.append(step)
+
+    def _frames(self, key):
+        size, key = self.size(key), self._root(key)
+        written = key in self._gradients
+        if not written:
+            self._gradients[key] = self._memory(size)
+        memory = self._gradients[key]
+        return (
+            lambda window: memory[: window.frames * size].reshape(-1, size)
+        ), written
+
+    def _root(self, key):
         while key in self._same:
             key = self._same[key]
-        if key not in self._gradients:
-            memory = aligned((self.samples * WINDOW * self.size(key),))
-            memory.fill(0)
-            self._gradients[key] = [memory, False]
-        return self._gradients[key]
+        return key
+
+    def _memory(self, size):
+        """Return memory for frames that no later layer needs any more."""
+        least = self.samples * WINDOW * size
+        fits = [x for x in self._free if len(x) >= least]
+        if not fits:
+            return aligned((least,))
+        found = min(fits, key=len)
+        self._free = [x for x in self._free if x is not found]
+        return found
+
+    def _forget(self, key):
+        # As another shape it is still to be read.
+        if key not in self._same and key in self._gradients:
+            self._free.append(self._gradients[key])
+
+    def room(self, name, shape, dtype="float32"):
+        """Return an array for the time of one call, whatever is in it."""
+        size = math.prod(shape)
+        if len(self._rooms.get(name, ())) < size:
+            self._rooms[name] = aligned((size,), dtype)
+        return self._rooms[name][:size].reshape(shape)
 
     def of_samples(self, name, window):
         """Return an input with axes (batch, ...), flat."""
         return self.inputs[name][window.rows].reshape(window.samples, -1)
 
+    def of_frames(self, name, window):
+        """Return an input with axes (batch, ...) for each frame."""
+        return self.of_samples(name, window).repeat(window.steps, axis=0)
+
     def of_steps(self, key, window):
         """Return a window of a sequence, axes (frame, place)."""
-        start = window.number * WINDOW
-        steps = slice(start, start + window.steps)
-        found = self.inputs[key][window.rows, steps]
+        found = self.inputs[key][window.rows, window.span]
         return np.ascontiguousarray(found).reshape(window.frames, -1)
 
     def spikes(self, key, window):
@@ -286,8 +339,7 @@ def _source(space, operation):
     given = space.outputs[operation.key]
 
     def step(window):
-        start = window.number * WINDOW
-        to = given[window.rows, start : start + window.steps]
+        to = given[window.rows, window.span]
         to[...] = gradient(window).reshape(to.shape)
 
     space.work.append(step)
@@ -298,66 +350,47 @@ def _reshape(space, operation):
 
 
 def _integration(space, operation):
-    gradient = space.gradient(operation.source)
-    add = space.adds_to(operation.source)
     normalize = space.program.readouts[operation.key].normalize
     share = np.float32(1 / space.time_steps if normalize else 1)
 
-    def step(window):
-        credit = space.of_samples((operation.key, "credit"), window)
-        credit = (credit * share).repeat(window.steps, axis=0)
-        _give(gradient(window), credit, add)
+    def credit(window):
+        return share * space.of_frames((operation.key, "credit"), window)
 
-    space.work.append(step)
-
-
-def _give(gradient, credit, add):
-    if add:
-        gradient += credit
-    else:
-        gradient[...] = credit
+    space.write(operation.source, credit)
 
 
 def _sum(space, operation):
-    own = space.gradient(operation.key)
+    credit = space.gradient(operation.key)
     for source in operation.sources:
-        gradient, add = space.gradient(source), space.adds_to(source)
-        space.work.append(
-            lambda window, gradient=gradient, add=add: _give(
-                gradient(window), own(window), add
-            )
-        )
+        space.write(source, credit)
 
 
 def _mask(space, operation):
-    own, gradient = (
-        space.gradient(x) for x in (operation.key, operation.source)
-    )
-    add = space.adds_to(operation.source)
+    own = space.gradient(operation.key)
 
-    def step(window):
-        mask = space.of_samples((operation.key, "mask"), window)
-        mask = mask.repeat(window.steps, axis=0)
-        _give(gradient(window), own(window) * mask, add)
+    def credit(window):
+        mask = space.of_frames((operation.key, "mask"), window)
+        # Nobody has written where it is zero.
+        return np.where(mask != 0, mask * own(window), np.float32(0))
 
-    space.work.append(step)
+    space.write(operation.source, credit)
 
 
 def _pooling(space, operation):
-    own, gradient = (
-        space.gradient(x) for x in (operation.key, operation.source)
-    )
-    add = space.adds_to(operation.source)
-    height, width, channels = as_frame(space.shapes[operation.source])
+    own = space.gradient(operation.key)
+    gradient, add = space.to_gradient(operation.source)
+    height, width, channels = as_frame(space.program.shapes[operation.source])
     out_width = as_frame(operation.shape)[1]
-    numbers = height, width, out_width, channels
 
     def step(window):
         kernels.spread(
             own(window),
             gradient(window),
             window.frames,
-            *numbers,
+            height,
+            width,
+            out_width,
+            channels,
             *operation.size,
             *operation.strides,
             add,
@@ -367,29 +400,21 @@ def _pooling(space, operation):
 
 
 def _neurons(space, operation):
-    own, gradient = (
-        space.gradient(x) for x in (operation.key, operation.source)
-    )
-    add = space.adds_to(operation.source)
-    size = space.size(operation.key)
-    carry = np.zeros((space.samples, size), "float32")
+    own = space.gradient(operation.key)
+    gradient, add = space.to_gradient(operation.source)
+    carry = np.empty((space.samples, space.size(operation.key)), "float32")
     space.carries.append(carry)
-    other = np.empty(
-        (space.samples * WINDOW if add else 0, size), "float32"
-    )
 
     def step(window):
-        credits = other[: window.frames] if add else gradient(window)
         kernels.credit_spikes(
             space.spikes(operation.key, window),
             space.of_samples((operation.key, "factor"), window),
             own(window),
             carry,
-            credits,
+            gradient(window),
             window.steps,
+            add,
         )
-        if add:
-            _give(gradient(window), credits, add)
 
     space.work.append(step)
 
@@ -399,103 +424,97 @@ class _Synapses:
 
     def __init__(self, space, operation):
         self.space, self.operation = space, operation
+        self.credit = space.gradient(operation.key)
         self.origin, mask = _origin(space.program, operation.source)
         self.mask = (mask, "mask") if mask is not None else None
-        self.weights = space.inputs[operation.kernel, "padded"]
-        self.changes = space.changes.setdefault(
-            operation.kernel, np.zeros_like(self.weights)
-        )
-        self.credit = space.gradient(operation.key)
-        self.gradient = space.gradient(operation.source)
         self.wanted = (
             type(self.origin) is Neurons or self.origin.key in space.outputs
         )
-        self.add = space.adds_to(operation.source)
-        self._make_room()
+        self.gradient, self.add = space.to_gradient(operation.source)
+        self.weights = space.inputs[operation.kernel, "padded"]
+        self.changes = self._changes_of(operation.kernel, self.weights.shape)
+        self._measure()
         space.work.append(self.step)
         if operation.bias != NO_BIAS:
-            self.bias = space.changes.setdefault(
-                operation.bias,
-                np.zeros(self.outputs, "float32"),
-            )
+            self.bias = self._changes_of(operation.bias, (self.outputs,))
             space.work.append(self.step_of_bias)
 
-    def _make_room(self):
+    def _changes_of(self, name, shape):
+        # One layer may stand at several places.
+        changes = self.space.changes
+        if name not in changes:
+            changes[name] = np.zeros(shape, "float32")
+        return changes[name]
+
+    def _measure(self):
+        """Set sizes: of frames, of the padded credit, of lists."""
         operation, space = self.operation, self.space
         rows, columns, self.channels, whole = self.weights.shape
-        height, width = 1, 1
+        height = self.width = 1
         if type(operation) is Convolution:
-            height, width, _ = as_frame(space.shapes[operation.source])
-        self.width = width
+            shape = space.program.shapes[operation.source]
+            height, self.width, _ = as_frame(shape)
         *self.out, self.outputs = as_frame(operation.shape)
-        padded = height + rows - 1, width + columns - 1
+        self.grid = height + rows - 1, self.width + columns - 1
+        top, left = getattr(operation, "before", (0, 0))
         # The kernel's last row meets the first one of the padded credit.
-        before = getattr(operation, "before", (0, 0))
         self.placing = (
             *getattr(operation, "strides", (1, 1)),
-            rows - 1 - before[0],
-            columns - 1 - before[1],
+            rows - 1 - top,
+            columns - 1 - left,
         )
-        most = space.samples * WINDOW
-        frame = math.prod(padded) * whole * 4
-        self.together = max(min(NEAR // frame, most), 1)
-        self.padded = aligned((self.together, *padded, whole))
-        self.padded.fill(0)
-        places = self.channels, self.together * height * width
-        self.rows, self.spots = (np.empty(places, "int32") for _ in range(2))
-        self.values = np.ones(places, "float32")
-        self.counts = np.empty(self.channels, "int64")
-        self.partial = aligned((places[1], LANES))
-        self.fired = np.empty(space.size(operation.source), "uint8")
+        size = 4 * math.prod(self.grid) * whole
+        self.together = min(max(NEAR // size, 1), space.samples * WINDOW)
+        self.padded = self.together, *self.grid, whole
+        self.places = self.channels, self.together * height * self.width
 
     def step(self, window):
+        room = self.space.room
+        padded = room("padded", self.padded)
+        padded.fill(0)
+        rows, spots = (
+            room(x, self.places, "int32") for x in ("rows", "spots")
+        )
+        values = room("values", self.places)
+        # Those of spikes are not written.
+        values.fill(1)
+        counts = room("counts", (self.channels,), "int64")
+        lists = rows, spots, values, counts
+        list_events = self._lister(window, lists)
         credit, gradient = self.credit(window), self.gradient(window)
-        gradient = gradient.reshape(-1, self.channels)
-        lister = self._lister(window)
         for first in range(0, window.frames, self.together):
             last = min(first + self.together, window.frames)
-            lister(first, last)
+            list_events(first, last)
             kernels.pad_credit(
-                credit, first, last, *self.out, *self.placing, self.padded
+                credit, first, last, *self.out, *self.placing, padded
             )
             kernels.credit_events(
-                self.rows,
-                self.spots,
-                self.values,
-                self.counts,
+                *lists,
                 self.weights,
                 self.changes,
-                self.padded,
-                self.partial,
-                gradient,
+                padded,
+                room("partial", (self.places[1], LANES)),
+                gradient.reshape(-1, self.channels),
                 self.wanted,
                 self.add,
             )
 
-    def _lister(self, window):
+    def _lister(self, window, lists):
         """Return the function `(first, last)` that lists some frames."""
-        space, grid = self.space, self.padded.shape[1:3]
-        places = self.width, grid[1], math.prod(grid)
-        lists = self.rows, self.spots, self.values, self.counts
+        space = self.space
+        places = self.width, self.grid[1], math.prod(self.grid)
         if type(self.origin) is Neurons:
             spikes = space.spikes(self.origin.key, window)
             masks = np.empty((0, 0), "float32")
             if self.mask:
                 masks = space.of_samples(self.mask, window)
+            fired = space.room("fired", spikes.shape[1:], "uint8")
             return lambda first, last: kernels.list_spikes(
-                spikes,
-                masks,
-                first,
-                last,
-                window.steps,
-                *places,
-                self.fired,
-                *lists,
+                spikes, masks, first, last, window.steps, *places, fired, *lists
             )
         frames = space.of_steps(self.origin.key, window)
         if self.mask:
-            mask = space.of_samples(self.mask, window)
-            frames = frames * mask.repeat(window.steps, axis=0)
+            frames = frames * space.of_frames(self.mask, window)
         return lambda first, last: kernels.list_values(
             frames, first, last, *places, self.wanted, *lists
         )

@@ -441,8 +441,8 @@ def pad_credit(
                     to[n] = credits[frame, start + n]
 
 
-@compiled(_BYTES, _GIVEN, *[_NUMBERS] * 3, _INTEGER)
-def credit_spikes(bytes_, factors, gradient, carries, credits, steps):
+@compiled(_BYTES, _GIVEN, *[_NUMBERS] * 3, _INTEGER, types.boolean)
+def credit_spikes(bytes_, factors, gradient, carries, credits, steps, add):
     """Credit each step with the neuron's next spike.
 
         c(t) = factor * G(t) where s(t) else c(t+1);   D(t) = c(t)
@@ -455,6 +455,7 @@ def credit_spikes(bytes_, factors, gradient, carries, credits, steps):
             of the first.
         credits: Receives `D`, axes (frame, neuron).
         steps: Frames of a sample.
+        add: Whether to add to what is there.
     """
     samples, size = bytes_.shape
     for i in range(samples):
@@ -466,7 +467,7 @@ def credit_spikes(bytes_, factors, gradient, carries, credits, steps):
                 spike = (history[k] >> np.uint8(age)) & np.uint8(1)
                 c = factor[k] * g[k] if spike else carry[k]
                 carry[k] = c
-                credit[k] = c
+                credit[k] = credit[k] + c if add else c
 
 
 @compiled(
