@@ -37,7 +37,7 @@ from keras_snn_runtime.operations import (
 # Samples that a thread takes at a time: they share a pass through weights.
 TOGETHER = 4
 # Bytes of credit that stay in the cache while each channel's events read them.
-NEAR = 2**20
+NEAR = 2**19
 
 
 def knows(program):
@@ -472,9 +472,7 @@ class _Synapses:
         room = self.space.room
         padded = room("padded", self.padded)
         padded.fill(0)
-        rows, spots = (
-            room(x, self.places, "int32") for x in ("rows", "spots")
-        )
+        rows, spots = (room(x, self.places, "int32") for x in ("rows", "spots"))
         values = room("values", self.places)
         # Those of spikes are not written.
         values.fill(1)

@@ -155,9 +155,7 @@ def _sum_of(typing, address):
     """Return the sum of the vector at an address."""
 
     def emit(context, builder, signature, arguments):
-        vector = builder.load(
-            _pointer(builder, *arguments, _VECTOR), align=4
-        )
+        vector = builder.load(_pointer(builder, *arguments, _VECTOR), align=4)
         lanes = LANES
         while lanes > 1:
             lanes //= 2
@@ -411,9 +409,7 @@ def list_values(
     *[_INTEGER] * 2,
     _array(types.float32, 4),
 )
-def pad_credit(
-    credits, first, last, height, width, sy, sx, top, left, padded
-):
+def pad_credit(credits, first, last, height, width, sy, sx, top, left, padded):
     """Lay the credit of some frames out on the grid of the inputs.
 
     Args:
@@ -470,9 +466,7 @@ def credit_spikes(bytes_, factors, gradient, carries, credits, steps, add):
                 credit[k] = credit[k] + c if add else c
 
 
-@compiled(
-    *[_NUMBERS] * 2, *[_INTEGER] * 9, types.boolean
-)
+@compiled(*[_NUMBERS] * 2, *[_INTEGER] * 9, types.boolean)
 def spread(
     credits,
     gradient,
