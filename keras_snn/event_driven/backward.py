@@ -144,8 +144,9 @@ def _run(program, inputs, wanted, time_steps):
         return space.changes
 
     found = samples.in_threads(work, [(x,) for x in range(workers)], threads())
-    for name in found[0]:
-        total = sum(changes[name] for changes in found)
+    for name, total in found[0].items():
+        for changes in found[1:]:
+            total += changes[name]
         shape = inputs[name].shape
         outputs[name] = total[..., : shape[-1]].reshape(shape)
     return outputs

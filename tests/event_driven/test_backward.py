@@ -121,7 +121,7 @@ def test_weights_and_what_is_before_them(name, monkeypatch):
         layers.IF(threshold=0.75, learning_rule="exact"),
         L.AveragePooling2D(2),
         L.AveragePooling2D((3, 2), strides=(2, 1)),
-        L.GlobalAveragePooling2D(keepdims=True),
+        L.AveragePooling2D((5, 7), strides=1),
         L.Reshape((8, 6, 3)),
         L.ZeroPadding2D(((2, 0), (1, 4))),
         layers.TimeConstantDropout(0.4, seed=3),
@@ -137,7 +137,7 @@ def test_what_stands_between_weights(stage, monkeypatch):
         x,
         L.Conv2D(3, 3, padding="same", use_bias=False),
         *between,
-        L.Conv2D(4, 3, padding="same"),
+        L.Conv2D(4, 2),
         lif(),
     )
     check_equal(model, x, monkeypatch=monkeypatch)
