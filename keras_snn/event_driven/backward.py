@@ -40,7 +40,7 @@ TOGETHER = 4
 NEAR = 2**19
 
 
-def knows(program):
+def knows_backward(program):
     """Return whether the backward pass knows all of a program.
 
     What layers with weights take has to be listed without computing it again:
@@ -66,11 +66,11 @@ def _origin(program, key):
     return (made[key], mask) if type(made[key]) in (Neurons, Source) else None
 
 
-def connect(program, results, sources, known, time_steps):
+def connect_backward(program, results, sources, known, time_steps):
     """Return readouts' results, differentiable by the exact rule.
 
     Args:
-        program: The network's `lowering.Program`, which `knows`.
+        program: The network's `lowering.Program`; see `knows_backward`.
         results: Dict from the readouts' keys to what they give.
         sources: Dict from keys to sequences, axes (batch, time, ...).
         known: Dict of tensors from `(key, name)`: of neurons the `"history"`
@@ -210,7 +210,7 @@ class Workspace:
 
     Args:
         program: The network's `Program`.
-        inputs: Dict of arrays: see `connect`, and `_laid_out`.
+        inputs: Dict of arrays: see `connect_backward`, and `_laid_out`.
         outputs: Dict of the sources' gradients by key, which are written.
         time_steps: T.
         samples: Most samples that run side by side.

@@ -6,7 +6,8 @@ steps they are most of the memory of training. Here the backward pass goes
 through time in windows, and only one window is laid out in floats at a time:
 
 - exact rule: the forward pass keeps one bit a spike, from which a window's
-  spikes are unpacked; no convolution runs forward a second time;
+  spikes are unpacked; no convolution runs forward a second time. Where the
+  event-driven engine knows all layers backwards, it takes all windows;
 - surrogates: the forward pass keeps the state between windows, from which a
   window's steps are computed again.
 """
@@ -38,7 +39,7 @@ def run_exact(network, inputs, training):
     loop = time_first.TimeLoop(network, values, training, keep)
     final = loop.run()
     results = loop.results(final)
-    if loop.program and event_driven.knows(loop.program):
+    if loop.program and event_driven.knows_backward(loop.program):
         with compilation.with_weights(network.model, weights):
             connected = _connect_by_events(loop, values, final, results)
         return time_first.outputs_after_loop(
@@ -75,7 +76,7 @@ def _connect_by_events(loop, values, final, results):
             known[node.key, "factor"] = node.layer.factor_of(state.sums)
         elif node.key in loop.program.masks:
             (known[node.key, "mask"],) = state.own
-    return event_driven.connect(
+    return event_driven.connect_backward(
         loop.program,
         results,
         {x.key: values[x.key] for x in loop.network.sources},

@@ -57,10 +57,10 @@ def check_equal(model, *x, monkeypatch, backward=True):
     weights = model.trainable_variables
     scale = rng.normal(size=(len(x[0]), 3)).astype("float32")
     seen = []
-    connect = event_driven.connect
+    connect = event_driven.connect_backward
     monkeypatch.setattr(
         event_driven,
-        "connect",
+        "connect_backward",
         lambda *args: seen.append(True) or connect(*args),
         raising=False,
     )
