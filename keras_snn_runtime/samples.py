@@ -57,10 +57,20 @@ def run(operations, inputs, outputs, statistics, time_steps, held, threads):
         while (first := next(samples)) < batch:
             space.run(first, min(together, batch - first))
 
-    others = [_executor(threads).submit(work) for _ in range(workers - 1)]
-    work()
-    for other in others:
-        other.result()
+    in_threads(work, [()] * workers, threads)
+
+
+def in_threads(work, arguments, threads):
+    """Return `work(*x)` for each x of `arguments`, the first in this thread.
+
+    Args:
+        work: Function that works without Python's lock most of the time.
+        arguments: List of tuples, no more than there are threads.
+        threads: Most threads, this one included.
+    """
+    first, *others = arguments
+    others = [_executor(threads).submit(work, *x) for x in others]
+    return [work(*first), *(x.result() for x in others)]
 
 
 def _products(operations, inputs):

@@ -9,8 +9,9 @@ a few samples at a time, so that their potentials stay in the processor's
 cache. The sums are those of dense products up to the rounding of their order.
 
 `keras_snn.Model` runs in it by itself, forward, in `fit` by the rules
-`"collapsed"` and `"exact"`, in `evaluate`, `predict`, and where
-`keras_snn.analysis` and the callbacks count spikes,
+`"collapsed"` and `"exact"` (by this backward, too, where layers with weights
+take spikes), in `evaluate`, `predict`, and where `keras_snn.analysis` and the
+callbacks count spikes,
 
 - on TensorFlow, in float32, on a CPU, without `jit_compile=True`;
 - if Numba is installed (`pip install "keras-snn[numba]"`), which compiles the
@@ -50,6 +51,8 @@ from keras_snn.event_driven.switch import (
 
 # These need Numba.
 _LAZY = {
+    "connect_backward": "backward",
+    "knows_backward": "backward",
     "Program": "lowering",
     "Unknown": "lowering",
     "run": "engine",

@@ -49,7 +49,7 @@ def run(
         for key, layer in program.masks.items()
     }
     start = {(key, "state"): x for key, x in (state or {}).items()}
-    inputs = {**inputs, **masks, **start, **_weights(program)}
+    inputs = {**inputs, **masks, **start, **read_weights(program)}
     names = list(inputs)
     specs = _outputs(program, statistics, history, state is not None)
 
@@ -84,7 +84,7 @@ def seconds(program, values):
         Tuple: dict from keys to seconds, and the set of the keys that are
         computed once for all steps.
     """
-    inputs = {**values, **_weights(program)}
+    inputs = {**values, **read_weights(program)}
     inputs = {
         name: ops.convert_to_numpy(ops.cast(x, "float32"))
         for name, x in inputs.items()
@@ -101,7 +101,8 @@ def seconds(program, values):
     )
 
 
-def _weights(program):
+def read_weights(program):
+    """Return the tensors of a program's weights by name."""
     # The layers compute in float32, whatever the model around them does.
     # Keras has no public name for this scope.
     with AutocastScope(None):

@@ -156,6 +156,8 @@ class TimeLoop:
         self.keep = keep
         self.histories = {}
         self.credits = {}
+        # What ran in the event-driven engine.
+        self.program = None
         self.time_steps, self.sources = _common_steps(
             network,
             {x.key: ops.stop_gradient(values[x.key]) for x in network.sources},
@@ -168,6 +170,7 @@ class TimeLoop:
             self.network, self.training, learning
         )
         if program is not None:
+            self.program = program
             return self._run_event_driven(program)
         if not (self.training or self.keep.credits or self.keep.history):
             split = compilation.event_driven_split(self.network)

@@ -6,7 +6,8 @@ steps they are most of the memory of training. Here the backward pass goes
 through time in windows, and only one window is laid out in floats at a time:
 
 - exact rule: the forward pass keeps one bit a spike, from which a window's
-  spikes are unpacked; no convolution runs forward a second time;
+  spikes are unpacked; no convolution runs forward a second time. Where the
+  event-driven engine knows all layers backwards, it takes all windows;
 - surrogates: the forward pass keeps the state between windows, from which a
   window's steps are computed again.
 """
@@ -14,6 +15,7 @@ through time in windows, and only one window is laid out in floats at a time:
 import keras
 from keras import ops
 
+from keras_snn import event_driven
 from keras_snn.layers.time_layer import TimeLayer
 from keras_snn.neurons.means import Seen, replace
 from keras_snn.running import compilation, spike_history, time_first
@@ -37,6 +39,12 @@ def run_exact(network, inputs, training):
     loop = time_first.TimeLoop(network, values, training, keep)
     final = loop.run()
     results = loop.results(final)
+    if loop.program and event_driven.knows_backward(loop.program):
+        with compilation.with_weights(network.model, weights):
+            connected = _connect_by_events(loop, values, final, results)
+        return time_first.outputs_after_loop(
+            network, values, connected, training
+        )
     # What flows from window to window is the credit of each neuron's next
     # spike, and of the readouts: the derivatives of these zeros.
     carries = {
@@ -57,6 +65,24 @@ def run_exact(network, inputs, training):
         for key, y in results.items()
     }
     return time_first.outputs_after_loop(network, values, connected, training)
+
+
+def _connect_by_events(loop, values, final, results):
+    """Return `results`, differentiable by one backward pass in the engine."""
+    known = {}
+    for node, state in zip(loop.network.loop, final):
+        if isinstance(state, CountingState):
+            known[node.key, "history"] = loop.histories[node.key]
+            known[node.key, "factor"] = node.layer.factor_of(state.sums)
+        elif node.key in loop.program.masks:
+            (known[node.key, "mask"],) = state.own
+    return event_driven.connect_backward(
+        loop.program,
+        results,
+        {x.key: values[x.key] for x in loop.network.sources},
+        known,
+        loop.time_steps,
+    )
 
 
 def _credit_window(loop, final, window, values, carries):
