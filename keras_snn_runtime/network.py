@@ -37,6 +37,7 @@ class Network:
         self.encoder, self.divides = encoder, divides
         self.operations, self.arrays = operations, _copied(arrays)
         self.threads = samples.cores()
+        self._kept = []
         self.input_shape = tuple(operations[0].shape)
         self.output_shape = tuple(operations[-1].shape)
 
@@ -110,6 +111,7 @@ class Network:
             time_steps,
             held,
             self.threads,
+            self._kept,
         )
         rates = statistics and [
             # In float32 sums of 2^24 spikes and more would be rounded.
