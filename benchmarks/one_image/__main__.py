@@ -31,7 +31,6 @@ FULL = {
     "seconds": 0.25,
     "least": 4,
     "width": None,
-    "count": None,
 }
 QUICK = {
     "time_steps": [2],
@@ -41,7 +40,6 @@ QUICK = {
     "seconds": 0.0,
     "least": 2,
     "width": 1 / 16,
-    "count": 4,
 }
 OURS = ["runtime-float32", "runtime-int8"]
 EXITS = ["exit-float32", "exit-int8"]
@@ -131,14 +129,14 @@ def _is_wanted(library, network, images, threads):
     return library in OURS or alone
 
 
-def prepared(args, sizes, folder, known):
+def prepared(args, sizes, folder, known, save):
     """Write all files; find thresholds and margins that are not known."""
     if args.quick:
         rng = np.random.default_rng(0)
         images = rng.normal(0, 0.5, (4, 32, 32, 3)).astype("float32")
         test = held_out = images, np.arange(4)
     else:
-        test, held_out = prepare.data(args.data_dir, sizes["count"])
+        test, held_out = prepare.data(args.data_dir)
     np.save(folder / "images.npy", test[0][:IMAGES])
     for name in args.networks:
         networks = prepare.write(
@@ -147,22 +145,27 @@ def prepared(args, sizes, folder, known):
         found = known.setdefault(name, {})
         if name in prepare.TRAINED:
             margins = found.setdefault("exits", {})
-            for weights, network in networks.items():
-                if weights not in margins:
-                    margins[weights] = prepare.exits(network, test, held_out)
-                    print(name, weights, margins[weights], flush=True)
-            continue
-        by_rate = found.setdefault("thresholds", {})
-        for steps in sizes["time_steps"]:
-            for rate in sizes["rates"]:
-                key = _key({"time_steps": steps}, rate)
-                if key not in by_rate:
-                    by_rate[key] = prepare.thresholds(
-                        networks["float32"],
-                        held_out[0][: prepare.RATE_IMAGES],
-                        steps,
-                        rate,
-                    )
+            for weights in networks.keys() - margins.keys():
+                network = networks[weights]
+                margins[weights] = prepare.exits(network, test, held_out)
+                print(name, weights, margins[weights]["test"], flush=True)
+                save()
+        else:
+            _find_thresholds(
+                networks["float32"],
+                held_out[0][: prepare.RATE_IMAGES],
+                sizes,
+                found.setdefault("thresholds", {}),
+            )
+            save()
+
+
+def _find_thresholds(network, images, sizes, known):
+    for steps in sizes["time_steps"]:
+        for rate in sizes["rates"]:
+            key = _key({"time_steps": steps}, rate)
+            if key not in known:
+                known[key] = prepare.thresholds(network, images, steps, rate)
 
 
 def is_measured(case, rows):
@@ -197,17 +200,20 @@ def main(argv=None):
         if row["status"] == "ok" and not args.anew
     ]
     results["machine"] = processes.machine()
+
+    def save():
+        report.write_json(path, results)
+
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        prepared(args, sizes, folder, results["networks"])
-        report.write_json(path, results)
+        prepared(args, sizes, folder, results["networks"], save)
         todo = cases(args, results["networks"], sizes)
         for index, case in enumerate([] if args.prepare else todo, 1):
             if is_measured(case, results["rows"]):
                 continue
             row = measure(case, args, folder)
             results["rows"].append(row)
-            report.write_json(path, results)
+            save()
             print(f"{index}/{len(todo)} {table.described(row)}", flush=True)
     if args.output == report.RESULTS:
         page = table.PAGE.read_text("utf-8")

@@ -6,6 +6,7 @@ import keras_snn as snn
 from benchmarks.one_image import onnx_files, runtime
 from benchmarks.publish import SAVED
 from keras_snn.event_driven import WEIGHTS
+from keras_snn_runtime.streams import Stepper
 
 TRAINED = "vgg9_trained", "spikingcnn"
 DENSE = "vgg9", "spikingcnn"  # of which there are dense networks
@@ -38,12 +39,12 @@ def write(name, folder, calibration, width=None):
     return networks
 
 
-def data(data_dir, count):
+def data(data_dir):
     """Return test images, and held-out training images, each with classes."""
     (x, y), test = snn.datasets.load("cifar10", data_dir)
     order = np.random.default_rng(0).permutation(len(x))[:HELD_OUT]
-    pairs = (test[0], test[1].argmax(-1)), (x[order], y[order].argmax(-1))
-    return [(images[:count], classes[:count]) for images, classes in pairs]
+    pairs = test, (x[order], y[order])
+    return [(images, classes.argmax(-1)) for images, classes in pairs]
 
 
 def thresholds(network, images, time_steps, rate):
@@ -74,17 +75,21 @@ def thresholds(network, images, time_steps, rate):
     return found
 
 
-def scores_by_step(network, images):
+def scores_by_step(network, images, together=50):
     """Return scores after each step, `(steps, images, classes)`."""
+    steps = np.arange(1, network.time_steps + 1, dtype="float32")
     result = []
-    for steps in range(1, network.time_steps + 1):
-        other = runtime.with_settings(network, steps)
-        scores = [
-            other.predict(images[i : i + 250])
-            for i in range(0, len(images), 250)
-        ]
-        result.append(np.concatenate(scores))
-    return np.stack(result)
+    for start in range(0, len(images), together):
+        x = images[start : start + together]
+        stepper = Stepper(network.operations, network.arrays, len(x))
+        (sums,) = stepper.results.values()
+        scores = []
+        for _ in steps:
+            stepper.step(x)
+            scores.append(sums.copy())
+        result.append(np.stack(scores))
+    scores = np.concatenate(result, axis=1)
+    return scores / steps[:, None, None] if network.divides else scores
 
 
 def stopped(scores, margin):

@@ -70,6 +70,7 @@ def run(case):
                 "time_steps": cell["time_steps"],
                 "rate": cell.get("rate"),
                 "measured_rates": rates,
+                "scores": other.predict(images[:1])[0].tolist(),
                 **timed.cell(
                     lambda n: other.predict(batches[n % len(batches)]), case
                 ),

@@ -158,10 +158,11 @@ def text(results):
         compared(results, title, *names) for title, names in NETWORKS.items()
     ]
     parts += [by_rate(results), early(results)]
+    parts = [x for x in parts if len(x) > 2]
     machine = results["machine"]
     features = ", ".join(machine.get("features", []))
     head = f"{machine.get('processor')}, {machine['cores']} cores ({features})."
-    return "\n\n".join([head, *("\n".join(x) for x in parts if x)])
+    return "\n\n".join([head, *("\n".join(x) for x in parts)])
 
 
 def filled(page, results):
