@@ -105,10 +105,17 @@ def integrate_steps(currents, state, beta, steps):
             total[k] = beta * (total[k] + current[k])
 
 
-def suits(operations, statistics):
-    """Return whether one sample can go through operations like this."""
+def suits(operations, inputs, statistics):
+    """Return whether one sample can go through operations like this.
+
+    Args:
+        operations: List of `operations`, in forward order.
+        inputs, statistics: See `Workspace`.
+    """
     return statistics is None and all(
-        isinstance(x, _KNOWN) and not getattr(x, "differ", False)
+        isinstance(x, _KNOWN)
+        and not getattr(x, "differ", False)
+        and (x.key, "state") not in inputs
         for x in operations
     )
 
@@ -118,26 +125,28 @@ class LayerFirst(Workspace):
 
     Args:
         operations: List of `operations` that suit, in forward order.
-        inputs, held: See `Workspace`. Sequences and states to start from are
-            those of each call of `take`.
+        inputs, held: See `Workspace`; sequences are those of each `take`.
     """
 
     def __init__(self, operations, inputs, held):
         super().__init__(inputs, {}, None, None, STEPS, held)
-        self._readouts = set()
         own = {
             Source: self._read,
             Neurons: self._fire,
             Integration: self._integrate,
         }
         for x in operations:
-            own.get(type(x), lambda x: x.build(self))(x)
+            if type(x) in own:
+                own[type(x)](x)
+            else:
+                x.build(self)
 
     def take(self, inputs, outputs, time_steps):
         """Take the one sample of `inputs` through all steps.
 
         Args:
-            inputs, outputs: See `Workspace`; weights are those of before.
+            inputs: See `Workspace`; weights are those of before.
+            outputs: Of readouts, see `Workspace`.
             time_steps: T.
         """
         self.inputs, self.lost[:] = inputs, False
@@ -151,11 +160,10 @@ class LayerFirst(Workspace):
                 function(1)
             for function in self.step:
                 function(steps)
-        for key, name in outputs:
-            kept = outputs[key, name]
-            kept[...] = self.states[key].reshape(kept.shape)
-            if self.lost[0] and key in self._readouts:
-                kept.fill(np.nan)
+        for (key, _), result in outputs.items():
+            result[...] = self.states[key].reshape(result.shape)
+            if self.lost[0]:
+                result.fill(np.nan)
 
     def _read(self, source):
         frames = self.new_frame(source.key, source.shape)
@@ -174,14 +182,7 @@ class LayerFirst(Workspace):
     def _state(self, x, initial):
         """Return the array of a state, which begins anew at each sample."""
         state = self.states[x.key] = aligned((1, *as_frame(x.shape)))
-
-        def begin():
-            given = self.inputs.get((x.key, "state"))
-            state[...] = (
-                initial if given is None else given.reshape(state.shape)
-            )
-
-        self.begin.append(begin)
+        self.begin.append(functools.partial(state.fill, initial))
         return state
 
     def frame(self, key):
@@ -209,7 +210,6 @@ class LayerFirst(Workspace):
 
     def _integrate(self, x):
         state = self._state(x, 0)
-        self._readouts.add(x.key)
         self.step.append(
             functools.partial(
                 integrate_steps,

@@ -37,8 +37,8 @@ def run(
         time_steps: T.
         held: Keys of sources that are the same at every step.
         threads: Most threads, this one included.
-        kept: List in which arrays of one sample wait for the next one, which
-            needs the same operations, weights and `held`; None keeps none.
+        kept: List in which the arrays of one sample wait for the next one, of
+            the same operations, weights and `held`; None keeps none.
     """
     batch = len(inputs[operations[0].key])
     together = max(min(-(-batch // threads), TOGETHER), 1)
@@ -62,7 +62,7 @@ def run(
                 built(1, shared).run(0, 1)
             return
 
-    if batch == 1 and layer_first.suits(operations, statistics):
+    if batch == 1 and layer_first.suits(operations, inputs, statistics):
         kept = [] if kept is None else kept
         try:
             space = kept.pop()

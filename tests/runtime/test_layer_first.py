@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("numba")
-from keras_snn_runtime import Network, layer_first, samples  # noqa: E402
+from keras_snn_runtime import Network, layer_first  # noqa: E402
 from keras_snn_runtime import operations as ops  # noqa: E402
 from keras_snn_runtime.weights import pooled  # noqa: E402
 
@@ -102,36 +102,13 @@ def test_two_threads_do_not_share_their_arrays():
             np.testing.assert_array_equal(scores, [expected[i]] * 20)
 
 
-def test_states_go_on_from_those_given():
-    x, found = images(1, 7), network(None, None)
-    whole = {(k, "state"): np.zeros((1, *s), "float32") for k, s in STATES}
-    halves = {key: x.copy() for key, x in whole.items()}
-
-    def take(frames, outputs, start=()):
-        inputs = {0: frames, **found.arrays, **dict(start)}
-        samples.run(
-            *(found.operations, inputs, outputs, None),
-            *(frames.shape[1], (), 1),
-        )
-
-    take(x, whole)
-    take(x[:, :3], halves)
-    start = {key: state.copy() for key, state in halves.items()}
-    take(x[:, 3:], halves, start)
-    for key, state in whole.items():
-        assert state.any()
-        np.testing.assert_array_equal(halves[key], state)
-
-
-STATES = (2, (8, 6, 37)), (5, (8, 6, 37)), (9, (5,))
-
-
-def test_neurons_with_numbers_of_their_own_go_step_by_step():
+def test_numbers_of_each_neuron_sums_and_states_go_step_by_step():
     numbers = "betas", "thresholds"
     each = ops.Neurons(0, 1, (3,), *numbers, True, 0.0, None)
-    assert not layer_first.suits([ops.Source(0, (3,)), each], None)
-    assert layer_first.suits(operations(), None)
-    assert not layer_first.suits(operations(), "sums")
+    assert not layer_first.suits([ops.Source(0, (3,)), each], {}, None)
+    assert layer_first.suits(operations(), {}, None)
+    assert not layer_first.suits(operations(), {}, "sums")
+    assert not layer_first.suits(operations(), {(2, "state"): 0}, None)
 
 
 def averages(kernel, strides, size, shape):
