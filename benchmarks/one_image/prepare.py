@@ -1,11 +1,14 @@
 """What the measured programs read: networks, images, thresholds, margins."""
 
+import concurrent.futures
+
 import numpy as np
 
 import keras_snn as snn
 from benchmarks.one_image import onnx_files, runtime
 from benchmarks.publish import SAVED
 from keras_snn.event_driven import WEIGHTS
+from keras_snn_runtime.samples import cores
 from keras_snn_runtime.streams import Stepper
 
 TRAINED = "vgg9_trained", "spikingcnn"
@@ -77,19 +80,22 @@ def thresholds(network, images, time_steps, rate):
 
 def scores_by_step(network, images, together=50):
     """Return scores after each step, `(steps, images, classes)`."""
-    steps = np.arange(1, network.time_steps + 1, dtype="float32")
-    result = []
-    for start in range(0, len(images), together):
+    steps = np.arange(1, network.time_steps + 1)
+    factors = (1 / steps if network.divides else steps**0).astype("float32")
+
+    def scores(start):
         x = images[start : start + together]
         stepper = Stepper(network.operations, network.arrays, len(x))
         (sums,) = stepper.results.values()
-        scores = []
-        for _ in steps:
+        found = []
+        for factor in factors:
             stepper.step(x)
-            scores.append(sums.copy())
-        result.append(np.stack(scores))
-    scores = np.concatenate(result, axis=1)
-    return scores / steps[:, None, None] if network.divides else scores
+            found.append(sums * factor)
+        return np.stack(found)
+
+    with concurrent.futures.ThreadPoolExecutor(cores()) as pool:
+        parts = list(pool.map(scores, range(0, len(images), together)))
+    return np.concatenate(parts, axis=1)
 
 
 def stopped(scores, margin):
