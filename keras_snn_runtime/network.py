@@ -41,6 +41,10 @@ class Network:
         self.input_shape = tuple(operations[0].shape)
         self.output_shape = tuple(operations[-1].shape)
 
+    def __getstate__(self):
+        # Copies make arrays of their own.
+        return {**self.__dict__, "_kept": []}
+
     def predict(self, x, seed=None):
         """Return the scores of some samples, `(samples, classes)`.
 

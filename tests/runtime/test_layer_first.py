@@ -1,6 +1,8 @@
 """One sample layer by layer is the sample of a batch step by step."""
 
 import concurrent.futures
+import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -88,6 +90,14 @@ def test_sequences_of_any_length_share_their_arrays():
         x = images(2, time_steps)
         expected = found.predict(x)[:1]
         np.testing.assert_array_equal(found.predict(x[:1]), expected)
+
+
+def test_copies_have_arrays_of_their_own():
+    found, x = network(5), images(1)
+    expected = found.predict(x)
+    for other in (pickle.loads(pickle.dumps(found)), copy.copy(found)):
+        assert found._kept and not other._kept
+        np.testing.assert_array_equal(other.predict(x), expected)
 
 
 def test_two_threads_do_not_share_their_arrays():
