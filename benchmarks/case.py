@@ -18,6 +18,11 @@ MODULES = {
     "torch": "benchmarks.torch_case",
     "limits": "benchmarks.limits",
     "matrix": "benchmarks.matrix",
+    "runtime": "benchmarks.one_image.runtime",
+    "exit": "benchmarks.one_image.runtime",
+    "onnxruntime": "benchmarks.one_image.onnx_runtime",
+    "openvino": "benchmarks.one_image.open_vino",
+    "pytorch": "benchmarks.one_image.pytorch",
 }
 
 OUT_OF_MEMORY = ("out of memory", "RESOURCE_EXHAUSTED", "can't allocate memory")

@@ -90,15 +90,25 @@ def memory_limit(gigabytes):
     return limit
 
 
+# Instructions that products of float32, bfloat16 and int8 gain from.
+FEATURES = (
+    *("avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16"),
+    *("amx_bf16", "amx_int8", "asimd", "asimddp", "sve"),
+)
+
+
 def machine():
-    """Return what the machine is: processor, cores, memory."""
+    """Return what the machine is: processor, features, cores, memory."""
     result = {"cores": os.cpu_count()}
     cpuinfo = pathlib.Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                result["processor"] = line.split(":", 1)[1].strip()
-                break
+        lines = cpuinfo.read_text().splitlines()
+        pairs = [line.split(":", 1) for line in reversed(lines) if ":" in line]
+        found = {name.strip(): value.strip() for name, value in pairs}
+        if "model name" in found:
+            result["processor"] = found["model name"]
+        flags = found.get("flags", found.get("Features", "")).split()
+        result["features"] = [x for x in FEATURES if x in flags]
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         result["memory_gb"] = round(pages / 1e9, 1)

@@ -510,6 +510,33 @@ def maximum(frames, out, height, width, sy, sx, samples):
                             out[i, y, x, c] = max(out[i, y, x, c], pixel[c])
 
 
+@inlined
+def list_fired(fired, channels, indices, starts):
+    """List the spikes of a row.
+
+    Args:
+        fired: Which neurons fired, axis (pixel * channels).
+        channels: Number of neurons of a pixel.
+        indices, starts: Receive the spikes of the row.
+    """
+    vectorized = channels - channels % 32
+    address = fired.ctypes.data
+    found = 0
+    for pixel in range(len(starts) - 1):
+        starts[pixel] = found
+        base = pixel * channels
+        for c in range(0, vectorized, 32):
+            bits = _nonzero_bytes(address + base + c)
+            while bits:
+                indices[found] = base + c + _lowest_bit(bits)
+                found += 1
+                bits &= bits - np.uint32(1)
+        for c in range(vectorized, channels):
+            indices[found] = base + c
+            found += fired[base + c]
+    starts[len(starts) - 1] = found
+
+
 @compiled(
     _read(4),
     _write(4),
@@ -549,9 +576,7 @@ def fire(
     """
     _, rows, pixels, channels = currents.shape
     size = pixels * channels
-    vectorized = channels - channels % 32
     one = np.float32(1)
-    address = fired.ctypes.data
     for i in range(samples):
         for y in range(rows):
             current = currents[i, y].reshape(size)
@@ -564,20 +589,7 @@ def fire(
                 v[k] = beta * kept
                 fired[k] = spike
                 history[k] = (history[k] << np.uint8(1)) | np.uint8(spike)
-            found = 0
-            for pixel in range(pixels):
-                starts[i, y, pixel] = found
-                base = pixel * channels
-                for c in range(0, vectorized, 32):
-                    bits = _nonzero_bytes(address + base + c)
-                    while bits:
-                        indices[i, y, found] = base + c + _lowest_bit(bits)
-                        found += 1
-                        bits &= bits - np.uint32(1)
-                for c in range(vectorized, channels):
-                    indices[i, y, found] = base + c
-                    found += fired[base + c]
-            starts[i, y, pixels] = found
+            list_fired(fired, channels, indices[i, y], starts[i, y])
 
 
 @compiled(

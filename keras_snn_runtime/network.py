@@ -37,8 +37,13 @@ class Network:
         self.encoder, self.divides = encoder, divides
         self.operations, self.arrays = operations, _copied(arrays)
         self.threads = samples.cores()
+        self._kept = []
         self.input_shape = tuple(operations[0].shape)
         self.output_shape = tuple(operations[-1].shape)
+
+    def __getstate__(self):
+        # Copies make arrays of their own.
+        return {**self.__dict__, "_kept": []}
 
     def predict(self, x, seed=None):
         """Return the scores of some samples, `(samples, classes)`.
@@ -110,6 +115,7 @@ class Network:
             time_steps,
             held,
             self.threads,
+            self._kept,
         )
         rates = statistics and [
             # In float32 sums of 2^24 spikes and more would be rounded.

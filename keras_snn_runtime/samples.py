@@ -6,7 +6,7 @@ import itertools
 import math
 import os
 
-from keras_snn_runtime import crew
+from keras_snn_runtime import crew, layer_first
 from keras_snn_runtime.operations import Workspace
 
 # Samples that a thread runs side by side: they share what is read of large
@@ -17,7 +17,16 @@ TOGETHER = 8
 LEAST_TO_SHARE = 2_000_000_000
 
 
-def run(operations, inputs, outputs, statistics, time_steps, held, threads):
+def run(
+    operations,
+    inputs,
+    outputs,
+    statistics,
+    time_steps,
+    held,
+    threads,
+    kept=None,
+):
     """Take all samples through all operations.
 
     Args:
@@ -28,6 +37,8 @@ def run(operations, inputs, outputs, statistics, time_steps, held, threads):
         time_steps: T.
         held: Keys of sources that are the same at every step.
         threads: Most threads, this one included.
+        kept: List in which the arrays of one sample wait for the next one, of
+            the same operations, weights and `held`; None keeps none.
     """
     batch = len(inputs[operations[0].key])
     together = max(min(-(-batch // threads), TOGETHER), 1)
@@ -50,6 +61,16 @@ def run(operations, inputs, outputs, statistics, time_steps, held, threads):
             with shared.helped(_executor(threads), helpers):
                 built(1, shared).run(0, 1)
             return
+
+    if batch == 1 and layer_first.suits(operations, inputs, statistics):
+        kept = [] if kept is None else kept
+        try:
+            space = kept.pop()
+        except IndexError:  # none there, or another thread took it
+            space = layer_first.LayerFirst(operations, inputs, held)
+        space.take(inputs, outputs, time_steps)
+        kept.append(space)
+        return
 
     def work():
         space = built(together)

@@ -5,6 +5,7 @@ Each function takes operations and their dict of arrays, and returns new ones.
 
 import collections
 import dataclasses
+import math
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from keras_snn_runtime.operations import (
 
 SYNAPSES = (Convolution, Product)
 LARGEST = 127
+# By which averages may make a kernel larger.
+MOST_GROWTH = 4
 
 
 def folded(operations, arrays):
@@ -27,9 +30,7 @@ def folded(operations, arrays):
     shift each place by a number of its own, stay.
     """
     arrays, found = dict(arrays), {x.key: x for x in operations}
-    readers = collections.Counter(
-        key for x in operations for key in _sources(x)
-    )
+    readers = _readers(operations)
     for x in operations:
         before = _synapses_before(x, found, readers)
         if before is None:
@@ -46,6 +47,65 @@ def folded(operations, arrays):
         )
         found[x.key] = Reshape(x.source, x.key, x.shape)
     return list(found.values()), arrays
+
+
+def pooled(operations, arrays):
+    """Make one convolution of each convolution and the average behind it.
+
+    With strides s of the convolution, and windows of height h and width w,
+
+        w'[y, x] = 1 / (h w) sum_{i < h, j < w} w[y - i s, x - j s]
+
+    at the product of both strides: a spike then reaches 4 outputs instead of
+    9 for a kernel of 3x3 and windows of 2x2. Where this would take more
+    products, or a kernel more than `MOST_GROWTH` times as large, both stay.
+    """
+    arrays, found = dict(arrays), {x.key: x for x in operations}
+    readers = _readers(operations)
+    for x in operations:
+        before = found.get(getattr(x, "source", None))
+        if not (
+            isinstance(x, Pooling)
+            and x.kind == "average"
+            and isinstance(before, Convolution)
+            and readers[before.key] == 1
+            and len(before.shape) == 3
+        ):
+            continue
+        kernel = _averaged(arrays[before.kernel], before.strides, x.size)
+        growth = kernel.size / arrays[before.kernel].size
+        fewer = math.prod(x.shape) / math.prod(before.shape)
+        if growth > MOST_GROWTH or growth * fewer >= 1:
+            continue
+        name = f"{x.key} pooled kernel"
+        arrays[name] = kernel
+        found[x.key] = dataclasses.replace(
+            before,
+            key=x.key,
+            shape=x.shape,
+            kernel=name,
+            strides=tuple(a * b for a, b in zip(before.strides, x.strides)),
+        )
+        del found[before.key]
+    return list(found.values()), arrays
+
+
+def _averaged(kernel, strides, size):
+    """Return the kernel of the average over windows of outputs."""
+    growth = [(n - 1) * stride for n, stride in zip(size, strides)]
+    rows, columns = kernel.shape[:2]
+    total = np.zeros(
+        (rows + growth[0], columns + growth[1], *kernel.shape[2:]), "float32"
+    )
+    for i in range(0, growth[0] + 1, strides[0]):
+        for j in range(0, growth[1] + 1, strides[1]):
+            total[i : i + rows, j : j + columns] += kernel
+    return total / np.float32(math.prod(size))
+
+
+def _readers(operations):
+    """Return how many operations read each frame, by key."""
+    return collections.Counter(key for x in operations for key in _sources(x))
 
 
 def _sources(operation):

@@ -82,8 +82,9 @@ def compile(model: keras.Model, weights: str = "float32") -> Any:
     them, analogue sequences) are multiplied by `q_c` in float32. What stays
     float32: biases, decays, thresholds, and the weights that a
     `RepeatEncoder`'s pixels are multiplied by, once for all steps, since int8
-    there costs accuracy and saves nothing. Normalizations are folded into
-    weights and biases before.
+    there costs accuracy and saves nothing. Before, normalizations are folded
+    into weights and biases, and average poolings into the convolutions before
+    them.
 
     Args:
         model: A functional model of layers that the engine knows, between one

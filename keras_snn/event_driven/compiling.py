@@ -40,6 +40,7 @@ def compiled(model, weights):
     layer = source.node.layer
     encoder = ENCODERS.get(type(layer))
     found = runtime_weights.folded(program.operations, arrays)
+    found = runtime_weights.pooled(*found)
     if weights == "int8":
         # Pixels are no spikes, and are multiplied once for all steps.
         pixels = [source.key] if encoder == "repeat" else []

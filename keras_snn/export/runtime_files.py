@@ -19,7 +19,7 @@ def runtime(
     Elsewhere, `keras_snn_runtime.load(path)` has `predict`, `spike_rates` and
     `stream`, event by event. It takes the layers that the event-driven engine
     knows (see `keras_snn.event_driven`), between one input and one readout.
-    Normalizations are folded into the weights before them.
+    Normalizations and average poolings are folded into the weights before them.
 
     Args:
         model: A functional model.

@@ -58,8 +58,6 @@ class Loop:
                 x = self.fire(stage, x)
             elif isinstance(stage, L.Flatten):
                 x = x.reshape(len(x), -1)
-            elif isinstance(stage, L.AveragePooling2D):
-                x = pooled(x)
             elif isinstance(stage, L.Conv2D | L.Dense):
                 x = self.currents(stage, x)
         return x
@@ -70,10 +68,13 @@ class Loop:
         if isinstance(after, Affine):
             scale, shift = (np.array(w) for w in after.weights)
             kernel, bias = kernel * scale, bias * scale + shift
+        strides = getattr(stage, "strides", None)
+        if isinstance(after, L.AveragePooling2D):
+            kernel, strides = averaged(kernel), (2, 2)
         integers, scales = quantized(kernel)
         x = x.astype("int64")
         if isinstance(stage, L.Conv2D):
-            sums = convolved(x, integers, *stage.strides)
+            sums = convolved(x, integers, *strides)
         else:
             sums = x @ integers
         return scales * sums.astype("float32") + bias
@@ -91,19 +92,25 @@ class Loop:
 
 
 def convolved(x, kernel, sy, sx):
-    """Sum windows of 3x3 with a pixel of zeros around the frame."""
-    rows, columns = x.shape[1:3]
+    """Sum windows of the kernel with a pixel of zeros around the frame."""
+    height, width = kernel.shape[:2]
+    rows, columns = x.shape[1] + 3 - height, x.shape[2] + 3 - width
     x = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     return sum(
         x[:, dy : dy + rows : sy, dx : dx + columns : sx] @ kernel[dy, dx]
-        for dy in range(3)
-        for dx in range(3)
+        for dy in range(height)
+        for dx in range(width)
     )
 
 
-def pooled(x):
-    corners = x[:, ::2, ::2], x[:, ::2, 1::2], x[:, 1::2, ::2], x[:, 1::2, 1::2]
-    return sum(corners, start=np.float32(0)) / np.float32(4)
+def averaged(kernel):
+    """Return the kernel of the average of 2x2 outputs."""
+    corners = [(0, 0), (0, 1), (1, 0), (1, 1)]
+    shifted = [
+        np.pad(kernel, ((i, 1 - i), (j, 1 - j), (0, 0), (0, 0)))
+        for i, j in corners
+    ]
+    return sum(shifted, start=np.float32(0)) / np.float32(4)
 
 
 def convolution(filters, strides=1):
@@ -223,8 +230,8 @@ def test_spikes_are_those_of_keras_where_its_sums_are_exact(reset):
         (8, 6, 3),
         L.Conv2D(20, 3, padding="same"),
         LIF(0.5, threshold=0.5, reset=reset),
-        L.Conv2D(65, 3, padding="same", use_bias=False),
         L.AveragePooling2D(2),
+        L.Conv2D(65, 3, padding="same", use_bias=False),
         LIF(0.5, threshold=0.25, reset=reset),
         L.MaxPooling2D(2),
         L.Flatten(),

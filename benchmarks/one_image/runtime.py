@@ -1,0 +1,91 @@
+"""The runtime: all steps of images, or steps until the answer is sure."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+
+import keras_snn_runtime as runtime
+from benchmarks.one_image import timed
+
+
+def with_settings(network, time_steps, thresholds=None):
+    """Return a network of the same weights with other steps and thresholds.
+
+    Args:
+        network: A `Network` that repeats its image.
+        time_steps: T.
+        thresholds: One a spiking layer, or None for its own.
+    """
+    left = iter(thresholds or ())
+    operations = [
+        dataclasses.replace(x, threshold=next(left))
+        if thresholds and hasattr(x, "threshold")
+        else x
+        for x in network.operations
+    ]
+    return runtime.Network(
+        network.name,
+        time_steps,
+        network.encoder,
+        operations,
+        network.divides,
+        network.arrays,
+    )
+
+
+def classified(stream, image, margin):
+    """Return the class of an image and the number of steps it took.
+
+    Steps end when the largest score is `margin` above the next one, or after
+    all of the network's steps.
+    """
+    stream.reset()
+    for _ in range(stream.network.time_steps):
+        scores = stream.step(image)
+        second, first = np.partition(scores, -2)[-2:]
+        if first - second >= margin:
+            break
+    return int(scores.argmax()), stream.steps
+
+
+def run(case):
+    """Measure all cells of a case."""
+    kind, _, weights = case["library"].partition("-")
+    folder = pathlib.Path(case["folder"])
+    network = runtime.load(folder / f"{case['network']}-{weights}.npz")
+    images = np.load(folder / "images.npy")
+    if kind == "exit":
+        return {"cells": [_exits(network, images, case)]}
+    cells = []
+    for cell in case["cells"]:
+        other = with_settings(
+            network, cell["time_steps"], cell.get("thresholds")
+        )
+        other.threads = case["threads"]
+        batches = np.split(images, len(images) // case["images"])
+        rates = other.spike_rates(images[:8])
+        cells.append(
+            {
+                "time_steps": cell["time_steps"],
+                "rate": cell.get("rate"),
+                "measured_rates": rates,
+                "scores": other.predict(images[:1])[0].tolist(),
+                **timed.cell(
+                    lambda n: other.predict(batches[n % len(batches)]), case
+                ),
+            }
+        )
+    return {"cells": cells}
+
+
+def _exits(network, images, case):
+    (cell,) = case["cells"]
+    stream, steps = network.stream(), []
+
+    def call(number):
+        image = images[number % len(images)]
+        steps.append(classified(stream, image, cell["margin"])[1])
+
+    found = timed.cell(call, case)
+    return {**found, "steps": float(np.mean(steps))}

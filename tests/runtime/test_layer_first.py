@@ -1,0 +1,180 @@
+"""One sample layer by layer is the sample of a batch step by step."""
+
+import concurrent.futures
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba")
+from keras_snn_runtime import Network, layer_first  # noqa: E402
+from keras_snn_runtime import operations as ops  # noqa: E402
+from keras_snn_runtime.weights import pooled  # noqa: E402
+
+SHAPE = (8, 6, 3)
+
+
+def arrays(seed=0):
+    rng = np.random.default_rng(seed)
+    shapes = {
+        "first": (3, 3, 3, 37),
+        "second": (3, 3, 37, 37),
+        "dense": (12 * 37, 5),
+        "bias": (37,),
+    }
+    return {
+        k: rng.normal(0.05, 0.3, x).astype("float32") for k, x in shapes.items()
+    }
+
+
+def operations(beta=0.5, initial=0.0):
+    """Return a convolution, a residual block, a pooling and a readout."""
+    neurons = beta, 0.7, True, initial, None
+    wide, narrow = (8, 6, 37), (4, 3, 37)
+    before = (1, 1), (1, 1)
+    return [
+        ops.Source(0, SHAPE),
+        ops.Convolution(0, 1, wide, "first", "bias", *before),
+        ops.Neurons(1, 2, wide, *neurons),
+        ops.Convolution(2, 3, wide, "second", ops.NO_BIAS, *before),
+        ops.Sum((3, 1), 4, wide),
+        ops.Neurons(4, 5, wide, *neurons),
+        ops.Pooling(5, 6, narrow, "maximum", (2, 2), (2, 2)),
+        ops.Reshape(6, 7, (444,)),
+        ops.Product(7, 8, (5,), "dense", ops.NO_BIAS),
+        ops.Integration(8, 9, (5,), 0.9),
+    ]
+
+
+def network(time_steps, encoder="repeat", **given):
+    encoder = encoder and {"name": encoder, "max_rate": 1.0}
+    found = Network(
+        "net", time_steps, encoder, operations(**given), True, arrays()
+    )
+    found.threads = 1
+    return found
+
+
+def images(*shape, seed=1):
+    x = np.random.default_rng(seed).normal(0, 1, (*shape, *SHAPE))
+    return x.astype("float32")
+
+
+@pytest.mark.parametrize("time_steps", [1, 3, 4, 9])
+@pytest.mark.parametrize("encoder", ["repeat", "rate", None])
+@pytest.mark.parametrize("initial", [0.0, 0.25])
+def test_one_sample_is_that_of_a_batch(time_steps, encoder, initial):
+    found = network(time_steps, encoder, initial=initial)
+    x = images(3) if encoder else images(3, time_steps)
+    together = found.predict(x)
+    assert np.ptp(together) > 0.1
+    # The second call takes the arrays of the first one.
+    for i in (0, 1, 2, 0):
+        one = found.predict(x[i : i + 1])
+        np.testing.assert_array_equal(one[0], together[i])
+
+
+def test_a_number_that_is_none_concerns_one_call():
+    found, x = network(5), images(2)
+    expected = found.predict(x)
+    broken = x[:1].copy()
+    broken[0, 4, 3, 1] = np.nan
+    assert np.isnan(found.predict(broken)).all()
+    np.testing.assert_array_equal(found.predict(x[:1]), expected[:1])
+
+
+def test_sequences_of_any_length_share_their_arrays():
+    found = network(None, None)
+    for time_steps in (7, 2, 5):
+        x = images(2, time_steps)
+        expected = found.predict(x)[:1]
+        np.testing.assert_array_equal(found.predict(x[:1]), expected)
+
+
+def test_copies_have_arrays_of_their_own():
+    found, x = network(5), images(1)
+    expected = found.predict(x)
+    for other in (pickle.loads(pickle.dumps(found)), copy.copy(found)):
+        assert found._kept and not other._kept
+        np.testing.assert_array_equal(other.predict(x), expected)
+
+
+def test_two_threads_do_not_share_their_arrays():
+    found, x = network(6), images(8)
+    expected = found.predict(x)
+
+    def one(i):
+        return [found.predict(x[i : i + 1])[0] for _ in range(20)]
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for i, scores in enumerate(pool.map(one, range(8))):
+            np.testing.assert_array_equal(scores, [expected[i]] * 20)
+
+
+def test_numbers_of_each_neuron_sums_and_states_go_step_by_step():
+    numbers = "betas", "thresholds"
+    each = ops.Neurons(0, 1, (3,), *numbers, True, 0.0, None)
+    assert not layer_first.suits([ops.Source(0, (3,)), each], {}, None)
+    assert layer_first.suits(operations(), {}, None)
+    assert not layer_first.suits(operations(), {}, "sums")
+    assert not layer_first.suits(operations(), {(2, "state"): 0}, None)
+
+
+def averages(kernel, strides, size, shape):
+    """Return a convolution, its average, neurons and a readout."""
+    rows, columns = shape[0] // strides[0], shape[1] // strides[1]
+    pooled_shape = rows // size[0], columns // size[1], kernel[-1]
+    count = int(np.prod(pooled_shape))
+    rng = np.random.default_rng(0)
+    weights = {"kernel": rng.integers(-8, 9, kernel) / 16}
+    weights |= {"bias": rng.integers(-2, 3, kernel[-1]) / 16}
+    before = tuple((n - 1) // 2 for n in kernel[:2])
+    found = [
+        ops.Source(0, shape),
+        ops.Convolution(
+            *(0, 1, (rows, columns, kernel[-1]), "kernel", "bias"),
+            *(strides, before),
+        ),
+        ops.Pooling(1, 2, pooled_shape, "average", size, size),
+        ops.Neurons(2, 3, pooled_shape, 0.5, 0.25, True, 0.0, None),
+        ops.Reshape(3, 4, (count,)),
+        ops.Integration(4, 5, (count,), 1.0),
+    ]
+    return found, {k: x.astype("float32") for k, x in weights.items()}
+
+
+@pytest.mark.parametrize(
+    ("kernel", "strides", "size", "operations_left"),
+    [
+        ((3, 3, 2, 5), (1, 1), (2, 2), 5),
+        ((5, 5, 2, 5), (1, 1), (2, 2), 5),
+        ((3, 3, 2, 5), (2, 1), (2, 4), 5),
+        ((1, 3, 2, 5), (1, 1), (1, 2), 5),
+        # No fewer products, and too large a kernel.
+        ((1, 1, 2, 5), (1, 1), (2, 2), 6),
+        ((3, 3, 2, 5), (1, 1), (8, 8), 6),
+    ],
+)
+def test_a_convolution_takes_the_average_along(
+    kernel, strides, size, operations_left
+):
+    shape = 8, 16, 2
+    plain = averages(kernel, strides, size, shape)
+    merged = pooled(*plain)
+    assert len(merged[0]) == operations_left
+    x = np.random.default_rng(1).integers(0, 2, (3, 6, *shape))
+    plain, merged = (
+        Network("net", None, None, found, False, weights).predict(
+            x.astype("float32")
+        )
+        for found, weights in (plain, merged)
+    )
+    assert 0.1 < plain.mean() < 5
+    np.testing.assert_array_equal(merged, plain)
+
+
+def test_a_convolution_that_others_read_stays():
+    found, weights = averages((3, 3, 2, 5), (1, 1), (2, 2), (8, 16, 2))
+    found.insert(2, ops.Integration(1, 6, (8, 16, 5), 1.0))
+    assert pooled(found, weights)[0] == found
