@@ -139,8 +139,10 @@ def _convolve_band(job, part):
                 row = y * sy + dy - top
                 if row < 0 or row >= height:
                     continue
-                places = 4 * row * width * channels
                 of_row = row * (width + 1)
+                if not starts[of_row + width]:
+                    continue
+                places = 4 * row * width * channels
                 target = out_address + 4 * (y * out_width * outputs + n)
                 for x in range(out_width):
                     start = x * sx - left

@@ -46,9 +46,9 @@ _SPIKES = (_INDICES, _write(3), _STARTS)
 _BYTES = _array(types.uint8, 4)
 
 
-def compiled(*arguments):
+def compiled(*arguments, returns=types.void):
     """Compile a function at once, kept on disk, free of Python's lock."""
-    return njit(types.void(*arguments), nogil=True, cache=True)
+    return njit(returns(*arguments), nogil=True, cache=True)
 
 
 def compiled_for_weights(before, ndim, after):
@@ -407,6 +407,8 @@ def convolve(
                         row = y * sy + dy - top
                         if row < 0 or row >= height:
                             continue
+                        if not starts[i, row, width]:
+                            continue
                         index_list = indices[i, row].ctypes.data
                         value_list = 0
                         if not unit:
@@ -637,6 +639,40 @@ def fire_each(
                     indices[i, y, found] = base + c
                     found += fired[base + c]
             starts[i, y, pixels] = found
+
+
+@compiled(
+    _BYTES,
+    _write(4),
+    _array(types.boolean, 1),
+    _INTEGER,
+    returns=types.boolean,
+)
+def watch(bytes_, potentials, lost, samples):
+    """Look at what `fire` did.
+
+    Args:
+        bytes_, potentials: As in `fire`.
+        lost: Receives True for samples with a potential that is no number.
+        samples: Number of samples.
+
+    Returns:
+        Whether any neuron's newest spike differs from the one before.
+    """
+    different = np.uint8(0)
+    for i in range(samples):
+        size = bytes_[i].size
+        spikes = bytes_[i].reshape(size)
+        v = potentials[i].reshape(size)
+        broken = np.uint32(0)
+        for k in range(size):
+            change = spikes[k] ^ (spikes[k] >> np.uint8(1))
+            different = np.uint8(different | change)
+        for k in range(size):
+            broken = np.uint32(broken | np.uint32(v[k] != v[k]))
+        if broken:
+            lost[i] = True
+    return different & np.uint8(1) != 0
 
 
 @compiled(

@@ -83,6 +83,9 @@ class Workspace:
         samples: Samples that run side by side.
         held: Keys of sources that are the same at every step.
         crew: The `Crew` that shares large products, for one sample; or None.
+        changed: Set of the keys of sources and neurons whose values are others
+            than at the last step, kept by the caller and by neurons. What
+            follows from others alone is not computed again. None computes it.
 
     Attributes:
         states: Dict of the arrays of potentials, and of readouts, by key.
@@ -107,8 +110,9 @@ class Workspace:
         samples,
         held=(),
         crew=None,
+        changed=None,
     ):
-        self.crew = crew
+        self.crew, self.changed = crew, changed
         nothing = np.empty(0, "float32")
         self.inputs = {**inputs, NO_BIAS: nothing, NO_SCALES: nothing}
         self.outputs = outputs
@@ -124,12 +128,14 @@ class Workspace:
         # on, since nothing is above a threshold that it is compared with.
         self.lost = np.zeros(samples, bool)
         self._frames, self._spikes, self._shapes = {}, {}, {}
-        self._reshaped = {}
+        self._reshaped, self._origins = {}, {}
 
     def follows(self, key, *sources):
         """Note that `key` depends on nothing but `sources`."""
         if self.held.issuperset(sources):
             self.held.add(key)
+        origins = [self._origins.get(x, {x}) for x in sources]
+        self._origins[key] = set().union(*origins)
 
     def new_frame(self, key, shape):
         """Return the array that the operation giving `key` writes to."""
@@ -212,8 +218,15 @@ class Workspace:
 
     def call(self, key, function, *arguments):
         """Call `function(*arguments, samples)` whenever `key` changes."""
-        due = self.once if key in self.held else self.step
-        due.append(functools.partial(function, *arguments))
+        function = functools.partial(function, *arguments)
+        if self.changed is not None:
+            origins = self._origins.get(key, {key})
+            function = _where_changed(function, origins, self.changed)
+        (self.once if key in self.held else self.step).append(function)
+
+    def advance(self, function, *arguments):
+        """Call `function(*arguments, samples)` at every step."""
+        self.step.append(functools.partial(function, *arguments))
 
     def weights(self, operation):
         """Return the kernel, its scales and the biases of an operation."""
@@ -248,6 +261,19 @@ class Workspace:
         if (t + 1) % WINDOW == 0 or t + 1 == self.time_steps:
             for function in self.window:
                 function(first, samples, t)
+
+
+def _where_changed(function, origins, changed):
+    """Call a function at first, and then if any of its origins changed."""
+    computed = False
+
+    def step(samples):
+        nonlocal computed
+        if not computed or not changed.isdisjoint(origins):
+            function(samples)
+            computed = True
+
+    return step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -440,16 +466,10 @@ class Neurons:
         spikes = space.new_spikes(self.key, self.shape, unit=True)
         space.keep_state(self.key, v, self.initial_potential)
 
-        def end(first, samples):
-            sums = v[:samples].sum(axis=(1, 2, 3))
-            space.lost[:samples] |= np.isnan(sums)
-
-        space.end.append(end)
         by_rate = space.statistics == "credit" and self.surrogate is not None
         if by_rate:
             self._credit_by_rate(space, v)
-        space.call(
-            self.key,
+        space.advance(
             kernels.fire_each if self.differ else kernels.fire,
             space.frame(self.source),
             v,
@@ -461,8 +481,17 @@ class Neurons:
             self.number("threshold", space.inputs),
             self.subtract,
         )
+        watch = functools.partial(kernels.watch, byte, v, space.lost)
+        if space.changed is None:
+            space.end.append(lambda first, samples: watch(samples))
+        else:
+            space.advance(self._tell_changes, watch, space.changed)
         if space.statistics and not by_rate:
             self._keep_statistics(space, byte)
+
+    def _tell_changes(self, watch, changed, samples):
+        tell = changed.add if watch(samples) else changed.discard
+        tell(self.key)
 
     @property
     def differ(self):
@@ -497,8 +526,7 @@ class Neurons:
 
         space.begin.append(begin)
         space.end.append(end)
-        space.call(
-            self.key,
+        space.advance(
             kernels.credit_by_rate,
             space.frame(self.source),
             potentials,
@@ -589,9 +617,7 @@ class Mask:
             mask[:samples] = drawn.reshape(mask[:samples].shape)
 
         space.begin.append(begin)
-        space.call(
-            self.key, kernels.mask_spikes, *spikes.arrays, mask, *masked.arrays
-        )
+        space.advance(kernels.mask_spikes, *spikes.arrays, mask, *masked.arrays)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -617,7 +643,7 @@ class Integration:
         def end(first, samples):
             results[first : first + samples][space.lost[:samples]] = np.nan
 
-        space.call(self.key, step)
+        space.advance(step)
         space.end.append(end)
 
 
