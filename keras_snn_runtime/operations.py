@@ -56,10 +56,13 @@ class Spikes:
         samples: Number of samples.
         shape: Axes of a frame.
         unit: Whether all have the value 1.
+
+    Attributes:
+        shape: Rows, pixels and channels of a frame.
     """
 
     def __init__(self, samples, shape, unit=False):
-        rows, pixels, channels = as_frame(shape)
+        self.shape = rows, pixels, channels = as_frame(shape)
         places = (samples, rows, pixels * channels)
         self.indices = np.empty(places, "int32")
         self.values = np.empty((0, 0, 0) if unit else places, "float32")
@@ -151,9 +154,12 @@ class Workspace:
 
     def new_spikes(self, key, shape, unit=False):
         """Return the `Spikes` that the operation giving `key` writes to."""
-        self._shapes[key] = shape
-        self._spikes[key] = Spikes(self.samples, shape, unit)
-        return self._spikes[key]
+        return self.keep_spikes(key, shape, Spikes(self.samples, shape, unit))
+
+    def keep_spikes(self, key, shape, spikes):
+        """Let `key` be some `Spikes`, and return them."""
+        self._shapes[key], self._spikes[key] = shape, spikes
+        return spikes
 
     def keep_state(self, key, state, initial):
         """Begin with the state of `key`; write it out where it is wanted.
@@ -198,6 +204,14 @@ class Workspace:
             frame = self.new_frame(key, self._shapes[key])
             self.call(key, kernels.fill_frames, *spikes.arrays, frame)
         return self._frames[key]
+
+    def is_listed(self, key):
+        """Return whether there are `Spikes` of `key`, without a frame."""
+        source = self._reshaped.get(key)
+        if source is None:
+            return key in self._spikes
+        same = self._shapes[source] == self._shapes[key]
+        return same and self.is_listed(source)
 
     def spikes(self, key):
         """Return `key` as `Spikes`, listed from an array if need be."""
@@ -336,6 +350,45 @@ class Convolution:
 
 
 @dataclasses.dataclass(frozen=True)
+class Depthwise:
+    """A convolution of each channel by itself, with kernels of its own."""
+
+    source: int
+    key: int
+    shape: tuple
+    kernel: str
+    bias: str
+    strides: tuple
+    before: tuple
+
+    def build(self, space):
+        space.follows(self.key, self.source)
+        kernel, bias = space.inputs[self.kernel], space.inputs[self.bias]
+        *sizes, channels, multiplier = kernel.shape
+        frame = space.frame(self.source)
+        if multiplier > 1:
+            frame = self._repeated(space, frame, multiplier)
+        space.call(
+            self.key,
+            kernels.convolve_depthwise,
+            frame,
+            kernel.reshape(*[1] * (2 - len(sizes)), *sizes, -1),
+            bias,
+            space.new_frame(self.key, self.shape),
+            *self.strides,
+            *self.before,
+        )
+
+    def _repeated(self, space, frame, multiplier):
+        """Return the frame with each channel several times."""
+        *sizes, channels = frame.shape[1:]
+        wide = space.array((*sizes, channels * multiplier))
+        each = wide.reshape(*frame.shape, multiplier)
+        space.call(self.key, lambda samples: np.copyto(each, frame[..., None]))
+        return wide
+
+
+@dataclasses.dataclass(frozen=True)
 class Product:
     """A dense layer that sees the whole, flat frame."""
 
@@ -375,6 +428,40 @@ class Pooling:
         out = space.new_frame(self.key, self.shape)
         kernel = getattr(kernels, self.kind)
         space.call(self.key, kernel, frame, out, *self.size, *self.strides)
+
+
+@dataclasses.dataclass(frozen=True)
+class MaxRatePooling:
+    """What the input of each window that has fired most fires."""
+
+    source: int
+    key: int
+    shape: tuple
+    size: tuple
+    strides: tuple
+
+    def build(self, space):
+        frame = space.frame(self.source)
+        counts, peaks = np.zeros_like(frame), space.array(self.shape)
+        out = space.new_frame(self.key, self.shape)
+        space.keep_state(self.key, counts, 0)
+        if space.changed is not None:
+            space.changed.add(self.key)
+
+        def end(first, samples):
+            sums = counts[:samples].sum(axis=(1, 2, 3))
+            space.lost[:samples] |= np.isnan(sums)
+
+        space.end.append(end)
+        space.advance(
+            kernels.count_maximum,
+            frame,
+            counts,
+            peaks,
+            out,
+            *self.size,
+            *self.strides,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -439,6 +526,48 @@ class Sum:
                 np.add(out, other, out)
 
         space.call(self.key, step)
+
+
+@dataclasses.dataclass(frozen=True)
+class Concatenation:
+    """Frames side by side, along an axis counted from the end."""
+
+    sources: tuple
+    key: int
+    shape: tuple
+    axis: int
+
+    def build(self, space):
+        space.follows(self.key, *self.sources)
+        if all(map(space.is_listed, self.sources)):
+            self._join_spikes(space)
+            return
+        frames = [space.frame(key) for key in self.sources]
+        out = space.new_frame(self.key, self.shape)
+        space.call(
+            self.key,
+            lambda samples: np.concatenate(frames, self.axis, out=out),
+        )
+
+    def _join_spikes(self, space):
+        first, *others = [space.spikes(key) for key in self.sources]
+        for other in others:
+            shape = list(first.shape)
+            shape[self.axis] += other.shape[self.axis]
+            unit = not (first.values.size or other.values.size)
+            both = Spikes(space.samples, shape, unit)
+            space.call(
+                self.key,
+                kernels.join_spikes,
+                *first.arrays,
+                *other.arrays,
+                *both.arrays,
+                first.shape[2],
+                other.shape[2],
+                4 + self.axis,
+            )
+            first = both
+        space.keep_spikes(self.key, self.shape, first)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,12 @@ import warnings
 
 import numpy as np
 
-from keras_snn_runtime.operations import Integration, Neurons, Workspace
+from keras_snn_runtime.operations import (
+    Integration,
+    MaxRatePooling,
+    Neurons,
+    Workspace,
+)
 
 # Counts and sums of steps in float32 stop growing there.
 MOST_STEPS = 2**24
@@ -51,6 +56,12 @@ class Stepper:
         self._neurons = [x for x in operations if isinstance(x, Neurons)]
         self._readouts = [x for x in operations if isinstance(x, Integration)]
         self._source = operations[0]
+        shapes = {x.key: x.shape for x in operations}
+        self._state_shapes = {
+            x.key: shapes[x.source if isinstance(x, MaxRatePooling) else x.key]
+            for x in operations
+            if isinstance(x, Integration | MaxRatePooling | Neurons)
+        }
         shape = samples, 1, *self._source.shape
         self._frame = np.zeros(shape, "float32")
         self.results = {
@@ -102,14 +113,14 @@ class Stepper:
             function(0, self._samples)
 
     def states(self):
-        """Return a dict from keys of neurons and readouts to their states.
+        """Return a dict from keys of what keeps a state to the states.
 
         Axes are (sample, ...). Of neurons they are the potentials.
         """
         self._leak()
         return {
-            x.key: self._space.states[x.key].reshape(-1, *x.shape).copy()
-            for x in (*self._neurons, *self._readouts)
+            key: self._space.states[key].reshape(-1, *shape).copy()
+            for key, shape in self._state_shapes.items()
         }
 
     def begin_with(self, states):
@@ -131,9 +142,9 @@ class Stepper:
 
     def _resting_currents(self):
         """Return the currents of neurons and readouts without any spike."""
-        for state in self._space.states.values():
+        for x in self._neurons:
             # From where none fires.
-            state.fill(-np.inf)
+            self._space.states[x.key].fill(-np.inf)
         self._space.take_step(0, self._samples, 0)
         return {
             x.key: self._space.frame(x.source).copy()

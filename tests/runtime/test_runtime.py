@@ -302,7 +302,7 @@ def first(description, name):
 
 HOSTILE = {
     "format": lambda d: d.update(format="other"),
-    "version": lambda d: d.update(version=2),
+    "version": lambda d: d.update(version=3),
     "steps": lambda d: d.update(time_steps=-1),
     "encoder": lambda d: d.update(encoder={"name": "os.system"}),
     "kind": lambda d: first(d, "Neurons").update(operation="Mask"),
