@@ -654,6 +654,53 @@ def count_maximum(frames, counts, peaks, out, height, width, sy, sx, samples):
     out[:samples] -= peaks[:samples]
 
 
+@inlined
+def _fire_rows(
+    currents,
+    potentials,
+    bytes_,
+    fired,
+    indices,
+    starts,
+    beta,
+    threshold,
+    subtract,
+    first,
+    last,
+):
+    """Advance rows `first` to `last` of one sample's neurons, as in `fire`."""
+    _, pixels, channels = currents.shape
+    size = pixels * channels
+    vectorized = channels - channels % 32
+    one = np.float32(1)
+    address = fired.ctypes.data
+    for y in range(first, last):
+        current = currents[y].reshape(size)
+        v = potentials[y].reshape(size)
+        history = bytes_[y].reshape(size)
+        for k in range(size):
+            u = v[k] + current[k]
+            spike = u > threshold
+            kept = u - threshold * spike if subtract else u * (one - spike)
+            v[k] = beta * kept
+            fired[k] = spike
+            history[k] = (history[k] << np.uint8(1)) | np.uint8(spike)
+        found = 0
+        for pixel in range(pixels):
+            starts[y, pixel] = found
+            base = pixel * channels
+            for c in range(0, vectorized, 32):
+                bits = _nonzero_bytes(address + base + c)
+                while bits:
+                    indices[y, found] = base + c + _lowest_bit(bits)
+                    found += 1
+                    bits &= bits - np.uint32(1)
+            for c in range(vectorized, channels):
+                indices[y, found] = base + c
+                found += fired[base + c]
+        starts[y, pixels] = found
+
+
 @compiled(
     _read(4),
     _write(4),
@@ -691,37 +738,21 @@ def fire(
             zero.
         samples: Number of samples.
     """
-    _, rows, pixels, channels = currents.shape
-    size = pixels * channels
-    vectorized = channels - channels % 32
-    one = np.float32(1)
-    address = fired.ctypes.data
+    rows = currents.shape[1]
     for i in range(samples):
-        for y in range(rows):
-            current = currents[i, y].reshape(size)
-            v = potentials[i, y].reshape(size)
-            history = bytes_[i, y].reshape(size)
-            for k in range(size):
-                u = v[k] + current[k]
-                spike = u > threshold
-                kept = u - threshold * spike if subtract else u * (one - spike)
-                v[k] = beta * kept
-                fired[k] = spike
-                history[k] = (history[k] << np.uint8(1)) | np.uint8(spike)
-            found = 0
-            for pixel in range(pixels):
-                starts[i, y, pixel] = found
-                base = pixel * channels
-                for c in range(0, vectorized, 32):
-                    bits = _nonzero_bytes(address + base + c)
-                    while bits:
-                        indices[i, y, found] = base + c + _lowest_bit(bits)
-                        found += 1
-                        bits &= bits - np.uint32(1)
-                for c in range(vectorized, channels):
-                    indices[i, y, found] = base + c
-                    found += fired[base + c]
-            starts[i, y, pixels] = found
+        _fire_rows(
+            currents[i],
+            potentials[i],
+            bytes_[i],
+            fired,
+            indices[i],
+            starts[i],
+            beta,
+            threshold,
+            subtract,
+            0,
+            rows,
+        )
 
 
 @compiled(

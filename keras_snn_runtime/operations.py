@@ -19,6 +19,9 @@ WINDOW = 8
 # samples share one pass through them.
 SMALL = 2**18
 
+# Products of a spike train that take as long as a neuron.
+NEURON = 25
+
 # What is kept of each neuron's spikes: sums, or what the collapsed rule makes
 # of them.
 STATISTICS = {"sums": ("total", "t_last"), "credit": ("rate", "derivative")}
@@ -85,7 +88,7 @@ class Workspace:
         time_steps: T.
         samples: Samples that run side by side.
         held: Keys of sources that are the same at every step.
-        crew: The `Crew` that shares large products, for one sample; or None.
+        crew: The `Crew` that shares large operations, for one sample; or None.
         changed: Set of the keys of sources and neurons whose values are others
             than at the last step, kept by the caller and by neurons. What
             follows from others alone is not computed again. None computes it.
@@ -248,7 +251,7 @@ class Workspace:
         return [self.inputs[name] for name in names]
 
     def shares(self, products):
-        """Return whether so many products are worth help."""
+        """Return whether what takes as long as products is worth help."""
         return self.crew is not None and products >= self.crew.LEAST
 
     def run(self, first, samples):
@@ -594,22 +597,24 @@ class Neurons:
         byte = space.array(self.shape, "uint8")
         spikes = space.new_spikes(self.key, self.shape, unit=True)
         space.keep_state(self.key, v, self.initial_potential)
-
         by_rate = space.statistics == "credit" and self.surrogate is not None
         if by_rate:
             self._credit_by_rate(space, v)
-        space.advance(
-            kernels.fire_each if self.differ else kernels.fire,
-            space.frame(self.source),
-            v,
-            byte,
-            np.empty(v[0, 0].size, "uint8"),
-            spikes.indices,
-            spikes.starts,
+        arrays = space.frame(self.source), v, byte
+        lists = spikes.indices, spikes.starts
+        numbers = (
             self.number("beta", space.inputs),
             self.number("threshold", space.inputs),
             self.subtract,
         )
+        if not self.differ and space.shares(NEURON * v.size):
+            fired = np.empty(v.size, "uint8")
+            fire = space.crew.neurons((*arrays, fired, *lists), *numbers)
+            space.advance(fire)
+        else:
+            fired = np.empty(v[0, 0].size, "uint8")
+            fire = kernels.fire_each if self.differ else kernels.fire
+            space.advance(fire, *arrays, fired, *lists, *numbers)
         watch = functools.partial(kernels.watch, byte, v, space.lost)
         if space.changed is None:
             space.end.append(lambda first, samples: watch(samples))

@@ -30,29 +30,21 @@ def run(operations, inputs, outputs, statistics, time_steps, held, threads):
         threads: Most threads, this one included.
     """
     batch = len(inputs[operations[0].key])
+    if batch == 1:
+        Alone(
+            operations, inputs, outputs, statistics, time_steps, held, threads
+        ).run()
+        return
     together = max(min(-(-batch // threads), TOGETHER), 1)
     samples = itertools.count(0, together)
     workers = min(threads, -(-batch // together))
 
-    def built(together, shared=None):
+    def work():
         space = Workspace(
-            inputs, outputs, statistics, time_steps, together, held, shared
+            inputs, outputs, statistics, time_steps, together, held
         )
         for operation in operations:
             operation.build(space)
-        return space
-
-    if batch == 1 and threads > 1:
-        if time_steps * _products(operations, inputs) >= LEAST_TO_SHARE:
-            shared = crew.Crew()
-            helpers = min(threads, crew.MOST) - 1
-            # Threads take some time to wake up, so they are called first.
-            with shared.helped(_executor(threads), helpers):
-                built(1, shared).run(0, 1)
-            return
-
-    def work():
-        space = built(together)
         # Threads take the next samples when they are done with some.
         while (first := next(samples)) < batch:
             space.run(first, min(together, batch - first))
@@ -61,6 +53,39 @@ def run(operations, inputs, outputs, statistics, time_steps, held, threads):
     work()
     for other in others:
         other.result()
+
+
+class Alone:
+    """One sample at a time, in arrays that stay.
+
+    Args:
+        operations: List of `operations`, in forward order.
+        inputs, outputs: See `Workspace`; of one sample.
+        statistics, time_steps, held: As in `run`.
+        threads: Most threads.
+    """
+
+    def __init__(
+        self, operations, inputs, outputs, statistics, time_steps, held, threads
+    ):
+        products = time_steps * _products(operations, inputs)
+        shared = threads > 1 and products >= LEAST_TO_SHARE
+        self._crew = crew.Crew() if shared else None
+        self._threads = threads
+        self._space = Workspace(
+            inputs, outputs, statistics, time_steps, 1, held, self._crew
+        )
+        for operation in operations:
+            operation.build(self._space)
+
+    def run(self):
+        """Take what the inputs hold through all steps."""
+        if self._crew is None:
+            self._space.run(0, 1)
+            return
+        helpers = min(self._threads, crew.MOST) - 1
+        with self._crew.helped(helpers):
+            self._space.run(0, 1)
 
 
 def _products(operations, inputs):

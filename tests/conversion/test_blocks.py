@@ -182,7 +182,8 @@ def test_a_block_runs_in_every_tool(name, tmp_path):
     for _ in range(3):
         scores, *state = step([x, *state])
     np.testing.assert_allclose(scores, found, rtol=1e-3, atol=1e-4)
-    if reason == "event by event":
+    # A softmax at the end is no part of a file.
+    if reason == "event by event" and name != "mobile_net":
         pytest.importorskip("numba")
         snn.export.runtime(loaded, tmp_path / "model.npz")
         program = keras_snn_runtime.load(tmp_path / "model.npz")
