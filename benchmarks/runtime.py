@@ -3,8 +3,9 @@
     python -m benchmarks.runtime --data-dir DIR
 
 DIR holds N-MNIST, or its first recordings. Each program starts anew: LeNet on
-frames of N-MNIST at 1 ms, and `SpikingCNN(weights="cifar10_sparse")`, with the
-runtime and with TensorFlow. Results go to `results/runtime.json`.
+frames of N-MNIST at 1 ms, its weights as drawn and those of "nmnist", and
+`SpikingCNN(weights="cifar10_sparse")`, with the runtime and with TensorFlow.
+Results go to `results/runtime.json`.
 """
 
 import argparse
@@ -46,11 +47,13 @@ network = runtime.load(folder + "/cnn.npz")
 network.predict(image)
 result = {"start_s": time.perf_counter() - start, "memory_MB": memory()}
 result["image"] = timed(network.predict, [image] * repeats)
-stream = runtime.load(folder + "/lenet.npz").stream()
-for frame in frames[:20]:
-    stream.step(frame)
-result["step"] = timed(stream.step, frames)
-result["empty step"] = timed(stream.step, [0 * frames[0]] * len(frames))
+for name, kind in (("lenet", ""), ("trained", "trained ")):
+    stream = runtime.load(folder + f"/{name}.npz").stream()
+    for frame in frames[:20]:
+        stream.step(frame)
+    result[kind + "step"] = timed(stream.step, frames)
+    empty = [0 * frames[0]] * len(frames)
+    result[kind + "empty step"] = timed(stream.step, empty)
 """,
     "keras_snn": """
 import keras, tensorflow as tf
@@ -93,12 +96,14 @@ def main():
         input_shape=(34, 34, 2), time_steps=None, encoder=None, seed=0
     )
     snn.models.scale_to_rate(lenet, frames[None, 20:90], rate=0.02)
+    trained = snn.models.LeNet(weights="nmnist")
     image = np.random.default_rng(0).uniform(-0.9, 0.9, (1, 32, 32, 3))
     result = {}
     with tempfile.TemporaryDirectory() as folder:
         np.save(f"{folder}/image.npy", image.astype("float32"))
         np.save(f"{folder}/frames.npy", frames)
-        for name, model in {"cnn": cnn, "lenet": lenet}.items():
+        models = {"cnn": cnn, "lenet": lenet, "trained": trained}
+        for name, model in models.items():
             snn.export.runtime(model, f"{folder}/{name}.npz")
             model.save(f"{folder}/{name}.keras")
         for name, program in PROGRAMS.items():

@@ -1,26 +1,34 @@
-"""Threads that help one thread with each large product of one sample.
+"""Threads that help one thread with the large operations of one sample.
 
-The one thread walks through the operations. A product is published as a job of
-some parts; whoever is free takes the next part. Nobody waits for a helper that
-is not there: who published a job takes all parts that no other takes, and
+The one thread walks through the operations. A large one is published as a job
+of some parts; whoever is free takes the next part. Nobody waits for a helper
+that is not there: who published a job takes all parts that no other takes, and
 waits for those alone that others have begun.
 
 A box of 64-bit numbers is all that threads share: a ticket, which counts jobs
-in its upper half and parts taken in its lower one; the address of the job's
-numbers; and how many parts are done.
+in its upper half and parts taken in its lower one; how many parts there are;
+the address of the job's numbers; and how many parts are done.
+
+Helpers stay for some time after a job, without Python's lock, since it takes
+them longer to wake up and get that lock than a sample may take.
 """
 
+import concurrent.futures
 import contextlib
+import ctypes
+import os
+import threading
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, types
+from numba import carray, njit, types
 from numba.extending import intrinsic
 
 from keras_snn_runtime.kernels import (
     INT64,
     _add_spikes,
     _finish,
+    _fire_rows,
     _pointer,
     _widest,
     compiled,
@@ -29,13 +37,20 @@ from keras_snn_runtime.kernels import (
 
 # Most threads of one sample, the first one included.
 MOST = 4
-# Outputs of a dense layer in a part, and parts of a convolution.
+# Outputs of a product in a part, and parts, of some rows, of what has no more.
 LANES, BANDS = 64, 8
 
-_TICKET, _JOB, _DONE = 0, 8, 16  # in bytes
+# Turns of waiting after which the processor is left to others, after which one
+# sleeps, and after which a helper leaves: some microseconds, somewhat less than
+# a millisecond, and a tenth of a second.
+PATIENCE, AWAKE, LINGER = 5000, 7000, 8000
+
+# In bytes. What those who are done write lies beyond a line of the cache that
+# those who wait read.
+_TICKET, _PARTS, _JOB, _DONE = 0, 8, 16, 128
 _NONE = 0xFFFFFFFF  # no parts are left
-_NUMBERS = 21  # of a job
-_CONVOLUTION, _PRODUCT = 0, 1
+_NUMBERS = 22  # of a job
+_CONVOLUTION, _PRODUCT, _NEURONS = range(3)
 
 
 @intrinsic
@@ -88,6 +103,25 @@ def _increase_if(typing, address, value):
     return types.boolean(types.int64, types.int64), emit
 
 
+if os.name == "posix":
+    _yield = types.ExternalFunction("sched_yield", types.intc())
+    _sleep = types.ExternalFunction("usleep", types.intc(types.uintc))
+else:
+    _yield = njit(lambda: 0, nogil=True)
+    _sleep = njit(lambda _: 0, nogil=True)
+
+
+@inlined
+def _waited(turns):
+    """Wait for a turn, and return how many there were."""
+    # The one that is waited for may have no processor.
+    if turns >= AWAKE:
+        _sleep(types.uintc(50))
+    elif turns >= PATIENCE:
+        _yield()
+    return turns + 1
+
+
 @intrinsic
 def _as_pointer(typing, address):
     def emit(context, builder, signature, arguments):
@@ -115,32 +149,42 @@ def _numbers(address, first, last):
 
 @inlined
 def _convolve_band(job, part):
-    """Compute some rows of what `kernels.convolve` computes, the same way."""
+    """Compute some of what `kernels.convolve` computes, the same way.
+
+    That is some outputs of some rows: with all outputs of few rows, each thread
+    would read all weights.
+    """
     index_address, value_address, starts_address = job[2], job[3], job[4]
     weights, scales_address, bias_address = job[5], job[6], job[7]
     out_address, height, width, rows = job[8], job[9], job[10], job[11]
     columns, channels, outputs = job[12], job[13], job[14]
     out_height, out_width = job[15], job[16]
     sy, sx, top, left = job[17], job[18], job[19], job[20]
-    first = part * out_height // job[1]
-    last = (part + 1) * out_height // job[1]
+    bands = job[21]
+    band, begin = part % bands, part // bands * LANES
+    end = min(begin + LANES, outputs)
+    first = band * out_height // bands
+    last = (band + 1) * out_height // bands
     unit, size = value_address == 0, 1 if scales_address else 4
     stride = size * outputs
     starts = _integers(starts_address, height * (width + 1))
-    begin = out_address + 4 * first * out_width * outputs
-    out = _floats(begin, (last - first) * out_width, outputs)
-    out[:] = 0
+    address = out_address + 4 * (first * out_width * outputs + begin)
+    pixels = (last - first) * out_width
+    for pixel in range(pixels):
+        _numbers(address + 4 * pixel * outputs, 0, end - begin)[:] = 0
     for dy in range(rows):
-        n = 0
-        while n < outputs:
-            lanes = _widest(outputs - n, size, unit)
+        n = begin
+        while n < end:
+            lanes = _widest(end - n, size, unit)
             corner = weights + dy * columns * channels * stride + size * n
             for y in range(first, last):
                 row = y * sy + dy - top
                 if row < 0 or row >= height:
                     continue
-                places = 4 * row * width * channels
                 of_row = row * (width + 1)
+                if not starts[of_row + width]:
+                    continue
+                places = 4 * row * width * channels
                 target = out_address + 4 * (y * out_width * outputs + n)
                 for x in range(out_width):
                     start = x * sx - left
@@ -159,8 +203,11 @@ def _convolve_band(job, part):
                         starts[of_row + b],
                     )
             n += lanes
-    scales = _numbers(scales_address, 0, outputs)
-    _finish(unit, out, scales, _numbers(bias_address, 0, outputs))
+    scales = _numbers(scales_address, begin, end)
+    bias = _numbers(bias_address, begin, end)
+    for pixel in range(pixels):
+        out = _floats(address + 4 * pixel * outputs, 1, end - begin)
+        _finish(unit, out, scales, bias)
 
 
 @inlined
@@ -198,34 +245,61 @@ def _multiply_lanes(job, part):
 
 
 @inlined
+def _fire_band(job, part):
+    """Advance some rows of the neurons that `kernels.fire` advances."""
+    rows, pixels, channels, subtract = job[8], job[9], job[10], job[11]
+    first = part * rows // job[1]
+    size, shape = pixels * channels, (rows, pixels, channels)
+    numbers = carray(_as_pointer(job[12]), (2,), np.float32)
+    _fire_rows(
+        carray(_as_pointer(job[2]), shape, np.float32),
+        carray(_as_pointer(job[3]), shape, np.float32),
+        carray(_as_pointer(job[4]), shape, np.uint8),
+        carray(_as_pointer(job[5] + first * size), (size,), np.uint8),
+        carray(_as_pointer(job[6]), (rows, size), np.int32),
+        carray(_as_pointer(job[7]), (rows, pixels + 1), np.int64),
+        numbers[0],
+        numbers[1],
+        subtract != 0,
+        first,
+        (part + 1) * rows // job[1],
+    )
+
+
+@inlined
 def _take_parts(box, ticket):
     """Take parts of the published job until none are left."""
     number = ticket >> 32
     while ticket >> 32 == number and ticket & _NONE != _NONE:
-        job = _integers(_load(box + _JOB), _NUMBERS)
         part = ticket & _NONE
-        if part >= job[1]:
+        if part >= _load(box + _PARTS):
             return
-        # Succeeds only as long as the job is the same.
+        # Succeeds only as long as the job is the same, which then stays till
+        # the part is done.
         if _increase_if(box + _TICKET, ticket):
+            job = _integers(_load(box + _JOB), _NUMBERS)
             if job[0] == _CONVOLUTION:
                 _convolve_band(job, part)
-            else:
+            elif job[0] == _PRODUCT:
                 _multiply_lanes(job, part)
+            else:
+                _fire_band(job, part)
             _increase(box + _DONE)
         ticket = _load(box + _TICKET)
 
 
 @compiled(types.int64)
 def serve(box):
-    """Help with jobs until the box is closed."""
-    ticket = _load(box + _TICKET)
-    while ticket >= 0:
-        _take_parts(box, ticket)
+    """Help with jobs until none has come for some time."""
+    ticket, turns = _load(box + _TICKET), 0
+    _take_parts(box, ticket)
+    while turns < LINGER:
         seen = _load(box + _TICKET)
-        while seen == ticket:
-            seen = _load(box + _TICKET)
-        ticket = seen
+        if seen == ticket:
+            turns = _waited(turns)
+        else:
+            ticket, turns = seen, 0
+            _take_parts(box, ticket)
 
 
 @compiled(types.int64, types.int64)
@@ -235,13 +309,65 @@ def share(box, job):
     following = (_load(box + _TICKET) >> 32) + 1
     # No part of the last job can be taken from here on.
     _store(box + _TICKET, following << 32 | _NONE)
+    _store(box + _PARTS, parts)
     _store(box + _JOB, job)
     _store(box + _DONE, 0)
     following += 1
     _store(box + _TICKET, following << 32)
     _take_parts(box, following << 32)
+    turns = 0
     while _load(box + _DONE) < parts:
-        pass
+        turns = min(_waited(turns), PATIENCE)
+
+
+def _new_box():
+    box = np.zeros(_DONE // 8 + 1, "int64")
+    box[0] = _NONE
+    return box
+
+
+def _others():
+    """Return the processors that this thread may use, but is not using."""
+    if not hasattr(os, "sched_setaffinity"):
+        return set()
+    return os.sched_getaffinity(0) - {ctypes.CDLL(None).sched_getcpu()}
+
+
+def _help(box, processors):
+    if processors:
+        # Else the system may put a helper where the one is that it helps.
+        os.sched_setaffinity(0, processors)
+    serve(box.ctypes.data)
+
+
+class Team:
+    """The helpers of this process, which one thread at a time may have."""
+
+    def __init__(self):
+        self.box, self.lock = _new_box(), threading.Lock()
+        self._pool = concurrent.futures.ThreadPoolExecutor(
+            MOST - 1, thread_name_prefix="keras_snn_crew"
+        )
+        self._helping = []
+
+    def call(self, helpers):
+        """See to it that so many help, or are about to."""
+        self._helping = [x for x in self._helping if not x.done()]
+        for _ in range(helpers - len(self._helping)):
+            self._helping.append(self._pool.submit(_help, self.box, _others()))
+
+
+_team = Team()
+
+
+def _begin_again():
+    global _team
+    _team = Team()
+
+
+if hasattr(os, "register_at_fork"):
+    # Threads do not survive a fork.
+    os.register_at_fork(after_in_child=_begin_again)
 
 
 class Crew:
@@ -251,26 +377,28 @@ class Crew:
         jobs: List of the jobs that it can publish, arrays of numbers.
     """
 
-    # Dense products of a layer from which on it is shared.
+    # Products of a layer, or what takes as long, from which on it is shared.
     LEAST = 200_000
 
     def __init__(self):
-        self._box = np.array([_NONE, 0, 0], "int64")
+        # Where nobody looks for jobs.
+        self._own = self._box = _new_box()
         self.jobs = []
 
     @contextlib.contextmanager
-    def helped(self, pool, helpers):
-        """Have threads of a pool help within this context."""
-        box = self._box.ctypes.data
-        others = [pool.submit(serve, box) for _ in range(helpers)]
+    def helped(self, helpers):
+        """Have so many threads help within this context, if they are free."""
+        team = _team
+        if not team.lock.acquire(blocking=False):
+            yield
+            return
         try:
+            team.call(helpers)
+            self._box = team.box
             yield
         finally:
-            self._box[0] = -1
-            for other in others:
-                # One that has not begun is not waited for.
-                if not other.cancel():
-                    other.result()
+            self._box = self._own
+            team.lock.release()
 
     def convolution(self, spikes, weights, out, strides, before):
         """Return a function that computes what `kernels.convolve` does.
@@ -287,9 +415,11 @@ class Crew:
             *(starts.shape[1], starts.shape[2] - 1, rows, columns),
             *(channels, outputs, out_height, out_width, *strides, *before),
         )
-        parts = min(out_height, BANDS)
-        arrays = *spikes, *weights, out
-        return self._published(_CONVOLUTION, parts, arrays, numbers)
+        blocks = -(-outputs // LANES)
+        bands = min(out_height, max(BANDS // blocks, 1))
+        arrays = _checked(*spikes, *weights, out)
+        parts = blocks * bands
+        return self._published(_CONVOLUTION, parts, arrays, (*numbers, bands))
 
     def product(self, spikes, weights, out):
         """Return a function that computes what `kernels.multiply` does."""
@@ -297,27 +427,47 @@ class Crew:
         rows, pixels = starts.shape[1], starts.shape[2] - 1
         outputs = out.shape[-1]
         numbers = rows, pixels, len(weights[0]) // rows, outputs
-        arrays = *spikes, *weights, out
+        arrays = _checked(*spikes, *weights, out)
         parts = -(-outputs // LANES)
         return self._published(_PRODUCT, parts, arrays, numbers)
 
+    def neurons(self, arrays, beta, threshold, subtract):
+        """Return a function that does what `kernels.fire` does.
+
+        Args:
+            arrays: Currents, potentials, bytes, room for the spikes of all
+                rows, indices and starts.
+            beta, threshold, subtract: As there.
+        """
+        numbers = np.array([beta, threshold], "float32")
+        _, rows, pixels, channels = arrays[0].shape
+        shape = rows, pixels, channels, subtract, numbers.ctypes.data
+        run = self._published(_NEURONS, min(rows, BANDS), arrays, shape)
+        run.numbers = numbers
+        return run
+
     def _published(self, kind, parts, arrays, numbers):
-        dtype = "int8" if arrays[4].size else "float32"
-        for x, expected in zip(arrays[3:], (dtype, *["float32"] * 3)):
-            # Read by its address alone.
-            if x.dtype != expected or not x.flags.c_contiguous:
-                raise TypeError(
-                    f"Products take contiguous {expected} numbers. Received: "
-                    f"{x.dtype} of shape {x.shape}."
-                )
         job = np.zeros(_NUMBERS, "int64")
         addresses = [x.ctypes.data if x.size else 0 for x in arrays]
-        job[: 9 + len(numbers)] = kind, parts, *addresses, *numbers
+        given = kind, parts, *addresses, *numbers
+        job[: len(given)] = given
         self.jobs.append(job)
-        box, address = self._box.ctypes.data, job.ctypes.data
+        address = job.ctypes.data
 
         def run(samples):
-            share(box, address)
+            share(self._box.ctypes.data, address)
 
         run.arrays = arrays  # which only addresses tell of
         return run
+
+
+def _checked(*arrays):
+    """Return the arrays of a product, which are read by their addresses."""
+    dtype = "int8" if arrays[4].size else "float32"
+    for x, expected in zip(arrays[3:], (dtype, *["float32"] * 3)):
+        if x.dtype != expected or not x.flags.c_contiguous:
+            raise TypeError(
+                f"Products take contiguous {expected} numbers. Received: "
+                f"{x.dtype} of shape {x.shape}."
+            )
+    return arrays

@@ -21,7 +21,7 @@ import numpy as np
 from keras_snn_runtime import operations
 from keras_snn_runtime.operations import NO_BIAS, NO_SCALES
 
-FORMAT, VERSION = "keras_snn_runtime", 1
+FORMAT, VERSIONS = "keras_snn_runtime", (1, 2)
 DESCRIPTION = "network.json"
 ENCODERS = ("repeat", "poisson", "rate", "latency")
 KINDS = {
@@ -36,8 +36,17 @@ KINDS = {
         operations.Sum,
         operations.Neurons,
         operations.Integration,
+        operations.Depthwise,
+        operations.MaxRatePooling,
+        operations.Concatenation,
     )
 }
+# Version 2 is version 1 with these.
+SECOND = (
+    operations.Depthwise,
+    operations.MaxRatePooling,
+    operations.Concatenation,
+)
 # Numbers in all frames of one sample. More is no network, but an attack.
 LARGEST = 2**27
 
@@ -51,9 +60,10 @@ def write(path, description, arrays):
         arrays: Dict of arrays by name, float32 or int8.
     """
     arrays = {k: np.ascontiguousarray(v) for k, v in arrays.items()}
+    later = any(isinstance(x, SECOND) for x in description["operations"])
     description = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": 2 if later else 1,
         **description,
         "operations": [
             {"operation": type(x).__name__, **dataclasses.asdict(x)}
@@ -156,10 +166,10 @@ def _expect(true, what):
 def _checked(description, arrays):
     """Return a description, its operations as objects, or raise an error."""
     _expect(description["format"] == FORMAT, "another format")
-    if description["version"] != VERSION:
+    if description["version"] not in VERSIONS:
         raise ValueError(
             f"version {description['version']} of the format, and this reads "
-            f"{VERSION}: install the keras_snn that wrote it"
+            f"{VERSIONS}: install the keras_snn that wrote it"
         )
     for name, x in arrays.items():
         if description["sha256"][name] != _digest(x):
@@ -240,6 +250,9 @@ def _check_sizes(operation, shapes, arrays):
         same = [shapes[key] for key in operation.sources]
         _expect(len(same) > 1 and set(same) == {shape}, f"{name} of {same}")
         return
+    if kind is operations.Concatenation:
+        _check_joined(operation, [shapes[key] for key in operation.sources])
+        return
     before = shapes[operation.source]
     frame, out = operations.as_frame(before), operations.as_frame(shape)
     text = f"{name} from {before} to {shape}"
@@ -253,13 +266,24 @@ def _check_sizes(operation, shapes, arrays):
         )
         _expect(rows * columns > 0 and len(before) == len(shape), text)
         _check_synapses(operation, arrays, outputs, text)
+    elif kind is operations.Depthwise:
+        kernel = arrays[operation.kernel].shape
+        _expect(len(before) == len(shape) == len(kernel) - 1 > 1, text)
+        *sizes, channels, multiplier = kernel
+        _expect(channels == frame[2] and math.prod(sizes) > 0, text)
+        _expect(channels * multiplier == out[2], text)
+        _expect_windows(
+            out, frame, operation.strides, (1, 1), operation.before, text
+        )
+        _check_bias(operation, arrays, out[2])
     elif kind is operations.Product:
         kernel = arrays[operation.kernel].shape
         _expect(kernel == (math.prod(before), math.prod(shape)), text)
         _expect(out[:2] == (1, 1), text)
         _check_synapses(operation, arrays, kernel[1], text)
-    elif kind is operations.Pooling:
-        _expect(operation.kind in ("average", "maximum"), text)
+    elif kind in (operations.Pooling, operations.MaxRatePooling):
+        how = getattr(operation, "kind", "maximum")
+        _expect(how in ("average", "maximum"), text)
         _expect(frame[2] == out[2], text)
         sizes = operation.size
         _expect(len(sizes) == 2 and all(map(_is_count, sizes)), text)
@@ -291,6 +315,18 @@ def _check_sizes(operation, shapes, arrays):
             _expect(np.all(np.isfinite(x)), f"{text}, numbers")
 
 
+def _check_joined(operation, shapes):
+    """Raise unless frames of some shapes lie side by side in the result."""
+    axis, rank = operation.axis, len(operation.shape)
+    text = f"Concatenation of {shapes} to {operation.shape}, axis {axis!r}"
+    _expect(len(shapes) > 1 and _is_count(axis, -rank) and axis < 0, text)
+    sizes = [list(shape) for shape in shapes]
+    joined = list(operation.shape)
+    _expect(all(len(x) == rank for x in sizes), text)
+    _expect(sum(x.pop(axis) for x in sizes) == joined.pop(axis), text)
+    _expect(all(x == joined for x in sizes), text)
+
+
 def _number(value, arrays, shape, text):
     """Return a number, or the array of one a neuron that it names."""
     if not isinstance(value, str):
@@ -313,6 +349,10 @@ def _check_synapses(operation, arrays, outputs, text):
         _expect(arrays[operation.scales].shape == (outputs,), text)
         # Sums in int16 count on it.
         _expect(np.all(arrays[operation.kernel] != -128), text)
+    _check_bias(operation, arrays, outputs)
+
+
+def _check_bias(operation, arrays, outputs):
     if operation.bias != NO_BIAS:
         bias = arrays[operation.bias]
         _expect(bias.shape == (outputs,), "a bias of another size")

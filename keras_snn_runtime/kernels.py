@@ -46,9 +46,9 @@ _SPIKES = (_INDICES, _write(3), _STARTS)
 _BYTES = _array(types.uint8, 4)
 
 
-def compiled(*arguments):
+def compiled(*arguments, returns=types.void):
     """Compile a function at once, kept on disk, free of Python's lock."""
-    return njit(types.void(*arguments), nogil=True, cache=True)
+    return njit(returns(*arguments), nogil=True, cache=True)
 
 
 def compiled_for_weights(before, ndim, after):
@@ -337,6 +337,93 @@ def mask_spikes(
 
 
 @inlined
+def _line(values, i, y):
+    """Return the values of a row of spikes; none at all if they are 1."""
+    return values[i, y] if values.size else values.reshape(values.size)
+
+
+@inlined
+def _append(indices, values, first, last, to, to_values, found, shift):
+    """Append spikes `first` to `last` of a list to another of `found`."""
+    for event in range(first, last):
+        to[found] = indices[event] + shift
+        if to_values.size:
+            to_values[found] = values[event] if values.size else np.float32(1)
+        found += 1
+    return found
+
+
+@compiled(*_SPIKES, *_SPIKES, *_SPIKES, *[_INTEGER] * 4)
+def join_spikes(
+    indices,
+    values,
+    starts,
+    others,
+    other_values,
+    other_starts,
+    to,
+    to_values,
+    to_starts,
+    channels,
+    other_channels,
+    axis,
+    samples,
+):
+    """List the spikes of two frames side by side.
+
+    Args:
+        indices, values, starts: Spikes of the first frame.
+        others, other_values, other_starts: Those of the second.
+        to, to_values, to_starts: Receive the spikes.
+        channels, other_channels: Of both.
+        axis: Along which they are joined: 1 for rows, 2 for pixels, 3 for
+            channels.
+        samples: Number of samples.
+    """
+    _, height, width = starts.shape
+    width -= 1
+    top = height if axis == 1 else 0
+    left = width if axis == 2 else 0
+    before = channels if axis == 3 else 0
+    together = before + other_channels
+    pixels = to_starts.shape[2] - 1
+    for i in range(samples):
+        for y in range(to_starts.shape[1]):
+            row, other_row = min(y, height - 1), max(y - top, 0)
+            line, other_line = indices[i, row], others[i, other_row]
+            ones = _line(values, i, row)
+            other_ones = _line(other_values, i, other_row)
+            to_line, to_ones = to[i, y], _line(to_values, i, y)
+            found = 0
+            for x in range(pixels):
+                to_starts[i, y, x] = found
+                if y < height and x < width:
+                    found = _append(
+                        line,
+                        ones,
+                        starts[i, y, x],
+                        starts[i, y, x + 1],
+                        to_line,
+                        to_ones,
+                        found,
+                        x * (together - channels),
+                    )
+                pixel = x - left
+                if y >= top and pixel >= 0:
+                    found = _append(
+                        other_line,
+                        other_ones,
+                        other_starts[i, other_row, pixel],
+                        other_starts[i, other_row, pixel + 1],
+                        to_line,
+                        to_ones,
+                        found,
+                        x * together - pixel * other_channels + before,
+                    )
+            to_starts[i, y, pixels] = found
+
+
+@inlined
 def _finish(unit, out, scales, bias):
     """Turn sums into currents, in place: `scales * sum + bias`.
 
@@ -406,6 +493,8 @@ def convolve(
                     for y in range(out_height):
                         row = y * sy + dy - top
                         if row < 0 or row >= height:
+                            continue
+                        if not starts[i, row, width]:
                             continue
                         index_list = indices[i, row].ctypes.data
                         value_list = 0
@@ -478,6 +567,42 @@ def multiply(indices, values, starts, weights, scales, bias, out, samples):
     _finish(unit, sums, scales, bias)
 
 
+@compiled(_read(4), _read(3), _read(1), _write(4), *[_INTEGER] * 5)
+def convolve_depthwise(frames, weights, bias, out, sy, sx, top, left, samples):
+    """Convolve each channel with a kernel of its own.
+
+    Whole frames, since a spike meets but one weight at each place, and these
+    are next to each other for neighbouring channels.
+
+    Args:
+        frames: Input.
+        weights: Axes (y, x, channel).
+        bias: One number a channel, or none at all.
+        out: Receives the currents, axes (sample, y, x, channel).
+        sy, sx, top, left, samples: As in `convolve`.
+    """
+    _, height, width, channels = frames.shape
+    rows, columns, _ = weights.shape
+    _, out_height, out_width, _ = out.shape
+    out[:samples] = 0
+    for i in range(samples):
+        for y in range(out_height):
+            for dy in range(rows):
+                row = y * sy + dy - top
+                if row < 0 or row >= height:
+                    continue
+                for x in range(out_width):
+                    start = x * sx - left
+                    end = min(columns, width - start)
+                    for dx in range(max(0, -start), end):
+                        pixel = frames[i, row, start + dx]
+                        weight = weights[dy, dx]
+                        for c in range(channels):
+                            out[i, y, x, c] += pixel[c] * weight[c]
+    pixels = samples * out_height * out_width
+    _finish(False, out[:samples].reshape((pixels, channels)), bias[:0], bias)
+
+
 @compiled(_read(4), _write(4), *[_INTEGER] * 5)
 def average(frames, out, height, width, sy, sx, samples):
     """Average windows of frames, all of them within the frame."""
@@ -537,6 +662,57 @@ def list_fired(fired, channels, indices, starts):
     starts[len(starts) - 1] = found
 
 
+@compiled(_read(4), *[_write(4)] * 3, *[_INTEGER] * 5)
+def count_maximum(frames, counts, peaks, out, height, width, sy, sx, samples):
+    """Add frames to counts, and give by how much each window's maximum rises.
+
+    Args:
+        frames: Input.
+        counts: Updated.
+        peaks: Room for the maxima before.
+        out: Receives the differences.
+        height, width: Of a window.
+        sy, sx: Strides.
+        samples: Number of samples.
+    """
+    maximum(counts, peaks, height, width, sy, sx, samples)
+    counts[:samples] += frames[:samples]
+    maximum(counts, out, height, width, sy, sx, samples)
+    out[:samples] -= peaks[:samples]
+
+
+@inlined
+def _fire_rows(
+    currents,
+    potentials,
+    bytes_,
+    fired,
+    indices,
+    starts,
+    beta,
+    threshold,
+    subtract,
+    first,
+    last,
+):
+    """Advance rows `first` to `last` of one sample's neurons, as in `fire`."""
+    _, pixels, channels = currents.shape
+    size = pixels * channels
+    one = np.float32(1)
+    for y in range(first, last):
+        current = currents[y].reshape(size)
+        v = potentials[y].reshape(size)
+        history = bytes_[y].reshape(size)
+        for k in range(size):
+            u = v[k] + current[k]
+            spike = u > threshold
+            kept = u - threshold * spike if subtract else u * (one - spike)
+            v[k] = beta * kept
+            fired[k] = spike
+            history[k] = (history[k] << np.uint8(1)) | np.uint8(spike)
+        list_fired(fired, channels, indices[y], starts[y])
+
+
 @compiled(
     _read(4),
     _write(4),
@@ -574,22 +750,21 @@ def fire(
             zero.
         samples: Number of samples.
     """
-    _, rows, pixels, channels = currents.shape
-    size = pixels * channels
-    one = np.float32(1)
+    rows = currents.shape[1]
     for i in range(samples):
-        for y in range(rows):
-            current = currents[i, y].reshape(size)
-            v = potentials[i, y].reshape(size)
-            history = bytes_[i, y].reshape(size)
-            for k in range(size):
-                u = v[k] + current[k]
-                spike = u > threshold
-                kept = u - threshold * spike if subtract else u * (one - spike)
-                v[k] = beta * kept
-                fired[k] = spike
-                history[k] = (history[k] << np.uint8(1)) | np.uint8(spike)
-            list_fired(fired, channels, indices[i, y], starts[i, y])
+        _fire_rows(
+            currents[i],
+            potentials[i],
+            bytes_[i],
+            fired,
+            indices[i],
+            starts[i],
+            beta,
+            threshold,
+            subtract,
+            0,
+            rows,
+        )
 
 
 @compiled(
@@ -649,6 +824,40 @@ def fire_each(
                     indices[i, y, found] = base + c
                     found += fired[base + c]
             starts[i, y, pixels] = found
+
+
+@compiled(
+    _BYTES,
+    _write(4),
+    _array(types.boolean, 1),
+    _INTEGER,
+    returns=types.boolean,
+)
+def watch(bytes_, potentials, lost, samples):
+    """Look at what `fire` did.
+
+    Args:
+        bytes_, potentials: As in `fire`.
+        lost: Receives True for samples with a potential that is no number.
+        samples: Number of samples.
+
+    Returns:
+        Whether any neuron's newest spike differs from the one before.
+    """
+    different = np.uint8(0)
+    for i in range(samples):
+        size = bytes_[i].size
+        spikes = bytes_[i].reshape(size)
+        v = potentials[i].reshape(size)
+        broken = np.uint32(0)
+        for k in range(size):
+            change = spikes[k] ^ (spikes[k] >> np.uint8(1))
+            different = np.uint8(different | change)
+        for k in range(size):
+            broken = np.uint32(broken | np.uint32(v[k] != v[k]))
+        if broken:
+            lost[i] = True
+    return different & np.uint8(1) != 0
 
 
 @compiled(

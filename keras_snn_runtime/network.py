@@ -37,13 +37,14 @@ class Network:
         self.encoder, self.divides = encoder, divides
         self.operations, self.arrays = operations, _copied(arrays)
         self.threads = samples.cores()
-        self._kept = []
         self.input_shape = tuple(operations[0].shape)
         self.output_shape = tuple(operations[-1].shape)
+        # What one sample takes that no thread is using.
+        self._idle = []
 
     def __getstate__(self):
         # Copies make arrays of their own.
-        return {**self.__dict__, "_kept": []}
+        return {**self.__dict__, "_idle": []}
 
     def predict(self, x, seed=None):
         """Return the scores of some samples, `(samples, classes)`.
@@ -98,6 +99,9 @@ class Network:
                 self._checked(x, 1), self.encoder, self.time_steps, seed
             )
             time_steps = self.time_steps
+        if len(x) == 1 and not statistics:
+            scores = self._score_one(x, time_steps, held)
+            return scores / time_steps if self.divides else scores, None
         scores = self._scores(len(x))
         outputs = {(self.operations[-1].key, "state"): scores}
         neurons = [
@@ -115,7 +119,6 @@ class Network:
             time_steps,
             held,
             self.threads,
-            self._kept,
         )
         rates = statistics and [
             # In float32 sums of 2^24 spikes and more would be rounded.
@@ -123,6 +126,29 @@ class Network:
             for y in neurons
         ]
         return scores / time_steps if self.divides else scores, rates
+
+    def _score_one(self, x, time_steps, held):
+        """Return the state of the readout for one sample."""
+        key = x.shape, self.threads
+        # Lists do this at once, whichever threads call.
+        kept = self._idle.pop() if self._idle else None
+        if kept is None or kept[0] != key:
+            source, readout = self.operations[0].key, self.operations[-1].key
+            given, scores = np.empty_like(x), self._scores(1)
+            alone = samples.Alone(
+                self.operations,
+                {source: given, **self.arrays},
+                {(readout, "state"): scores},
+                None,
+                *(time_steps, held, self.threads),
+            )
+            kept = key, given, scores, alone
+        _, given, scores, alone = kept
+        given[...] = x
+        alone.run()
+        result = scores.copy()
+        self._idle.append(kept)
+        return result
 
     def _scores(self, count):
         return np.zeros((count, *self.output_shape), "float32")

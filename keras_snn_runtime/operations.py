@@ -19,6 +19,9 @@ WINDOW = 8
 # samples share one pass through them.
 SMALL = 2**18
 
+# Products of a spike train that take as long as a neuron.
+NEURON = 25
+
 # What is kept of each neuron's spikes: sums, or what the collapsed rule makes
 # of them.
 STATISTICS = {"sums": ("total", "t_last"), "credit": ("rate", "derivative")}
@@ -56,10 +59,13 @@ class Spikes:
         samples: Number of samples.
         shape: Axes of a frame.
         unit: Whether all have the value 1.
+
+    Attributes:
+        shape: Rows, pixels and channels of a frame.
     """
 
     def __init__(self, samples, shape, unit=False):
-        rows, pixels, channels = as_frame(shape)
+        self.shape = rows, pixels, channels = as_frame(shape)
         places = (samples, rows, pixels * channels)
         self.indices = np.empty(places, "int32")
         self.values = np.empty((0, 0, 0) if unit else places, "float32")
@@ -82,7 +88,10 @@ class Workspace:
         time_steps: T.
         samples: Samples that run side by side.
         held: Keys of sources that are the same at every step.
-        crew: The `Crew` that shares large products, for one sample; or None.
+        crew: The `Crew` that shares large operations, for one sample; or None.
+        changed: Set of the keys of sources and neurons whose values are others
+            than at the last step, kept by the caller and by neurons. What
+            follows from others alone is not computed again. None computes it.
 
     Attributes:
         states: Dict of the arrays of potentials, and of readouts, by key.
@@ -107,8 +116,9 @@ class Workspace:
         samples,
         held=(),
         crew=None,
+        changed=None,
     ):
-        self.crew = crew
+        self.crew, self.changed = crew, changed
         nothing = np.empty(0, "float32")
         self.inputs = {**inputs, NO_BIAS: nothing, NO_SCALES: nothing}
         self.outputs = outputs
@@ -124,12 +134,14 @@ class Workspace:
         # on, since nothing is above a threshold that it is compared with.
         self.lost = np.zeros(samples, bool)
         self._frames, self._spikes, self._shapes = {}, {}, {}
-        self._reshaped = {}
+        self._reshaped, self._origins = {}, {}
 
     def follows(self, key, *sources):
         """Note that `key` depends on nothing but `sources`."""
         if self.held.issuperset(sources):
             self.held.add(key)
+        origins = [self._origins.get(x, {x}) for x in sources]
+        self._origins[key] = set().union(*origins)
 
     def new_frame(self, key, shape):
         """Return the array that the operation giving `key` writes to."""
@@ -145,9 +157,12 @@ class Workspace:
 
     def new_spikes(self, key, shape, unit=False):
         """Return the `Spikes` that the operation giving `key` writes to."""
-        self._shapes[key] = shape
-        self._spikes[key] = Spikes(self.samples, shape, unit)
-        return self._spikes[key]
+        return self.keep_spikes(key, shape, Spikes(self.samples, shape, unit))
+
+    def keep_spikes(self, key, shape, spikes):
+        """Let `key` be some `Spikes`, and return them."""
+        self._shapes[key], self._spikes[key] = shape, spikes
+        return spikes
 
     def keep_state(self, key, state, initial):
         """Begin with the state of `key`; write it out where it is wanted.
@@ -193,6 +208,14 @@ class Workspace:
             self.call(key, kernels.fill_frames, *spikes.arrays, frame)
         return self._frames[key]
 
+    def is_listed(self, key):
+        """Return whether there are `Spikes` of `key`, without a frame."""
+        source = self._reshaped.get(key)
+        if source is None:
+            return key in self._spikes
+        same = self._shapes[source] == self._shapes[key]
+        return same and self.is_listed(source)
+
     def spikes(self, key):
         """Return `key` as `Spikes`, listed from an array if need be."""
         source = self._reshaped.get(key)
@@ -212,8 +235,15 @@ class Workspace:
 
     def call(self, key, function, *arguments):
         """Call `function(*arguments, samples)` whenever `key` changes."""
-        due = self.once if key in self.held else self.step
-        due.append(functools.partial(function, *arguments))
+        function = functools.partial(function, *arguments)
+        if self.changed is not None:
+            origins = self._origins.get(key, {key})
+            function = _where_changed(function, origins, self.changed)
+        (self.once if key in self.held else self.step).append(function)
+
+    def advance(self, function, *arguments):
+        """Call `function(*arguments, samples)` at every step."""
+        self.step.append(functools.partial(function, *arguments))
 
     def weights(self, operation):
         """Return the kernel, its scales and the biases of an operation."""
@@ -221,7 +251,7 @@ class Workspace:
         return [self.inputs[name] for name in names]
 
     def shares(self, products):
-        """Return whether so many products are worth help."""
+        """Return whether what takes as long as products is worth help."""
         return self.crew is not None and products >= self.crew.LEAST
 
     def run(self, first, samples):
@@ -248,6 +278,19 @@ class Workspace:
         if (t + 1) % WINDOW == 0 or t + 1 == self.time_steps:
             for function in self.window:
                 function(first, samples, t)
+
+
+def _where_changed(function, origins, changed):
+    """Call a function at first, and then if any of its origins changed."""
+    computed = False
+
+    def step(samples):
+        nonlocal computed
+        if not computed or not changed.isdisjoint(origins):
+            function(samples)
+            computed = True
+
+    return step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -310,6 +353,45 @@ class Convolution:
 
 
 @dataclasses.dataclass(frozen=True)
+class Depthwise:
+    """A convolution of each channel by itself, with kernels of its own."""
+
+    source: int
+    key: int
+    shape: tuple
+    kernel: str
+    bias: str
+    strides: tuple
+    before: tuple
+
+    def build(self, space):
+        space.follows(self.key, self.source)
+        kernel, bias = space.inputs[self.kernel], space.inputs[self.bias]
+        *sizes, channels, multiplier = kernel.shape
+        frame = space.frame(self.source)
+        if multiplier > 1:
+            frame = self._repeated(space, frame, multiplier)
+        space.call(
+            self.key,
+            kernels.convolve_depthwise,
+            frame,
+            kernel.reshape(*[1] * (2 - len(sizes)), *sizes, -1),
+            bias,
+            space.new_frame(self.key, self.shape),
+            *self.strides,
+            *self.before,
+        )
+
+    def _repeated(self, space, frame, multiplier):
+        """Return the frame with each channel several times."""
+        *sizes, channels = frame.shape[1:]
+        wide = space.array((*sizes, channels * multiplier))
+        each = wide.reshape(*frame.shape, multiplier)
+        space.call(self.key, lambda samples: np.copyto(each, frame[..., None]))
+        return wide
+
+
+@dataclasses.dataclass(frozen=True)
 class Product:
     """A dense layer that sees the whole, flat frame."""
 
@@ -349,6 +431,40 @@ class Pooling:
         out = space.new_frame(self.key, self.shape)
         kernel = getattr(kernels, self.kind)
         space.call(self.key, kernel, frame, out, *self.size, *self.strides)
+
+
+@dataclasses.dataclass(frozen=True)
+class MaxRatePooling:
+    """What the input of each window that has fired most fires."""
+
+    source: int
+    key: int
+    shape: tuple
+    size: tuple
+    strides: tuple
+
+    def build(self, space):
+        frame = space.frame(self.source)
+        counts, peaks = np.zeros_like(frame), space.array(self.shape)
+        out = space.new_frame(self.key, self.shape)
+        space.keep_state(self.key, counts, 0)
+        if space.changed is not None:
+            space.changed.add(self.key)
+
+        def end(first, samples):
+            sums = counts[:samples].sum(axis=(1, 2, 3))
+            space.lost[:samples] |= np.isnan(sums)
+
+        space.end.append(end)
+        space.advance(
+            kernels.count_maximum,
+            frame,
+            counts,
+            peaks,
+            out,
+            *self.size,
+            *self.strides,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -416,6 +532,48 @@ class Sum:
 
 
 @dataclasses.dataclass(frozen=True)
+class Concatenation:
+    """Frames side by side, along an axis counted from the end."""
+
+    sources: tuple
+    key: int
+    shape: tuple
+    axis: int
+
+    def build(self, space):
+        space.follows(self.key, *self.sources)
+        if all(map(space.is_listed, self.sources)):
+            self._join_spikes(space)
+            return
+        frames = [space.frame(key) for key in self.sources]
+        out = space.new_frame(self.key, self.shape)
+        space.call(
+            self.key,
+            lambda samples: np.concatenate(frames, self.axis, out=out),
+        )
+
+    def _join_spikes(self, space):
+        first, *others = [space.spikes(key) for key in self.sources]
+        for other in others:
+            shape = list(first.shape)
+            shape[self.axis] += other.shape[self.axis]
+            unit = not (first.values.size or other.values.size)
+            both = Spikes(space.samples, shape, unit)
+            space.call(
+                self.key,
+                kernels.join_spikes,
+                *first.arrays,
+                *other.arrays,
+                *both.arrays,
+                first.shape[2],
+                other.shape[2],
+                4 + self.axis,
+            )
+            first = both
+        space.keep_spikes(self.key, self.shape, first)
+
+
+@dataclasses.dataclass(frozen=True)
 class Neurons:
     """Leaky integrate-and-fire neurons.
 
@@ -439,30 +597,35 @@ class Neurons:
         byte = space.array(self.shape, "uint8")
         spikes = space.new_spikes(self.key, self.shape, unit=True)
         space.keep_state(self.key, v, self.initial_potential)
-
-        def end(first, samples):
-            sums = v[:samples].sum(axis=(1, 2, 3))
-            space.lost[:samples] |= np.isnan(sums)
-
-        space.end.append(end)
         by_rate = space.statistics == "credit" and self.surrogate is not None
         if by_rate:
             self._credit_by_rate(space, v)
-        space.call(
-            self.key,
-            kernels.fire_each if self.differ else kernels.fire,
-            space.frame(self.source),
-            v,
-            byte,
-            np.empty(v[0, 0].size, "uint8"),
-            spikes.indices,
-            spikes.starts,
+        arrays = space.frame(self.source), v, byte
+        lists = spikes.indices, spikes.starts
+        numbers = (
             self.number("beta", space.inputs),
             self.number("threshold", space.inputs),
             self.subtract,
         )
+        if not self.differ and space.shares(NEURON * v.size):
+            fired = np.empty(v.size, "uint8")
+            fire = space.crew.neurons((*arrays, fired, *lists), *numbers)
+            space.advance(fire)
+        else:
+            fired = np.empty(v[0, 0].size, "uint8")
+            fire = kernels.fire_each if self.differ else kernels.fire
+            space.advance(fire, *arrays, fired, *lists, *numbers)
+        watch = functools.partial(kernels.watch, byte, v, space.lost)
+        if space.changed is None:
+            space.end.append(lambda first, samples: watch(samples))
+        else:
+            space.advance(self._tell_changes, watch, space.changed)
         if space.statistics and not by_rate:
             self._keep_statistics(space, byte)
+
+    def _tell_changes(self, watch, changed, samples):
+        tell = changed.add if watch(samples) else changed.discard
+        tell(self.key)
 
     @property
     def differ(self):
@@ -497,8 +660,7 @@ class Neurons:
 
         space.begin.append(begin)
         space.end.append(end)
-        space.call(
-            self.key,
+        space.advance(
             kernels.credit_by_rate,
             space.frame(self.source),
             potentials,
@@ -589,9 +751,7 @@ class Mask:
             mask[:samples] = drawn.reshape(mask[:samples].shape)
 
         space.begin.append(begin)
-        space.call(
-            self.key, kernels.mask_spikes, *spikes.arrays, mask, *masked.arrays
-        )
+        space.advance(kernels.mask_spikes, *spikes.arrays, mask, *masked.arrays)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -617,7 +777,7 @@ class Integration:
         def end(first, samples):
             results[first : first + samples][space.lost[:samples]] = np.nan
 
-        space.call(self.key, step)
+        space.advance(step)
         space.end.append(end)
 
 

@@ -17,16 +17,7 @@ TOGETHER = 8
 LEAST_TO_SHARE = 2_000_000_000
 
 
-def run(
-    operations,
-    inputs,
-    outputs,
-    statistics,
-    time_steps,
-    held,
-    threads,
-    kept=None,
-):
+def run(operations, inputs, outputs, statistics, time_steps, held, threads):
     """Take all samples through all operations.
 
     Args:
@@ -37,43 +28,23 @@ def run(
         time_steps: T.
         held: Keys of sources that are the same at every step.
         threads: Most threads, this one included.
-        kept: List in which the arrays of one sample wait for the next one, of
-            the same operations, weights and `held`; None keeps none.
     """
     batch = len(inputs[operations[0].key])
+    if batch == 1:
+        Alone(
+            operations, inputs, outputs, statistics, time_steps, held, threads
+        ).run()
+        return
     together = max(min(-(-batch // threads), TOGETHER), 1)
     samples = itertools.count(0, together)
     workers = min(threads, -(-batch // together))
 
-    def built(together, shared=None):
+    def work():
         space = Workspace(
-            inputs, outputs, statistics, time_steps, together, held, shared
+            inputs, outputs, statistics, time_steps, together, held
         )
         for operation in operations:
             operation.build(space)
-        return space
-
-    if batch == 1 and threads > 1:
-        if time_steps * _products(operations, inputs) >= LEAST_TO_SHARE:
-            shared = crew.Crew()
-            helpers = min(threads, crew.MOST) - 1
-            # Threads take some time to wake up, so they are called first.
-            with shared.helped(_executor(threads), helpers):
-                built(1, shared).run(0, 1)
-            return
-
-    if batch == 1 and layer_first.suits(operations, inputs, statistics):
-        kept = [] if kept is None else kept
-        try:
-            space = kept.pop()
-        except IndexError:  # none there, or another thread took it
-            space = layer_first.LayerFirst(operations, inputs, held)
-        space.take(inputs, outputs, time_steps)
-        kept.append(space)
-        return
-
-    def work():
-        space = built(together)
         # Threads take the next samples when they are done with some.
         while (first := next(samples)) < batch:
             space.run(first, min(together, batch - first))
@@ -92,6 +63,45 @@ def in_threads(work, arguments, threads):
     first, *others = arguments
     others = [_executor(threads).submit(work, *x) for x in others]
     return [work(*first), *(x.result() for x in others)]
+
+
+class Alone:
+    """One sample at a time, in arrays that stay.
+
+    Args:
+        operations: List of `operations`, in forward order.
+        inputs, outputs: See `Workspace`; of one sample.
+        statistics, time_steps, held: As in `run`.
+        threads: Most threads.
+    """
+
+    def __init__(
+        self, operations, inputs, outputs, statistics, time_steps, held, threads
+    ):
+        products = time_steps * _products(operations, inputs)
+        shared = threads > 1 and products >= LEAST_TO_SHARE
+        self._crew = crew.Crew() if shared else None
+        self._threads = threads
+        if not shared and layer_first.suits(operations, inputs, statistics):
+            space = layer_first.LayerFirst(operations, inputs, held)
+            take = functools.partial(space.take, inputs, outputs, time_steps)
+        else:
+            space = Workspace(
+                inputs, outputs, statistics, time_steps, 1, held, self._crew
+            )
+            for operation in operations:
+                operation.build(space)
+            take = functools.partial(space.run, 0, 1)
+        self._take = take
+
+    def run(self):
+        """Take what the inputs hold through all steps."""
+        if self._crew is None:
+            self._take()
+            return
+        helpers = min(self._threads, crew.MOST) - 1
+        with self._crew.helped(helpers):
+            self._take()
 
 
 def _products(operations, inputs):

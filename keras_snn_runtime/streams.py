@@ -5,10 +5,9 @@ import warnings
 import numpy as np
 
 from keras_snn_runtime.operations import (
-    NO_BIAS,
     Integration,
+    MaxRatePooling,
     Neurons,
-    Normalization,
     Workspace,
 )
 
@@ -30,9 +29,16 @@ def warn_of_steps(steps):
 class Stepper:
     """Operations that keep their state between frames.
 
-    A frame of zeros costs next to nothing where nothing can follow from it:
-    where all layers give zeros for zeros (no biases), and no potential is
-    above its threshold. Potentials then leak later, all steps at once.
+    What follows from frames and spikes that are those of the last step is not
+    computed again. A frame of zeros costs next to nothing where no neuron can
+    fire: where a current I from biases alone keeps potentials below their
+    threshold,
+
+        v + I <= threshold;   I / (1 - beta) <= threshold
+
+    Potentials then leak later, n steps at once:
+
+        v[t + n] = beta^n v[t] + beta (1 - beta^n) / (1 - beta) I
 
     Args:
         operations: List of `operations`, in forward order, with one source,
@@ -49,22 +55,33 @@ class Stepper:
         self._samples = samples
         self._neurons = [x for x in operations if isinstance(x, Neurons)]
         self._readouts = [x for x in operations if isinstance(x, Integration)]
-        source = operations[0]
-        self._frame = np.zeros((samples, 1, *source.shape), "float32")
+        self._source = operations[0]
+        shapes = {x.key: x.shape for x in operations}
+        self._state_shapes = {
+            x.key: shapes[x.source if isinstance(x, MaxRatePooling) else x.key]
+            for x in operations
+            if isinstance(x, Integration | MaxRatePooling | Neurons)
+        }
+        shape = samples, 1, *self._source.shape
+        self._frame = np.zeros(shape, "float32")
         self.results = {
             x.key: np.zeros((samples, *x.shape), "float32")
             for x in self._readouts
         }
         outputs = {(key, "state"): x for key, x in self.results.items()}
-        inputs = {source.key: self._frame, **arrays}
-        self._space = Workspace(inputs, outputs, None, 1, samples)
+        inputs = {self._source.key: self._frame, **arrays}
+        self._changed = set()
+        self._space = Workspace(
+            inputs, outputs, None, 1, samples, changed=self._changed
+        )
         for operation in operations:
             operation.build(self._space)
         self._thresholds, self._betas = (
             {x.key: x.number(name, arrays) for x in self._neurons}
             for name in ("threshold", "beta")
         )
-        self._quiet = all(_keeps_zeros(x, arrays) for x in operations)
+        self._currents = self._resting_currents()
+        self._quiet = all(map(self._stays_quiet, self._neurons))
         self.reset()
 
     def reset(self):
@@ -90,20 +107,20 @@ class Stepper:
                 return
         self._leak()
         self._settled = None
-        self._frame[:, 0] = 0 if frames is None else frames
+        self._show(0 if frames is None else frames)
         self._space.take_step(0, self._samples, 0)
         for function in self._space.end:
             function(0, self._samples)
 
     def states(self):
-        """Return a dict from keys of neurons and readouts to their states.
+        """Return a dict from keys of what keeps a state to the states.
 
         Axes are (sample, ...). Of neurons they are the potentials.
         """
         self._leak()
         return {
-            x.key: self._space.states[x.key].reshape(-1, *x.shape).copy()
-            for x in (*self._neurons, *self._readouts)
+            key: self._space.states[key].reshape(-1, *shape).copy()
+            for key, shape in self._state_shapes.items()
         }
 
     def begin_with(self, states):
@@ -115,12 +132,40 @@ class Stepper:
             if key in self.results:
                 self.results[key][...] = x
 
+    def _show(self, frames):
+        """Let the source give frames, or one number everywhere."""
+        if (self._frame[:, 0] == frames).all():
+            self._changed.discard(self._source.key)
+            return
+        self._changed.add(self._source.key)
+        self._frame[:, 0] = frames
+
+    def _resting_currents(self):
+        """Return the currents of neurons and readouts without any spike."""
+        for x in self._neurons:
+            # From where none fires.
+            self._space.states[x.key].fill(-np.inf)
+        self._space.take_step(0, self._samples, 0)
+        return {
+            x.key: self._space.frame(x.source).copy()
+            for x in (*self._neurons, *self._readouts)
+        }
+
+    def _stays_quiet(self, neurons):
+        """Return whether currents at rest alone never make neurons fire."""
+        current, beta = self._currents[neurons.key], self._betas[neurons.key]
+        leak = np.float64(1) - beta
+        # Rounding adds up to this at most, times 1 / leak.
+        error = 4 * np.finfo("float32").eps
+        threshold = self._thresholds[neurons.key]
+        return np.all(current * (leak + error) <= threshold * leak**2)
+
     def _settles(self):
         """Return whether no neuron spikes at a step without currents."""
         if self._settled is None:
             self._settled = all(
-                np.all(self._space.states[key] <= threshold)
-                for key, threshold in self._thresholds.items()
+                np.all(self._space.states[key] + self._currents[key] <= limit)
+                for key, limit in self._thresholds.items()
             )
         return self._settled
 
@@ -129,34 +174,24 @@ class Stepper:
         lost = self._space.lost
         for x in self._readouts:
             state, result = self._space.states[x.key], self.results[x.key]
-            if x.beta != 1:
-                np.multiply(state, np.float32(x.beta), state)
-                result[...] = state.reshape(result.shape)
-                if lost.any():
-                    result[lost] = np.nan
+            np.add(state, self._currents[x.key], state)
+            np.multiply(state, np.float32(x.beta), state)
+            result[...] = state.reshape(result.shape)
+            if lost.any():
+                result[lost] = np.nan
 
     def _leak(self):
         """Let potentials leak by the steps that they still have to."""
         for x in self._neurons if self._pending else ():
-            if x.differ:
-                decay = np.float64(self._betas[x.key]) ** self._pending
-                self._space.states[x.key] *= decay.astype("float32")
-            elif x.beta != 1:
-                self._space.states[x.key] *= np.float32(x.beta**self._pending)
+            beta = np.float64(self._betas[x.key])
+            decay = beta**self._pending
+            leaking = beta < 1
+            sums = (1 - decay) / np.where(leaking, 1 - beta, 1)
+            sums = np.where(leaking, sums, self._pending)
+            state = self._space.states[x.key]
+            state *= decay.astype("float32")
+            state += (beta * sums).astype("float32") * self._currents[x.key]
         self._pending = 0
-
-
-def _keeps_zeros(operation, arrays):
-    """Return whether an operation gives currents of zeros for zeros."""
-    bias = getattr(operation, "bias", NO_BIAS)
-    if bias != NO_BIAS:
-        return not np.any(arrays[bias])
-    if isinstance(operation, Normalization):
-        named = {name: arrays[key] for name, key in operation.weights}
-        return not any(
-            np.any(named[x]) for x in ("beta", "moving_mean") if x in named
-        )
-    return True
 
 
 def frame_of_events(shape, x, y, channel):

@@ -11,13 +11,15 @@ import numpy as np
 
 from keras_snn_runtime.operations import (
     Convolution,
+    Depthwise,
     Normalization,
     Pooling,
     Product,
     Reshape,
 )
 
-SYNAPSES = (Convolution, Product)
+QUANTIZED = (Convolution, Product)
+SYNAPSES = (*QUANTIZED, Depthwise)
 LARGEST = 127
 # By which averages may make a kernel larger.
 MOST_GROWTH = 4
@@ -40,7 +42,10 @@ def folded(operations, arrays):
             continue
         names = f"{x.key} folded kernel", f"{x.key} folded bias"
         bias = arrays.get(before.bias, np.float32(0))
-        arrays[names[0]] = arrays[before.kernel] * scale
+        kernel, factor = arrays[before.kernel], scale
+        if isinstance(before, Depthwise):
+            factor = scale.reshape(kernel.shape[-2:])
+        arrays[names[0]] = kernel * factor
         arrays[names[1]] = (bias * scale + shift).astype("float32")
         found[before.key] = dataclasses.replace(
             before, kernel=names[0], bias=names[1]
@@ -129,9 +134,11 @@ def _synapses_before(operation, found, readers):
 
 
 def quantized(operations, arrays, without=()):
-    """Replace all kernels by int8 ones, with a scale of each output.
+    """Replace kernels by int8 ones, with a scale of each output.
 
         scale_c = max |w_c| / 127;   q_c = round(w_c / scale_c)
+
+    Those of depthwise convolutions, few numbers, stay.
 
     Args:
         operations, arrays: Of a network.
@@ -144,7 +151,7 @@ def quantized(operations, arrays, without=()):
     for x in operations:
         if isinstance(x, Reshape) and x.source in without:
             without.add(x.key)
-        if isinstance(x, SYNAPSES) and x.source not in without:
+        if isinstance(x, QUANTIZED) and x.source not in without:
             names = f"{x.kernel} int8", f"{x.kernel} scales"
             kernel = arrays[x.kernel]
             if not np.isfinite(kernel).all():

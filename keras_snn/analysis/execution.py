@@ -161,9 +161,6 @@ def _in_segments(network, values, split):
             continue
         sources = {k: sequences[k] for k in program.sources}
         found, held = event_driven.seconds(program, sources)
-        for key in program.results:
-            # What hands a layer's steps on to the next segment is its own.
-            found[key] = found.get(key, 0.0) + found.pop((key, "sequence"))
         spent.update(found)
         once |= held
     return spent, once

@@ -17,10 +17,11 @@ callbacks count spikes,
 - if Numba is installed (`pip install "keras-snn[numba]"`), which compiles the
   engine once, in ten to fifteen seconds, and keeps it on disk;
 - if it knows all layers between the encoder and the readout: LIF, IF,
-  TimeConstantDropout, both readouts, Add, and in a TimeFold Conv1D, Conv2D,
-  Dense, their average, maximum and global poolings, zero padding, Flatten,
-  Reshape, Rescaling, and what does nothing but in training: Dropout; and
-  BatchNormalization and Affine that do not train.
+  TimeConstantDropout, both readouts, Add, Concatenate, MaxRatePooling, and in
+  a TimeFold convolutions of one and two axes (depthwise and separable ones,
+  too), Dense, their average, maximum and global poolings, zero padding,
+  Flatten, Reshape, Rescaling, and what does nothing but in training: Dropout;
+  and BatchNormalization and Affine that do not train.
 
 In `evaluate`, `predict` and where spikes are counted, layers that it does not
 know run through Keras between those that it knows, eight steps at a time; in
@@ -82,9 +83,9 @@ def compile(model: keras.Model, weights: str = "float32") -> Any:
     them, analogue sequences) are multiplied by `q_c` in float32. What stays
     float32: biases, decays, thresholds, and the weights that a
     `RepeatEncoder`'s pixels are multiplied by, once for all steps, since int8
-    there costs accuracy and saves nothing. Before, normalizations are folded
-    into weights and biases, and average poolings into the convolutions before
-    them.
+    there costs accuracy and saves nothing, and those of depthwise
+    convolutions. Before, normalizations are folded into weights and biases,
+    and average poolings into the convolutions before them.
 
     Args:
         model: A functional model of layers that the engine knows, between one

@@ -74,7 +74,7 @@ def run(
 
 
 def seconds(program, values):
-    """Return how long each operation takes for some samples, in one thread.
+    """Return how long each layer takes for some samples, in one thread.
 
     Args:
         program: The network's `lowering.Program`, for inference.
@@ -96,9 +96,14 @@ def seconds(program, values):
         name: np.empty(spec.sizes(sizes), spec.dtype)
         for name, spec in _outputs(program, None, False).items()
     }
-    return timing.seconds(
+    spent, held = timing.seconds(
         program.operations, inputs, outputs, time_steps, samples, program.held
     )
+    for part in [x for x in spent if isinstance(x, tuple)]:
+        # A layer's first half, or what hands its steps on.
+        key, _ = part
+        spent[key] = spent.get(key, 0.0) + spent.pop(part)
+    return spent, held
 
 
 def read_weights(program):
@@ -131,8 +136,9 @@ def _outputs(program, statistics, history, states=False):
     shapes, outputs = program.shapes, {}
     for key in program.readouts:
         outputs[key, "state"] = _Output(shapes[key])
-    for key in program.neurons if states else ():
-        outputs[key, "state"] = _Output(shapes[key])
+    for key in (*program.neurons, *program.counters) if states else ():
+        shape = shapes.get((key, "state"), shapes[key])
+        outputs[key, "state"] = _Output(shape)
     for key in program.results:
         axis = "once" if key in program.held_results else "time"
         outputs[key, "sequence"] = _Output(

@@ -11,6 +11,8 @@ from keras_snn.layers import (
     IF,
     LIF,
     Affine,
+    MaxRatePooling1D,
+    MaxRatePooling2D,
     MembraneReadout,
     RepeatEncoder,
     SpikeCountReadout,
@@ -69,8 +71,10 @@ class Program:
         weights: Dict from names to functions that return what they read.
         neurons: Dict from keys to the layers of spiking neurons.
         readouts: Dict from keys to the readouts.
+        counters: Dict from keys to the poolings that count spikes.
         masks: Dict from keys to dropout layers that draw a mask.
-        shapes: Dict from keys to shapes of one sample at one step.
+        shapes: Dict from keys to shapes of one sample at one step, and from
+            `(key, "state")` to those of states of another shape.
         sources: Keys of the sequences that the loop starts from.
         held: Those of them that are the same at every step.
         results: Keys of the values whose sequences are kept.
@@ -85,7 +89,7 @@ class Program:
     def __init__(self, network, training, held=None, results=()):
         self.operations = []
         self.weights, self.masks, self.shapes = {}, {}, {}
-        self.neurons, self.readouts = {}, {}
+        self.neurons, self.readouts, self.counters = {}, {}, {}
         self.sources = [x.key for x in network.sources]
         held = held_sources(network) if held is None else held
         self.held = held.intersection(self.sources)
@@ -141,19 +145,22 @@ class Program:
         """Return the key of a node's first input, without padding."""
         return self.unpadded(node.layer, node.inputs[0].key)
 
-    def kernel_and_bias(self, layer):
-        """Return the names of a layer's kernel and bias."""
+    def kernel_and_bias(self, layer, name="kernel"):
+        """Return the names of a layer's kernel, or of one of two, and bias."""
         if layer.activation not in (None, keras.activations.linear):
             raise _unknown(layer, "has an activation")
-        if layer.quantization_mode is not None or layer.lora_enabled:
+        adapted = getattr(layer, "lora_enabled", False)
+        if layer.quantization_mode is not None or adapted:
             raise _unknown(layer, "is quantized or adapted")
-        kernel, bias = f"{id(layer)} kernel", NO_BIAS
+        bias = NO_BIAS if layer.bias is None else self.weight(layer, "bias")
+        return self.weight(layer, name), bias
+
+    def weight(self, layer, name):
+        """Return the name of a layer's weight."""
+        key = f"{id(layer)} {name}"
         # Read at every run: a standardized kernel is made of others.
-        self.weights[kernel] = lambda: layer.kernel
-        if layer.bias is not None:
-            bias = f"{id(layer)} bias"
-            self.weights[bias] = lambda: layer.bias
-        return kernel, bias
+        self.weights[key] = functools.partial(getattr, layer, name)
+        return key
 
 
 def held_sources(network):
@@ -179,6 +186,34 @@ def _add(program, node):
         raise _unknown(node.layer, "adds frames of different shapes")
     keys = tuple(program.unpadded(node.layer, x.key) for x in node.inputs)
     program.add(operations.Sum(keys, node.key, node.output.frame))
+
+
+@NODES.register(L.Concatenate)
+def _concatenate(program, node):
+    keys = tuple(program.unpadded(node.layer, x.key) for x in node.inputs)
+    shape, axis = node.output.frame, node.layer.axis
+    program.add(operations.Concatenation(keys, node.key, shape, axis))
+
+
+@NODES.register(MaxRatePooling1D, MaxRatePooling2D)
+def _max_rate_pooling(program, node):
+    layer, before = node.layer, node.inputs[0].frame
+    _check_within(layer, before, node.output.frame)
+    program.counters[node.key] = layer
+    program.shapes[node.key, "state"] = before
+    program.learning_reason = (
+        f"'{layer.name}' ({type(layer).__name__}) runs event by event in "
+        "inference alone"
+    )
+    program.add(
+        operations.MaxRatePooling(
+            program.source(node),
+            node.key,
+            node.output.frame,
+            _two(layer.pool_size, 1),
+            _two(layer.strides, 1),
+        )
+    )
 
 
 @NODES.register(LIF, IF)
@@ -309,19 +344,14 @@ def _dense(program, layer, node):
 
 @FRAMES.register(L.Conv1D, L.Conv2D, StandardizedConv2D)
 def _convolution(program, layer, node):
-    if layer.groups != 1 or any(x != 1 for x in layer.dilation_rate):
-        raise _unknown(layer, "has groups or dilation")
-    source, zeros = node.inputs[0].key, (0, 0)
-    before, after = node.inputs[0].frame, node.output.frame
-    if layer.padding == "valid":
-        source, zeros = program.padded.get(source, (source, zeros))
-    else:
-        zeros, _ = _zeros(layer, layer.kernel_size, before, after)
+    if layer.groups != 1:
+        raise _unknown(layer, "has groups")
+    source, zeros = _windows(program, layer, node)
     program.add(
         operations.Convolution(
-            program.unpadded(layer, source),
+            source,
             node.key,
-            after,
+            node.output.frame,
             *program.kernel_and_bias(layer),
             _two(layer.strides, 1),
             zeros,
@@ -329,13 +359,59 @@ def _convolution(program, layer, node):
     )
 
 
+@FRAMES.register(L.DepthwiseConv1D, L.DepthwiseConv2D)
+def _depthwise(program, layer, node):
+    source, zeros = _windows(program, layer, node)
+    program.add(
+        operations.Depthwise(
+            source,
+            node.key,
+            node.output.frame,
+            *program.kernel_and_bias(layer),
+            _two(layer.strides, 1),
+            zeros,
+        )
+    )
+
+
+@FRAMES.register(L.SeparableConv1D, L.SeparableConv2D)
+def _separable(program, layer, node):
+    source, zeros = _windows(program, layer, node)
+    depthwise, _ = program.kernel_and_bias(layer, "depthwise_kernel")
+    pointwise = program.kernel_and_bias(layer, "pointwise_kernel")
+    *sizes, _ = after = node.output.frame
+    channels = layer.pointwise_kernel.shape[-2]
+    between, strides = (node.key, "depthwise"), _two(layer.strides, 1)
+    for operation in (
+        operations.Depthwise(
+            *(source, between, (*sizes, channels)),
+            *(depthwise, NO_BIAS, strides, zeros),
+        ),
+        operations.Convolution(
+            between, node.key, after, *pointwise, (1, 1), (0, 0)
+        ),
+    ):
+        program.add(operation)
+
+
+def _windows(program, layer, node):
+    """Return the key of what a convolution reads, and the zeros before it."""
+    if any(x != 1 for x in layer.dilation_rate):
+        raise _unknown(layer, "has dilation")
+    source, zeros = node.inputs[0].key, (0, 0)
+    before, after = node.inputs[0].frame, node.output.frame
+    if layer.padding == "valid":
+        source, zeros = program.padded.get(source, (source, zeros))
+    else:
+        zeros, _ = _zeros(layer, layer.kernel_size, before, after)
+    return program.unpadded(layer, source), zeros
+
+
 @FRAMES.register(
     L.AveragePooling1D, L.AveragePooling2D, L.MaxPooling1D, L.MaxPooling2D
 )
 def _pooling(program, layer, node):
-    before, after = node.inputs[0].frame, node.output.frame
-    if _zeros(layer, layer.pool_size, before, after)[1]:
-        raise _unknown(layer, "pools beyond the edge")
+    _check_within(layer, node.inputs[0].frame, node.output.frame)
     _pool(program, layer, node, layer.pool_size, layer.strides)
 
 
@@ -374,9 +450,7 @@ def _normalization(program, layer, node):
     names = {}
     for name in ("gamma", "beta", "moving_mean", "moving_variance"):
         if getattr(layer, name) is not None:
-            names[name] = f"{id(layer)} {name}"
-            read = functools.partial(getattr, layer, name)
-            program.weights[names[name]] = read
+            names[name] = program.weight(layer, name)
     program.add(
         operations.Normalization(
             program.source(node),
@@ -432,6 +506,11 @@ def _scale_and_shift(program, layer, node, scale, shift):
 
 def _given(value):
     return value
+
+
+def _check_within(layer, before, after):
+    if _zeros(layer, layer.pool_size, before, after)[1]:
+        raise _unknown(layer, "pools beyond the edge")
 
 
 def _unknown(layer, reason="has no event-driven form"):

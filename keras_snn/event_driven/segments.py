@@ -17,10 +17,12 @@ from keras_snn_runtime import operations
 _WORK = (
     operations.Convolution,
     operations.Product,
+    operations.Depthwise,
+    operations.MaxRatePooling,
     operations.Neurons,
     operations.Integration,
 )
-_PRODUCTS = (operations.Convolution, operations.Product)
+_PRODUCTS = (operations.Convolution, operations.Depthwise, operations.Product)
 
 
 @dataclasses.dataclass(eq=False)

@@ -21,8 +21,8 @@ class Stream:
 
     `keras_snn.streaming(model).stream()` returns one. Where the event-driven
     engine knows all layers (see `keras_snn.event_driven`) it runs in it, and a
-    frame without events costs next to nothing if no layer has a bias; else
-    the step model runs, compiled. Both have the same `state`.
+    frame without events costs next to nothing if biases alone make no neuron
+    fire; else the step model runs, compiled. Both have the same `state`.
 
     It works with the weights that the model has when it is made, or `reset`.
     Readouts without leak are exact for 2^24 steps (4.6 hours of milliseconds),

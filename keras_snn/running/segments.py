@@ -105,7 +105,7 @@ class Runner:
     def _by_events(self, segment, values, after, start, steps):
         """Run a segment in the engine; update `values` and `after`."""
         program = segment.program
-        stateful = [*program.neurons, *program.readouts]
+        stateful = [*program.neurons, *program.readouts, *program.counters]
         counts = any(isinstance(x, CountingState) for x in after.values())
         results = event_driven.run(
             program,

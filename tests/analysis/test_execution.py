@@ -62,7 +62,7 @@ def test_random_spikes_come_at_every_step():
 @on_tensorflow
 def test_layers_that_are_not_known_are_dense_between_others():
     pytest.importorskip("numba")
-    fold = L.TimeFold(layers.DepthwiseConv2D(2, name="odd"))
+    fold = L.TimeFold(layers.Conv2DTranspose(3, 2, name="odd"))
     model, x = (
         network(L.RepeatEncoder(9), middle=[L.ALIF(name="a"), fold]),
         images(),
@@ -78,7 +78,7 @@ def test_layers_that_are_not_known_are_dense_between_others():
     reasons = {name: row.reason for name, row in rows.items() if row.reason}
     assert reasons == {
         "a": "'a' (ALIF) has no event-driven form",
-        "odd": "'odd' (DepthwiseConv2D) has no event-driven form",
+        "odd": "'odd' (Conv2DTranspose) has no event-driven form",
     }
     rates = snn.models.spike_rates(model, x)
     assert {k: r.rate for k, r in rows.items() if r.rate is not None} == rates

@@ -143,15 +143,15 @@ def test_a_block_is_folded_exactly(name):
     np.testing.assert_allclose(predict(again, x), predict(ann, x), atol=1e-5)
 
 
-# One of each kind, and why it runs densely.
-DENSE = {
-    "dense_net": "(Concatenate) has no event-driven form",
+# One of each kind, and how it runs.
+RUNS = {
+    "dense_net": "event by event",
     "res_net_v2": "event by event",
-    "mobile_net": "(DepthwiseConv2D) has no event-driven form",
-    "tutorial": "(MaxRatePooling2D) has no event-driven form",
-    "line": "(MaxRatePooling1D) has no event-driven form",
+    "mobile_net": "event by event",
+    "tutorial": "event by event",
+    "line": "event by event",
     "volume": "has frames of shape (4, 4, 4, 2)",
-    "largest": "(MaxRatePooling2D) has no event-driven form",
+    "largest": "event by event",
 }
 
 
@@ -164,14 +164,14 @@ def test_a_block_converges(name):
     assert error < 0.1 * np.abs(expected - expected.mean()).max()
 
 
-@pytest.mark.parametrize("name", DENSE)
+@pytest.mark.parametrize("name", RUNS)
 def test_a_block_runs_in_every_tool(name, tmp_path):
     ann, x = functional(BLOCKS[name]), data(3)
     model = convert(ann, x, "max", time_steps=3)
     found = predict(model, x)
     reason = model.dense_reason() or "event by event"
     if keras.config.backend() == "tensorflow":
-        assert DENSE[name] in reason
+        assert RUNS[name] in reason
     # In the loop over time as layer by layer.
     layerwise = keras.Model(model.input, model.output)
     np.testing.assert_allclose(layerwise(x), found, rtol=1e-3, atol=1e-4)
@@ -182,7 +182,8 @@ def test_a_block_runs_in_every_tool(name, tmp_path):
     for _ in range(3):
         scores, *state = step([x, *state])
     np.testing.assert_allclose(scores, found, rtol=1e-3, atol=1e-4)
-    if reason == "event by event":
+    # A softmax at the end is no part of a file.
+    if reason == "event by event" and name != "mobile_net":
         pytest.importorskip("numba")
         snn.export.runtime(loaded, tmp_path / "model.npz")
         program = keras_snn_runtime.load(tmp_path / "model.npz")

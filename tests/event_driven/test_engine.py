@@ -84,6 +84,12 @@ def test_convolutions(name, channels):
     [
         ((9, 4), keras.layers.Conv1D(5, 3, padding="same", strides=2)),
         ((9, 4), keras.layers.Conv1D(5, 4)),
+        ((9, 4), keras.layers.DepthwiseConv1D(3, padding="same", strides=2)),
+        ((5, 6, 3), keras.layers.DepthwiseConv2D(3)),
+        ((5, 6, 3), keras.layers.DepthwiseConv2D((2, 4), 2, "same")),
+        ((5, 6, 3), keras.layers.DepthwiseConv2D(2, depth_multiplier=3)),
+        ((9, 4), keras.layers.SeparableConv1D(5, 3, depth_multiplier=2)),
+        ((5, 6, 3), keras.layers.SeparableConv2D(6, 3, 2, padding="same")),
         ((37,), keras.layers.Dense(21)),
         ((5, 37), keras.layers.Dense(6)),
         ((3, 5, 7), keras.layers.Dense(6, use_bias=False)),
@@ -117,12 +123,17 @@ def test_other_layers_of_one_frame(frame, layer, analog):
 
 
 @pytest.mark.parametrize("padding", [1, ((2, 0), (1, 3)), (3, 2)])
-def test_zeros_around_the_frames_of_a_convolution(padding):
-    check_equal(
-        sequences(5, 6, 3),
-        keras.layers.ZeroPadding2D(padding),
+@pytest.mark.parametrize(
+    "layer",
+    [
         keras.layers.Conv2D(4, 3, strides=2),
-    )
+        keras.layers.DepthwiseConv2D(3, strides=2),
+        keras.layers.SeparableConv2D(4, 3, strides=2),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_zeros_around_the_frames_of_a_convolution(layer, padding):
+    check_equal(sequences(5, 6, 3), keras.layers.ZeroPadding2D(padding), layer)
 
 
 def test_zeros_around_the_frames_of_a_convolution_in_one_axis():

@@ -73,9 +73,9 @@ def assert_learns_like_a_plain_model(model, **options):
 @pytest.mark.parametrize(
     "layer, reason",
     [
-        (keras.layers.DepthwiseConv2D(3), "(DepthwiseConv2D) has no event"),
-        (keras.layers.Conv2D(4, 3, groups=2), "groups or dilation"),
-        (keras.layers.Conv2D(4, 3, dilation_rate=2), "groups or dilation"),
+        (keras.layers.Conv2DTranspose(4, 3), "(Conv2DTranspose) has no"),
+        (keras.layers.Conv2D(4, 3, groups=2), "has groups"),
+        (keras.layers.Conv2D(4, 3, dilation_rate=2), "has dilation"),
         (keras.layers.Conv2D(4, 3, activation="relu"), "has an activation"),
         (keras.layers.Conv2D(4, 3, dtype="float16"), "in float16"),
         (keras.layers.AveragePooling2D(3, padding="same"), "beyond the edge"),
@@ -103,7 +103,7 @@ def test_layers_that_are_not_known_run_densely(layer, reason):
 
 
 def test_the_old_name_of_the_reason_is_deprecated():
-    model = model_of(keras.layers.DepthwiseConv2D(3))
+    model = model_of(keras.layers.Conv2DTranspose(4, 3))
     with pytest.warns(DeprecationWarning, match=r"dense_reason\(\)"):
         assert model.runs_densely() == model.dense_reason()
     model = model_of(keras.layers.BatchNormalization())

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("numba")
+from keras_snn_runtime import crew  # noqa: E402
 from keras_snn_runtime import operations as ops  # noqa: E402
 from keras_snn_runtime import samples as runs  # noqa: E402
 from keras_snn_runtime.crew import Crew  # noqa: E402
@@ -139,6 +140,10 @@ def vectors(seed):
     return network.multiply(20).fire(each=True).multiply(2)
 
 
+def wide(seed):
+    return Network(seed).convolve(150, 3).fire().convolve(70, 3).multiply(2)
+
+
 @pytest.fixture
 def all_shared(monkeypatch):
     """Share every product, however small; return the list of jobs by run."""
@@ -147,8 +152,8 @@ def all_shared(monkeypatch):
     jobs, helped = [], Crew.helped
 
     @contextlib.contextmanager
-    def noted(self, pool, helpers):
-        with helped(self, pool, helpers):
+    def noted(self, helpers):
+        with helped(self, helpers):
             yield
         jobs.append((len(self.jobs), helpers))
 
@@ -156,7 +161,13 @@ def all_shared(monkeypatch):
     return jobs
 
 
-@pytest.mark.parametrize("network", [plain, strided, residual, vectors])
+def is_shared(operation):
+    products = isinstance(operation, ops.Convolution | ops.Product)
+    alike = isinstance(operation, ops.Neurons) and not operation.differ
+    return products or alike
+
+
+@pytest.mark.parametrize("network", [plain, strided, residual, vectors, wide])
 @pytest.mark.parametrize("time_steps", [1, 4, 26])
 def test_results_are_those_of_one_thread(network, time_steps, all_shared):
     built = network(time_steps)
@@ -168,13 +179,12 @@ def test_results_are_those_of_one_thread(network, time_steps, all_shared):
         found = built.run(x[:batch], time_steps, threads)
         for y, whole in zip(found, expected):
             np.testing.assert_array_equal(y, whole[:batch])
-    products = (ops.Convolution, ops.Product)
-    count = sum(isinstance(x, products) for x in built.operations)
+    count = sum(map(is_shared, built.operations))
     # At most four threads, this one included, have one sample.
     assert all_shared == [(count, 1), (count, 3), (count, 3)]
 
 
-@pytest.mark.parametrize("network", [plain, strided, residual, vectors])
+@pytest.mark.parametrize("network", [plain, strided, residual, vectors, wide])
 def test_input_that_stays_gives_the_same_too(network, all_shared):
     built, x = network(3), np.full((1, 1, *SHAPE), 0.3, "float32")
     expected = built.run(np.repeat(x, 6, axis=1), 6, 1)
@@ -197,7 +207,7 @@ def test_small_products_are_not_shared(least, monkeypatch):
 
 
 def test_many_callers_at_once_share_a_pool(all_shared):
-    """Helpers that get no thread are not waited for."""
+    """One of them has the helpers, the others do it all."""
     built = plain(0)
     shape = (1, 4, *SHAPE)
     x = np.random.default_rng(1).normal(size=shape).astype("float32")
@@ -212,8 +222,10 @@ def test_an_error_ends_the_helpers(all_shared, monkeypatch):
     def broken(*arguments):
         raise FloatingPointError("of an operation")
 
-    monkeypatch.setattr(ops.kernels, "average", broken)
+    monkeypatch.setattr(ops.kernels, "list_spikes", broken)
     with pytest.raises(FloatingPointError, match="of an operation"):
         plain(0).run(np.zeros((1, 2, *SHAPE), "float32"), 2, 2)
-    # The thread that helped has nothing else to do.
-    assert runs._executor(2).submit(len, "free").result(timeout=10) == 4
+    # Those that helped leave, and are free for the next.
+    for helper in crew._team._helping:
+        helper.result(timeout=10)
+    assert not crew._team.lock.locked()

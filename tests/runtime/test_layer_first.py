@@ -96,7 +96,7 @@ def test_copies_have_arrays_of_their_own():
     found, x = network(5), images(1)
     expected = found.predict(x)
     for other in (pickle.loads(pickle.dumps(found)), copy.copy(found)):
-        assert found._kept and not other._kept
+        assert found._idle and not other._idle
         np.testing.assert_array_equal(other.predict(x), expected)
 
 

@@ -1,8 +1,10 @@
 """Networks of a file, run without Keras, against the ones in Keras."""
 
+import concurrent.futures
 import io
 import json
 import pathlib
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -148,6 +150,23 @@ def test_a_network_without_a_file_is_the_one_of_a_file(tmp_path):
     np.testing.assert_array_equal(direct.predict(x), written.predict(x))
     a, b = direct.stream(), written.stream()
     np.testing.assert_array_equal(a.step(x[0]), b.step(x[0]))
+
+
+def test_one_sample_after_the_other_and_several_at_once():
+    network = snn.export.runtime(lenet(encoder="repeat"))
+    x = images((10, 12, 2))
+    expected = network.predict(x)
+    network = pickle.loads(pickle.dumps(network))
+    one = [x[i : i + 1] for i in range(9)]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        found = [network.predict(y) for y in one]
+        found += pool.map(network.predict, one)
+    network = pickle.loads(pickle.dumps(network))
+    network.threads = 1
+    found += [network.predict(y) for y in one]
+    np.testing.assert_array_equal(
+        np.concatenate(found), np.tile(expected, (3, 1))
+    )
 
 
 def test_events_are_frames_of_counts(tmp_path):
@@ -302,7 +321,7 @@ def first(description, name):
 
 HOSTILE = {
     "format": lambda d: d.update(format="other"),
-    "version": lambda d: d.update(version=2),
+    "version": lambda d: d.update(version=3),
     "steps": lambda d: d.update(time_steps=-1),
     "encoder": lambda d: d.update(encoder={"name": "os.system"}),
     "kind": lambda d: first(d, "Neurons").update(operation="Mask"),

@@ -1,9 +1,10 @@
-"""A frame of zeros is not computed where nothing can follow from it."""
+"""What follows from no event, or from those of the last step, is kept."""
 
 import numpy as np
 import pytest
 
 pytest.importorskip("numba")
+from keras_snn_runtime import kernels, samples  # noqa: E402
 from keras_snn_runtime import operations as ops  # noqa: E402
 from keras_snn_runtime.streams import Stepper  # noqa: E402
 
@@ -46,7 +47,10 @@ def loop(frames, subtract, bias, initial, beta=0.5):
         (True, 0.0, 0.0, 2),
         # What is above the threshold fires without input: at 4, then at 1.5.
         (True, 0.0, 4.0, 4),
-        (False, 0.25, 0.0, 7),
+        # A bias that no potential gets above the threshold by, and one that
+        # makes them fire every other step.
+        (False, 0.25, 0.0, 2),
+        (False, 0.75, 0.0, 7),
         (False, 0.0, 3.0, 3),
     ],
 )
@@ -73,6 +77,82 @@ def test_potentials_leak_while_nothing_comes():
     np.testing.assert_allclose(stream.states()[2][0], expected, rtol=1e-5)
     stream.reset()
     assert not np.any(stream.states()[2])
+
+
+@pytest.mark.parametrize("beta", [0.9, 1.0])
+@pytest.mark.parametrize("each", [False, True])
+def test_potentials_go_to_where_biases_hold_them(beta, each):
+    bias = np.array([0.05, -0.25] if beta < 1 else [0.0, -0.25], "float32")
+    numbers = {"beta": np.full(2, beta), "threshold": np.ones(2)}
+    numbers = {k: x.astype("float32") for k, x in numbers.items()}
+    stream = Stepper(
+        [
+            ops.Source(0, (2,)),
+            ops.Product(0, 1, (2,), "kernel", "bias"),
+            ops.Neurons(
+                1, 2, (2,), *(numbers if each else (beta, 1.0)), True, 0.0, None
+            ),
+            ops.Integration(1, 3, (2,), 0.5),
+        ],
+        {"kernel": KERNEL, "bias": bias, **numbers},
+    )
+    v = y = np.zeros(2)
+    for t in range(40):
+        stream.step()
+        v, y = beta * (v + bias), 0.5 * (y + bias)
+    assert stream._pending == 40
+    np.testing.assert_allclose(stream.states()[2][0], v, rtol=1e-5)
+    np.testing.assert_allclose(stream.results[3][0], y, rtol=1e-6)
+
+
+def test_what_follows_from_the_spikes_of_the_last_step_is_kept(monkeypatch):
+    multiply, calls = kernels.multiply, []
+
+    def counted(*arguments):
+        calls.append(arguments)
+        return multiply(*arguments)
+
+    monkeypatch.setattr(kernels, "multiply", counted)
+    # Both neurons fire at each step.
+    stream, computed = stepper(bias=2.0)
+    calls.clear()
+    frames = np.array([[0, 0], [0, 0], [1, 1], [1, 1], [0, 0]], "float32")
+    for frame in frames:
+        stream.step(frame[None])
+    assert len(computed) == 5 and len(calls) == 2
+    np.testing.assert_array_equal(stream.results[3], [[0.96875, 0.96875]])
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.01])
+def test_streams_of_few_events_are_whole_sequences(rate):
+    rng = np.random.default_rng(0)
+
+    def drawn(*shape):  # exact in float32
+        return (rng.integers(-6, 7, shape) / 8).astype("float32")
+
+    arrays = {"conv": drawn(3, 3, 2, 5), "biases": drawn(5)}
+    arrays |= {"dense": drawn(80, 3), "three": drawn(3)}
+    operations = [
+        ops.Source(0, (8, 8, 2)),
+        ops.Convolution(0, 1, (8, 8, 5), "conv", "biases", (1, 1), (1, 1)),
+        ops.Pooling(1, 2, (4, 4, 5), "average", (2, 2), (2, 2)),
+        ops.Neurons(2, 3, (4, 4, 5), 0.5, 1.0, True, 0.0, None),
+        ops.Product(3, 4, (3,), "dense", "three"),
+        ops.Neurons(4, 5, (3,), 0.5, 1.0, True, 0.0, None),
+        ops.Integration(5, 6, (3,), 1.0),
+    ]
+    frames = (rng.random((2, 30, 8, 8, 2)) < rate).astype("float32")
+    frames[:, 5:15] = 0
+    counts = np.empty((2, 3), "float32")
+    samples.run(
+        *(operations, {0: frames, **arrays}, {(6, "state"): counts}),
+        *(None, 30, (), 1),
+    )
+    assert counts.any()
+    stream = Stepper(operations, arrays, 2)
+    for t in range(30):
+        stream.step(frames[:, t])
+    np.testing.assert_array_equal(stream.results[6], counts)
 
 
 def test_one_stream_with_events_wakes_all():
