@@ -112,6 +112,10 @@ def test_accuracies_told_are_those_measured():
     mean = 100 * sum(seeds) / len(seeds)
     readme = (root / "README.md").read_text("utf-8")
     assert f"LeNet, mean of {len(seeds)} seeds | {mean:.1f} % " in readme
+    path = root / "benchmarks/results/accuracy/lenet_nmnist.json"
+    found = json.loads(path.read_text("utf-8"))["published"]
+    share = f"{100 * found['test_accuracy']:.1f} %"
+    assert f"LeNet, {found['images']} recordings | {share} " in readme
 
 
 def test_what_is_told_of_int8_is_what_was_measured():
