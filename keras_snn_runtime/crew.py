@@ -18,6 +18,7 @@ import contextlib
 import ctypes
 import os
 import threading
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -103,6 +104,8 @@ def _increase_if(typing, address, value):
     return types.boolean(types.int64, types.int64), emit
 
 
+_yield: Any
+_sleep: Any
 if os.name == "posix":
     _yield = types.ExternalFunction("sched_yield", types.intc())
     _sleep = types.ExternalFunction("usleep", types.intc(types.uintc))

@@ -49,7 +49,7 @@ def run(operations, inputs, outputs, statistics, time_steps, held, threads):
         while (first := next(samples)) < batch:
             space.run(first, min(together, batch - first))
 
-    in_threads(work, [()] * workers, threads)
+    in_threads(work, [()] * max(workers, 1), threads)
 
 
 def in_threads(work, arguments, threads):

@@ -283,7 +283,9 @@ def test_network_is_saved_in_a_keras_file(name, tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_network_trains_one_step(name):
-    loss, moves = fit_one_step(network(name), network_input(name))
+    # Normalized over two samples alone, credit of one is that of the other.
+    x = network_input(name, samples=12 if name == "VGG16" else 2)
+    loss, moves = fit_one_step(network(name), x)
     assert np.isfinite(loss)
     assert np.all(np.isfinite(moves))
     # In a deep network a layer may stay silent for these few steps.
