@@ -816,14 +816,7 @@ def fire_each(
                 v[k] = beta[k] * kept
                 fired[k] = spike
                 history[k] = (history[k] << np.uint8(1)) | np.uint8(spike)
-            found = 0
-            for pixel in range(pixels):
-                starts[i, y, pixel] = found
-                base = pixel * channels
-                for c in range(channels):
-                    indices[i, y, found] = base + c
-                    found += fired[base + c]
-            starts[i, y, pixels] = found
+            list_fired(fired, channels, indices[i, y], starts[i, y])
 
 
 @compiled(
