@@ -346,24 +346,19 @@ def _dense(program, layer, node):
 def _convolution(program, layer, node):
     if layer.groups != 1:
         raise _unknown(layer, "has groups")
-    source, zeros = _windows(program, layer, node)
-    program.add(
-        operations.Convolution(
-            source,
-            node.key,
-            node.output.frame,
-            *program.kernel_and_bias(layer),
-            _two(layer.strides, 1),
-            zeros,
-        )
-    )
+    _slide(operations.Convolution, program, layer, node)
 
 
 @FRAMES.register(L.DepthwiseConv1D, L.DepthwiseConv2D)
 def _depthwise(program, layer, node):
+    _slide(operations.Depthwise, program, layer, node)
+
+
+def _slide(operation, program, layer, node):
+    """Add a convolution of one kernel, of the given type."""
     source, zeros = _windows(program, layer, node)
     program.add(
-        operations.Depthwise(
+        operation(
             source,
             node.key,
             node.output.frame,
