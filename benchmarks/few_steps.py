@@ -1,11 +1,13 @@
 """Time and memory of a training step at few time steps, by learning rule.
 
     python -m benchmarks.few_steps
-    python -m benchmarks.few_steps --network VGG9 --width 0.25 --time-steps 8
+    python -m benchmarks.few_steps --network VGG9 --norm none --scale-to 0.1 \
+        --rules relu rate rate_time_first
 
 Each row is a process of its own: the network with ReLUs, then the spiking one
-by each rule, on the same made images. It makes two updates to compile and warm
-up, then takes the median of some.
+by each rule, on the same made images; `rate_time_first` is the rate rule in
+the order of more steps. It makes two updates to compile and warm up, then
+takes the median of some.
 """
 
 import argparse
@@ -19,13 +21,15 @@ from benchmarks.measure import WARM_UPS, memory, seconds
 RULES = ("relu", "rate", "collapsed", "arctan")
 
 
-def measure(args, rule):
+def measure(args, name):
     """Return seconds of updates and the memory of this process in MB."""
     import keras
     import numpy as np
 
     import keras_snn as snn
+    from keras_snn.running import obstacles
 
+    rule = name
     _, imported = memory()
     rng = np.random.default_rng(0)
     x = rng.random((args.batch, 32, 32, 3)).astype("float32")
@@ -34,15 +38,19 @@ def measure(args, rule):
     if rule == "relu":
         options["spiking"] = False
     else:
+        if rule == "rate_time_first":
+            rule, obstacles.MOST_STEPS_KEPT = "rate", 0
         options.update(learning_rule=rule, time_steps=args.time_steps)
     model = getattr(snn.models, args.network)(**options)
+    if args.scale_to and rule != "relu":
+        snn.models.scale_to_rate(model, x[:64], args.scale_to)
     model.compile(snn.training.sgd(0.01, 100), snn.losses.CrossEntropy())
     times = [
         seconds(lambda: model.train_on_batch(x, y))
         for _ in range(WARM_UPS + args.repeats)
     ]
     return {
-        "rule": rule,
+        "rule": name,
         "seconds": times[WARM_UPS:],
         "peak_mb": memory()[1] / 2**20,
         "imported_mb": imported / 2**20,
@@ -73,6 +81,7 @@ def arguments():
     parser.add_argument("--width", type=float, default=0.5)
     parser.add_argument("--norm", default="batch")
     parser.add_argument("--time-steps", type=int, default=4)
+    parser.add_argument("--scale-to", type=float, help="rate of each layer")
     parser.add_argument("--batch", type=int, default=125)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--rules", nargs="+", default=RULES)

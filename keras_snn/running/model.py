@@ -134,7 +134,8 @@ class Model(SharedModel, keras.Model):
           step is kept;
         - `"layer first"`: a layer takes all steps, then the next one does;
           one layer's steps are kept. Where batch normalization learns, which
-          sees all steps together;
+          sees all steps together, and with the rate rule at up to 8 steps,
+          where it is faster;
         - `"layer by layer"`, as in `keras.Model`: all steps of all layers are
           kept; `runs_layer_by_layer` says why.
         """
@@ -177,6 +178,9 @@ class Model(SharedModel, keras.Model):
             reason = self._no_training_loop
             if reason is None and rule == "surrogate":
                 reason = "its spiking layers learn through time"
+            elif reason is None and self.training_order == "layer first":
+                why = obstacles.order_to_train(self.network)[1]
+                reason = f"it learns layer first: {why}"
         if reason is None and self.jit_compile:
             reason = "it is compiled with jit_compile=True"
         return reason

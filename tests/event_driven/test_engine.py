@@ -410,7 +410,7 @@ def test_a_surrogate_of_ones_own_learns_by_rate_densely():
         pass
 
     rule = keras_snn.rules.Rate(Mine())
-    inputs = keras.Input((3, 4))
+    inputs = keras.Input((9, 4))
     y = layers.TimeFold(keras.layers.Dense(2))(inputs)
     y = layers.LIF(learning_rule=rule)(y)
     model = keras_snn.Model(inputs, layers.MembraneReadout(1.0, rule)(y))

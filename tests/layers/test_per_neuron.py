@@ -167,7 +167,7 @@ def test_it_is_saved_streamed_and_recorded(tmp_path):
     keras.config.backend() != "tensorflow", reason="the engine is TensorFlow's"
 )
 def test_the_engine_runs_them_in_inference_and_says_why_not_in_fit():
-    model = network("rate")
+    model = network("collapsed")
     assert model.dense_reason() is None
     reason = model.dense_reason(training=True)
     assert "decay or threshold for each neuron" in reason

@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 import keras_snn as snn
-from keras_snn.running import normalization
+from keras_snn.running import normalization, obstacles
 from tests.helpers import gradients, relative_error
 
 L, TimeFold = keras.layers, snn.layers.TimeFold
@@ -207,8 +207,57 @@ def test_other_statistics_train_layer_by_layer(option, reason):
 
 
 def test_a_frozen_normalization_needs_no_other_order():
-    model = network(snn.Model, "rate", 4)
+    model = network(snn.Model, "collapsed", 4)
     for layer in model.layers:
         if isinstance(getattr(layer, "layer", None), L.BatchNormalization):
             layer.trainable = False
     assert model.training_order == "time first"
+
+
+@pytest.mark.parametrize("rule", ["rate", "collapsed"])
+@pytest.mark.parametrize("time_steps", [1, 3, 8, 9, None])
+def test_few_steps_of_the_rate_rule_go_by_layer(rule, time_steps):
+    inputs = keras.Input((time_steps, 4))
+    x = snn.layers.LIF(learning_rule=rule)(TimeFold(L.Dense(3))(inputs))
+    model = snn.Model(inputs, snn.layers.MembraneReadout(1.0, rule)(x))
+    few = rule == "rate" and time_steps is not None and time_steps <= 8
+    assert model.training_order == ("layer first" if few else "time first")
+    if few and keras.config.backend() == "tensorflow":
+        assert "layer first" in model.dense_reason(training=True)
+
+
+@pytest.mark.parametrize("norm", ["none", "weight"])
+@pytest.mark.parametrize("samples", [1, 6])
+@pytest.mark.parametrize("encoder", ["repeat", "rate"])
+def test_both_orders_learn_the_same(encoder, samples, norm, monkeypatch):
+    def gradients_of_order(order):
+        model = snn.models.VGG5(
+            input_shape=(8, 8, 3),
+            classes=4,
+            width=1 / 16,
+            time_steps=4,
+            norm=norm,
+            learning_rule="rate",
+            encoder=encoder,
+            seed=1,
+        )
+        if order == "time first":
+            monkeypatch.setattr(obstacles, "MOST_STEPS_KEPT", 0)
+        assert model.training_order == order
+        x = np.random.default_rng(2).uniform(0, 1, (samples, 8, 8, 3))
+        x = x.astype("float32")
+        start = snn.models.scale_to_rate
+        if norm == "weight":
+            start = snn.models.calibrate
+        start(model, x)
+
+        def loss(x):
+            return ops.sum(model(x, training=True) ** 2)
+
+        value, (_, *found) = gradients(loss, [x], model.trainable_variables)
+        return [value, *found]
+
+    orders = "layer first", "time first"
+    for a, b in zip(*map(gradients_of_order, orders), strict=True):
+        assert np.any(b)
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * np.abs(b).max())
