@@ -5,6 +5,8 @@ import pathlib
 import sys
 from typing import TYPE_CHECKING
 
+from keras_snn import onednn
+
 # ruff: noqa: F401
 if TYPE_CHECKING:
     # What reads and does not run, such as a type checker, finds names here.
@@ -61,6 +63,9 @@ if not TYPE_CHECKING:
         if name in _FROM_MODELS:
             return getattr(importlib.import_module("keras_snn.models"), name)
         raise AttributeError(f"module 'keras_snn' has no attribute {name!r}")
+
+
+onednn.turn_on()
 
 
 def __dir__():

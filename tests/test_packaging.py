@@ -100,7 +100,7 @@ def test_the_readme_of_a_package_index_links_to_no_file():
         assert (ROOT / path).exists()
         assert file.endswith(pictures) or f"`{file}`)" in shown
     assert "(how, and what was missed: `benchmarks/accuracy.md`)" in shown
-    assert 'pip install "keras-snn[cli,datasets]"' in shown
+    assert 'pip install "keras-snn[cli,datasets,numba]"' in shown
     assert '".[test]"' in shown
 
 

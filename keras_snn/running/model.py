@@ -43,8 +43,9 @@ class Model(SharedModel, keras.Model):
     - in `fit`, if besides all spiking layers learn by `"collapsed"` or
       `"rate"` and the layers between them are linear (convolution, dense,
       average pooling, flatten, padding). One backward pass then serves all
-      steps. With batch normalization between them a layer takes all steps
-      before the next one does (see `training_order`);
+      steps. With batch normalization between them, and with few steps, a
+      layer takes all steps before the next one does (see
+      `training_order`);
     - in `fit` by the `"exact"` rule, if T is fixed and no layer between works
       on all steps together (batch normalization). One bit a spike is kept;
     - in `fit` by a surrogate, through time, if `remat_steps` is set: the
