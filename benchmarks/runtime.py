@@ -1,11 +1,13 @@
 """What `keras_snn_runtime` costs: start, memory, a sample, a step of a stream.
 
-    python -m benchmarks.runtime --data-dir DIR
+    python -m benchmarks.runtime --data-dir DIR --peer-python PEERS/bin/python
 
 DIR holds N-MNIST, or its first recordings. Each program starts anew: LeNet on
 frames of N-MNIST at 1 ms, its weights as drawn and those of "nmnist", and
 `SpikingCNN(weights="cifar10_sparse")`, with the runtime and with TensorFlow.
-Results go to `results/runtime.json`.
+Beside them the step loops of snnTorch and Norse take the same frames through
+layers of LeNet's shapes, in one thread and in two; they compute all products,
+whatever the weights. Results go to `results/runtime.json`.
 """
 
 import argparse
@@ -76,13 +78,66 @@ for frame in frames[:20]:
 result["step"] = timed(advance, frames)
 """,
 }
+TORCH = """
+import torch
+from torch import nn
+
+torch.set_num_threads(int(sys.argv[3]))
+frames = torch.from_numpy(frames.transpose(0, 3, 1, 2).copy())[:, None]
+synapses = [
+    nn.Conv2d(2, 20, 5, padding=2, bias=False),
+    nn.AvgPool2d(2),
+    nn.Conv2d(20, 50, 5, padding=2, bias=False),
+    nn.AvgPool2d(2),
+    nn.Sequential(nn.Flatten(), nn.Linear(3200, 200, bias=False)),
+    nn.Linear(200, 10, bias=False),
+]
+"""
+MEASURE = """
+with torch.no_grad():
+    for frame in frames[:20]:
+        advance(frame)
+    result = {"step": timed(advance, frames)}
+"""
+PEERS = {
+    "snntorch": """
+import snntorch
+neurons = [snntorch.Leaky(0.99, reset_mechanism="zero") for _ in synapses[1:]]
+neurons.append(snntorch.Leaky(0.99, reset_mechanism="none"))
+potentials = [x.init_leaky() for x in neurons]
+
+def advance(x):
+    for i, (synapse, neuron) in enumerate(zip(synapses, neurons)):
+        x, potentials[i] = neuron(synapse(x), potentials[i])
+""",
+    "norse": """
+import norse.torch as norse
+neurons = [*(norse.LIFBoxCell() for _ in synapses[1:]), norse.LICell()]
+network = norse.SequentialState(*(x for y in zip(synapses, neurons) for x in y))
+state = None
+
+def advance(x):
+    global state
+    _, state = network(x, state)
+""",
+}
 END = "\nprint('result', json.dumps(result))\n"
+
+
+def run(python, program, *arguments):
+    """Run a program that starts anew, and return its result."""
+    command = [python, "-c", COMMON + program + END, *map(str, arguments)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    return json.loads(done.stdout.split("result ")[-1])
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data-dir")
     parser.add_argument("--repeats", type=int, default=50)
+    parser.add_argument("--peer-python", help="python of snnTorch and Norse")
     args = parser.parse_args()
     import numpy as np
 
@@ -108,16 +163,17 @@ def main():
             model.save(f"{folder}/{name}.keras")
         for name, program in PROGRAMS.items():
             for _ in range(2):  # the second finds what the first compiled
-                command = [sys.executable, "-c", COMMON + program + END]
-                done = subprocess.run(
-                    [*command, folder, str(args.repeats)],
-                    capture_output=True,
-                    text=True,
-                    cwd=ROOT,
-                    check=True,
+                found = run(sys.executable, program, folder, args.repeats)
+            result[name] = found
+            print(name, found, flush=True)
+        for name, program in PEERS.items() if args.peer_python else ():
+            program = TORCH + program + MEASURE
+            result[name] = {
+                f"threads {threads}": run(
+                    args.peer_python, program, folder, args.repeats, threads
                 )
-            text = done.stdout.split("result ")[-1]
-            result[name] = json.loads(text)
+                for threads in (1, 2)
+            }
             print(name, result[name], flush=True)
     RESULT.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
 
