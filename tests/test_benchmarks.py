@@ -7,6 +7,7 @@ import pathlib
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 
@@ -366,3 +367,21 @@ def test_what_a_phase_saves_is_read_again(tmp_path, monkeypatch):
     for title, arrays in weights.items():
         for ours, theirs in zip(arrays, found[title], strict=True):
             np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.skipif(
+    keras.config.backend() != "tensorflow", reason="beside TensorFlow's"
+)
+def test_a_gradient_without_zeros_is_the_dense_one():
+    pytest.importorskip("numba")
+    from benchmarks import silent_rows
+
+    rng = np.random.default_rng(0)
+    x, credit = rng.standard_normal((2, 4, 5, 5, 16), "float32")
+    x *= rng.random(x.shape) < 0.3
+    np.testing.assert_allclose(
+        silent_rows.by_events(x, credit),
+        silent_rows.dense(x, credit),
+        rtol=1e-4,
+        atol=1e-4,
+    )
