@@ -23,6 +23,7 @@ JAX = {**OURS, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
 LIBRARIES = {
     "keras_snn": {**OURS, "KERAS_BACKEND": "tensorflow"},
     "keras_snn-one": {**OURS, "KERAS_BACKEND": "tensorflow"},
+    "keras_snn-compiled": {**OURS, "KERAS_BACKEND": "tensorflow"},
     "keras_snn-dense": {**OURS, "KERAS_BACKEND": "tensorflow"},
     "keras_snn-layers": {**OURS, "KERAS_BACKEND": "tensorflow"},
     "keras_snn-exact": {**OURS, "KERAS_BACKEND": "tensorflow"},
@@ -37,6 +38,7 @@ LIBRARIES = {
 DEFAULT_LIBRARIES = [name for name in LIBRARIES if "torch-" not in name]
 DEFAULT_LIBRARIES.remove("torch")
 DEFAULT_LIBRARIES.remove("keras_snn-one")
+DEFAULT_LIBRARIES.remove("keras_snn-compiled")
 
 # Inference does not depend on the learning rule.
 SAME_INFERENCE = (

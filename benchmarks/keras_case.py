@@ -4,9 +4,9 @@ The variant is the part of the library's name after the dash: a learning rule,
 `"arctan-remat"` (with `remat_steps` at the square root of T), `"layers"` (a
 plain `keras.Model`, layer by layer, collapsed rule), `"dense"` (collapsed rule
 with dense products, the event-driven engine switched off), `"one"` (on one
-processor), or nothing
-(`keras_snn.Model`, collapsed rule, event by event where the backend is
-TensorFlow). A backend is chosen by KERAS_BACKEND.
+processor), `"compiled"` (inference in `event_driven.compile`'s network, without
+TensorFlow), or nothing (`keras_snn.Model`, collapsed rule, event by event where
+the backend is TensorFlow). A backend is chosen by KERAS_BACKEND.
 """
 
 import functools
@@ -62,6 +62,10 @@ class Program:
                 case["network"], case["batch"], case["time_steps"]
             )
         )
+        if variant == "compiled":
+            network = keras_snn.event_driven.compile(model)
+            spikes = np.asarray(self.spikes)
+            self.inference_step = lambda: network.predict(spikes)
         self.targets = keras.ops.convert_to_tensor(
             networks.targets(case["batch"])
         )

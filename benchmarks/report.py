@@ -17,6 +17,8 @@ DTYPES = ("float32", "bfloat16")
 NETWORKS = {"lenet": "LeNet", "vgg9": "VGG9"}
 LABELS = {
     "keras_snn": "keras_snn",
+    "keras_snn-one": "keras_snn, one processor",
+    "keras_snn-compiled": "keras_snn, compiled by event_driven.compile",
     "keras_snn-dense": "keras_snn, dense products",
     "keras_snn-layers": "keras_snn, layer by layer",
     "keras_snn-exact": "keras_snn, exact rule",

@@ -385,3 +385,7 @@ def test_a_gradient_without_zeros_is_the_dense_one():
         rtol=1e-4,
         atol=1e-4,
     )
+
+
+def test_every_library_has_a_name_in_the_report():
+    assert compare.LIBRARIES.keys() == report.LABELS.keys()
