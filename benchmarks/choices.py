@@ -35,6 +35,8 @@ BASE = {
     "loss": "cross-entropy",
     "seed": 0,
 }
+# The sum of squares is one over the batch, too.
+LEARNING_RATES = {"squares": 0.0005}
 RULES = {
     "rate": "rate, one pass",
     "collapsed": "collapsed, one pass",
@@ -221,8 +223,9 @@ def train(settings, data, updates):
     standardized = settings["norm"] == "weight"
     if standardized:
         prepare(model, x)
+    rate = LEARNING_RATES.get(settings["loss"], 0.05 if standardized else 0.1)
     model.compile(
-        snn.training.sgd(0.05 if standardized else 0.1, updates),
+        snn.training.sgd(rate, updates),
         loss_of(settings["loss"]),
         # The steps' mean stands for a sequence of potentials.
         metrics=[] if settings["loss"] == "tet" else ["accuracy"],
