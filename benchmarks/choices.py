@@ -89,6 +89,11 @@ def accuracy_settings():
         *({"loss": loss} for loss in ("squares", "tet")),
         *({"rule": rule} for rule in ("arctan", "steep", "flat")),
         {"rule": "rate_arctan"},
+        *(
+            {"rule": r, "seed": s}
+            for s in (1, 2)
+            for r in ("flat", "rate_arctan")
+        ),
         *({"rule": "bptt", "seed": s} for s in (1, 2)),
         {"rule": "bptt", "time_steps": 8},
         {"time_steps": 16},
