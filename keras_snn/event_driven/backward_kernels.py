@@ -17,10 +17,10 @@ from keras_snn_runtime.kernels import (
     FLOAT,
     INT32,
     INT64,
-    _lowest_bit,
-    _nonzero_bytes,
-    _pointer,
     compiled,
+    lowest_bit,
+    nonzero_bytes,
+    pointer,
 )
 
 # Neighbouring outputs of a vector, and vectors that are summed at once: as
@@ -85,7 +85,7 @@ def _credit_row(vectors, wanted):
 
             def at(address, j):
                 place = builder.add(address, INT64(j * size))
-                return _pointer(builder, place, _VECTOR)
+                return pointer(builder, place, _VECTOR)
 
             kernel = [
                 builder.load(at(weights, j), align=4)
@@ -110,7 +110,7 @@ def _credit_row(vectors, wanted):
             offset = builder.shl(event, INT64(2))
             row, value = (
                 builder.load(
-                    _pointer(builder, builder.add(address, offset), kind),
+                    pointer(builder, builder.add(address, offset), kind),
                     align=4,
                 )
                 for address, kind in ((rows, INT32), (values, FLOAT))
@@ -155,7 +155,7 @@ def _sum_of(typing, address):
     """Return the sum of the vector at an address."""
 
     def emit(context, builder, signature, arguments):
-        vector = builder.load(_pointer(builder, *arguments, _VECTOR), align=4)
+        vector = builder.load(pointer(builder, *arguments, _VECTOR), align=4)
         lanes = LANES
         while lanes > 1:
             lanes //= 2
@@ -336,9 +336,9 @@ def list_spikes(
             row += pixel // width * padded_width + pixel % width
             spot, base = frame * pixels + pixel, pixel * channels
             for start in range(0, vectorized, 32):
-                bits = _nonzero_bytes(address + base + start)
+                bits = nonzero_bytes(address + base + start)
                 while bits:
-                    c = start + _lowest_bit(bits)
+                    c = start + lowest_bit(bits)
                     e = counts[c]
                     rows[c, e], spots[c, e] = row, spot
                     kept = True
