@@ -514,7 +514,8 @@ class _Synapses:
             masks = np.empty((0, 0), "float32")
             if self.mask:
                 masks = space.of_samples(self.mask, window)
-            fired = space.room("fired", spikes.shape[1:], "uint8")
+            # The last pixel's channels are read in a whole vector.
+            fired = space.room("fired", (spikes.shape[1] + 31,), "uint8")
             return lambda first, last: kernels.list_spikes(
                 spikes, masks, first, last, window.steps, *places, fired, *lists
             )

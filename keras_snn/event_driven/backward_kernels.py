@@ -316,13 +316,12 @@ def list_spikes(
         width: Pixels of a row.
         padded_width, padded_size: Pixels of a row, and of a frame, of the
             padded credit.
-        fired: Room for the spikes of a frame.
+        fired: Room for the spikes of a frame and 31 bytes.
         rows, spots, values, counts: Receive the spikes.
     """
     channels = len(counts)
     size = bytes_.shape[1]
     pixels = size // channels
-    vectorized = channels - channels % 32
     masked = masks.size > 0
     address = fired.ctypes.data
     counts[:] = 0
@@ -335,8 +334,11 @@ def list_spikes(
             row = (frame - first) * padded_size
             row += pixel // width * padded_width + pixel % width
             spot, base = frame * pixels + pixel, pixel * channels
-            for start in range(0, vectorized, 32):
+            for start in range(0, channels, 32):
                 bits = nonzero_bytes(address + base + start)
+                if channels - start < 32:
+                    # The rest are bytes of others.
+                    bits &= np.uint32((1 << channels - start) - 1)
                 while bits:
                     c = start + lowest_bit(bits)
                     e = counts[c]
@@ -347,15 +349,6 @@ def list_spikes(
                         kept = masks[i, base + c] != 0
                     counts[c] = e + kept
                     bits &= bits - np.uint32(1)
-            for c in range(vectorized, channels):
-                if fired[base + c]:
-                    e = counts[c]
-                    rows[c, e], spots[c, e] = row, spot
-                    kept = True
-                    if masked:
-                        values[c, e] = masks[i, base + c]
-                        kept = masks[i, base + c] != 0
-                    counts[c] = e + kept
 
 
 @compiled(
