@@ -13,7 +13,7 @@ processors that multiply bfloat16 (AMX), and makes it longer on others. The
 same in one command, that goes on after a kill:
 
     keras-snn train --model SpikingCNN --dataset cifar10 \\
-        --ann-epochs 20 --epochs 6 --learning-rate 0.02
+        --ann-epochs 20 --epochs 6
 """
 
 import argparse

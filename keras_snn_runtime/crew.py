@@ -30,10 +30,10 @@ from keras_snn_runtime.kernels import (
     _add_spikes,
     _finish,
     _fire_rows,
-    _pointer,
     _widest,
     compiled,
     inlined,
+    pointer,
 )
 
 # Most threads of one sample, the first one included.
@@ -59,7 +59,7 @@ def _load(typing, address):
     """Read the number at an address, as others see it."""
 
     def emit(context, builder, signature, arguments):
-        place = _pointer(builder, *arguments, INT64)
+        place = pointer(builder, *arguments, INT64)
         return builder.load_atomic(place, "seq_cst", 8)
 
     return types.int64(types.int64), emit
@@ -71,7 +71,7 @@ def _store(typing, address, value):
 
     def emit(context, builder, signature, arguments):
         address, value = arguments
-        place = _pointer(builder, address, INT64)
+        place = pointer(builder, address, INT64)
         builder.store_atomic(value, place, "seq_cst", 8)
         return context.get_dummy_value()
 
@@ -83,7 +83,7 @@ def _increase(typing, address):
     """Add 1 to the number at an address."""
 
     def emit(context, builder, signature, arguments):
-        place = _pointer(builder, *arguments, INT64)
+        place = pointer(builder, *arguments, INT64)
         builder.atomic_rmw("add", place, INT64(1), "seq_cst")
         return context.get_dummy_value()
 
@@ -96,7 +96,7 @@ def _increase_if(typing, address, value):
 
     def emit(context, builder, signature, arguments):
         address, value = arguments
-        place = _pointer(builder, address, INT64)
+        place = pointer(builder, address, INT64)
         more = builder.add(value, INT64(1))
         found = builder.cmpxchg(place, value, more, "seq_cst", "seq_cst")
         return builder.extract_value(found, 1)
@@ -128,7 +128,7 @@ def _waited(turns):
 @intrinsic
 def _as_pointer(typing, address):
     def emit(context, builder, signature, arguments):
-        return _pointer(builder, *arguments, ir.IntType(8))
+        return pointer(builder, *arguments, ir.IntType(8))
 
     return types.voidptr(types.int64), emit
 

@@ -69,7 +69,8 @@ def compiled_for_weights(before, ndim, after):
 inlined = njit(nogil=True, cache=True)
 
 
-def _pointer(builder, address, kind):
+def pointer(builder, address, kind):
+    """Return an address as a pointer to a kind of number."""
     return builder.inttoptr(address, kind.as_pointer())
 
 
@@ -103,7 +104,7 @@ def _row_sum(lanes, unit, quantized):
             head = builder.append_basic_block("head")
             body = builder.append_basic_block("body")
             done = builder.append_basic_block("done")
-            target = _pointer(builder, out, counts if short else kind)
+            target = pointer(builder, out, counts if short else kind)
             start = ir.Constant(kind, None)
             if not short:
                 start = builder.load(target, align=4)
@@ -120,11 +121,11 @@ def _row_sum(lanes, unit, quantized):
             builder.position_at_end(body)
             offset = builder.shl(event, INT64(2))
             index = builder.load(
-                _pointer(builder, builder.add(indices, offset), INT32), align=4
+                pointer(builder, builder.add(indices, offset), INT32), align=4
             )
             address = builder.mul(builder.sext(index, INT64), stride)
             row = builder.load(
-                _pointer(builder, builder.add(weights, address), row_kind),
+                pointer(builder, builder.add(weights, address), row_kind),
                 align=1 if quantized else 4,
             )
             if short:
@@ -136,7 +137,7 @@ def _row_sum(lanes, unit, quantized):
                     added = builder.fadd(total, row)
                 else:
                     value = builder.load(
-                        _pointer(builder, builder.add(values, offset), FLOAT),
+                        pointer(builder, builder.add(values, offset), FLOAT),
                         align=4,
                     )
                     value = builder.insert_element(undefined, value, INT32(0))
@@ -172,7 +173,7 @@ def _nonzero_bits(element, compare):
         """Return which of the 32 values at `address` are not zero."""
 
         def emit(context, builder, signature, arguments):
-            values = builder.load(_pointer(builder, *arguments, kind), align=1)
+            values = builder.load(pointer(builder, *arguments, kind), align=1)
             found = getattr(builder, compare)(
                 "!=", values, ir.Constant(kind, None)
             )
@@ -184,7 +185,7 @@ def _nonzero_bits(element, compare):
 
 
 @intrinsic
-def _lowest_bit(typing, bits):
+def lowest_bit(typing, bits):
     """Return the position of the lowest 1 in `bits`, which are not 0."""
 
     def emit(context, builder, signature, arguments):
@@ -195,7 +196,7 @@ def _lowest_bit(typing, bits):
 
 
 _nonzero_floats = _nonzero_bits(FLOAT, "fcmp_unordered")
-_nonzero_bytes = _nonzero_bits(ir.IntType(8), "icmp_unsigned")
+nonzero_bytes = _nonzero_bits(ir.IntType(8), "icmp_unsigned")
 _LANES = (256, 128, 64, 32, 16, 8, 4, 2, 1)
 
 
@@ -286,7 +287,7 @@ def list_spikes(frames, indices, values, starts, samples):
                 for c in range(0, vectorized, 32):
                     bits = _nonzero_floats(address + 4 * (base + c))
                     while bits:
-                        k = c + _lowest_bit(bits)
+                        k = c + lowest_bit(bits)
                         indices[i, y, found] = base + k
                         values[i, y, found] = frames[i, y, pixel, k]
                         found += 1
@@ -651,9 +652,9 @@ def list_fired(fired, channels, indices, starts):
         starts[pixel] = found
         base = pixel * channels
         for c in range(0, vectorized, 32):
-            bits = _nonzero_bytes(address + base + c)
+            bits = nonzero_bytes(address + base + c)
             while bits:
-                indices[found] = base + c + _lowest_bit(bits)
+                indices[found] = base + c + lowest_bit(bits)
                 found += 1
                 bits &= bits - np.uint32(1)
         for c in range(vectorized, channels):

@@ -14,7 +14,10 @@ PACKAGE = ROOT / "keras_snn"
 # A part imports only from parts left of it. Parts in one group do not know
 # each other.
 ORDER = (
-    ("atomic", "checks", "optional", "progress", "typing", "untrusted"),
+    (
+        *("atomic", "checks", "optional", "progress", "tables", "typing"),
+        "untrusted",
+    ),
     ("neurons",),
     ("encoding",),
     ("layers",),

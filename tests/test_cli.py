@@ -437,7 +437,7 @@ def test_recipes_of_deep_networks_are_for_few_steps(model):
     assert (settings.time_steps, settings.encoder) == (4, "repeat")
     assert (settings.learning_rule, settings.norm) == ("rate", None)
     assert (settings.loss, settings.optimizer) == ("cross_entropy", "nesterov")
-    assert recipe(model, "cifar10", ann_epochs=2).learning_rate == 0.05
+    assert recipe(model, "cifar10", ann_epochs=2).learning_rate == 0.02
 
 
 def test_recipes_follow_what_is_asked_for():

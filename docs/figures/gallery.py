@@ -20,15 +20,6 @@ IMAGES, STEPS = 1000, 8
 DEVICE = "45nm-float32"
 WINDOW, WINDOWS = 20_000, 15  # microseconds, and how many
 RECORDING = 47
-STYLE = {
-    # Greys that can be read on white and on black paper.
-    **page.STYLE,
-    "figure.constrained_layout.use": True,
-    "figure.dpi": 100,
-    # Text stays text; names of marks do not change from run to run.
-    "svg.fonttype": "none",
-    "svg.hashsalt": "keras_snn",
-}
 RED, BLUE = (0.85, 0.27, 0.23, 1.0), (0.26, 0.58, 0.76, 1.0)
 
 
@@ -178,7 +169,7 @@ def draw(folder, images, labels, recording, digit):
     """Draw all figures into a folder."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with plt.rc_context(STYLE):
+    with plt.rc_context(page.STYLE):
         for name, function in OF_IMAGES.items():
             _save(function(images, labels), folder / f"{name}.svg")
         _save(draw_stream(recording, digit), folder / "stream.svg")

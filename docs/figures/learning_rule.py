@@ -16,25 +16,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import keras_snn as snn
+from keras_snn.analysis import page
 
 BETA, STEPS = 0.9, 40
 RESULTS = pathlib.Path(__file__).parents[2] / "benchmarks/results"
 RED, BLUE, GREEN, GREY = "#d9443a", "#4393c3", "#5aa469", "#8a8a8a"
-STYLE = {
-    # Greys that can be read on white and on black paper.
-    **dict.fromkeys(
-        ("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), GREY
-    ),
-    **dict.fromkeys(("axes.edgecolor", "legend.labelcolor"), GREY),
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "figure.constrained_layout.use": True,
-    "legend.frameon": False,
-    "savefig.transparent": True,
-    # Text stays text; names of marks do not change from run to run.
-    "svg.fonttype": "none",
-    "svg.hashsalt": "keras_snn",
-}
 
 
 def neuron(currents):
@@ -216,7 +202,7 @@ FIGURES = {
 def main(folder):
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with plt.rc_context(STYLE):
+    with plt.rc_context(page.STYLE):
         for name, draw in FIGURES.items():
             figure = draw()
             # Without a date: the same picture is the same file.

@@ -19,12 +19,6 @@ from keras_snn.analysis import page
 CAT = pathlib.Path(__file__).parents[1] / "images" / "trained" / "cat.jpg"
 LAYERS = ("stem_lif", "group1_lif1", "group2_lif1")
 STEPS = 4
-STYLE = {
-    **page.STYLE,
-    "figure.constrained_layout.use": True,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "keras_snn",
-}
 
 
 def scaled(path):
@@ -77,7 +71,7 @@ def draw(folder):
     recording = snn.analysis.record(model, x[None])
     stream = snn.streaming(model).stream()
     scores = np.stack([stream.step(x[None])[0] for _ in range(STEPS)])
-    with plt.rc_context(STYLE):
+    with plt.rc_context(page.STYLE):
         figures = {
             "spikes.svg": draw_spikes(recording, pixels),
             "scores.svg": draw_scores(scores),

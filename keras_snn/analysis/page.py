@@ -39,7 +39,12 @@ STYLE = {
     "axes.facecolor": "none",
     "axes.prop_cycle": "cycler(color=['4393c3', 'e08214', '5aa469'])",
     "legend.frameon": False,
+    "figure.constrained_layout.use": True,
     "savefig.transparent": True,
+    # In SVG files text stays text, and names of marks do not change from run
+    # to run.
+    "svg.fonttype": "none",
+    "svg.hashsalt": "keras_snn",
 }
 RASTERS = 2
 
@@ -160,7 +165,7 @@ def _figure(draw, *arguments, size=(6.4, 3.4), **options):
 
     with matplotlib.rc_context(STYLE):
         # Without pyplot: no global state, and no window system.
-        figure = Figure(figsize=size, dpi=110, layout="constrained")
+        figure = Figure(figsize=size, dpi=110)
         FigureCanvasAgg(figure)
         draw(*arguments, ax=figure.add_subplot(), **options)
         file = io.BytesIO()

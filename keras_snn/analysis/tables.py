@@ -6,13 +6,12 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import rich.box
 import rich.console
-import rich.table
 
 from keras_snn import optional
 from keras_snn.analysis import devices
 from keras_snn.analysis.energy import energy_of, readable
+from keras_snn.tables import table
 
 # Fits the longest layer names, where there is no terminal.
 _WIDTH = 120
@@ -51,12 +50,6 @@ def _console(print_fn):
     return console
 
 
-def _table(title):
-    return rich.table.Table(
-        title=title, box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
-    )
-
-
 def _fitting(table, console):
     """Return a table without columns that a console has no room for."""
     wide = console.options.update(width=2 * _WIDTH)
@@ -72,27 +65,23 @@ def _layers(profile, device):
         f"{profile.model_name}: mean of {profile.samples} inferences of "
         f"{profile.time_steps:g} steps"
     )
-    table = _table(title)
-    table.add_column("layer", no_wrap=True)
-    table.add_column("type", no_wrap=True)
-    for column in numbers(profile, profile.layers[0]):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column(device.name, justify="right", no_wrap=True)
+    columns = [*numbers(profile, profile.layers[0]), device.name]
+    found = table(title, ["layer", "type"], columns)
     for layer in profile.layers:
-        table.add_row(
+        found.add_row(
             layer.name,
             layer.kind,
             *numbers(profile, layer).values(),
             readable(energy_of([layer], device).snn),
         )
-    table.add_section()
-    table.add_row(
+    found.add_section()
+    found.add_row(
         "all",
         "",
         *numbers(profile, profile).values(),
         readable(profile.energy(device).snn),
     )
-    return table
+    return found
 
 
 def numbers(profile, row):
@@ -113,23 +102,21 @@ def numbers(profile, row):
 
 
 def _energies(profile):
-    table = _table("Energy of one inference")
     parts = ["synapses", "biases", "neurons", "memory"]
     if not profile.bias_adds:
         parts.remove("biases")
-    table.add_column("device", no_wrap=True)
-    for column in (*parts, "spiking", "ordinary", "ordinary\n/ spiking"):
-        table.add_column(column, justify="right", no_wrap=True)
+    columns = [*parts, "spiking", "ordinary", "ordinary\n/ spiking"]
+    found = table("Energy of one inference", ["device"], columns)
     for device in devices.DEVICES.values():
         energy = profile.energy(device)
-        table.add_row(
+        found.add_row(
             device.name,
             *(readable(getattr(energy, part)) for part in parts),
             readable(energy.snn),
             readable(energy.ann),
             "-" if energy.ratio is None else f"{energy.ratio:.2g}",
         )
-    return table
+    return found
 
 
 def print_devices(print_fn: Callable[[str], Any] = print) -> None:
@@ -148,17 +135,18 @@ def print_devices(print_fn: Callable[[str], Any] = print) -> None:
 
 
 def _device_table():
-    table = _table("Energy of one operation, pJ")
     columns = ("bits", "mac", "ac", "update", "weight_access", "state_access")
-    table.add_column("device")
-    for column in columns:
-        table.add_column(column.replace("_", " "), justify="right")
+    found = table(
+        "Energy of one operation, pJ",
+        ["device"],
+        [column.replace("_", " ") for column in columns],
+    )
     for device in devices.DEVICES.values():
         values = (getattr(device, column) for column in columns)
-        table.add_row(
+        found.add_row(
             device.name, *("-" if v is None else f"{v:g}" for v in values)
         )
-    return table
+    return found
 
 
 def dataframe(profile):
@@ -176,23 +164,22 @@ def dataframe(profile):
 
 def execution(report, print_fn=None):
     """Print an `ExecutionReport`; for the arguments see `summary`."""
-    table = _table(f"{report.model_name}: one of {report.samples} sample(s)")
-    table.add_column("layer", no_wrap=True)
-    table.add_column("type", no_wrap=True)
-    table.add_column("runs", no_wrap=True)
-    table.add_column("spike rate", justify="right")
-    table.add_column("ms", justify="right")
+    found = table(
+        f"{report.model_name}: one of {report.samples} sample(s)",
+        ["layer", "type", "runs"],
+        ["spike rate", "ms"],
+    )
     for row in report.layers:
         rate = "" if row.rate is None else f"{row.rate:.4f}"
         ms = "" if row.seconds is None else f"{1e3 * row.seconds:.3f}"
-        table.add_row(row.name, row.kind, row.mode, rate, ms)
+        found.add_row(row.name, row.kind, row.mode, rate, ms)
     console = _console(print_fn)
     with console.capture() as text:
         if report.reason is None:
-            table.add_section()
+            found.add_section()
             total = f"{1e3 * report.seconds:.3f}"
-            table.add_row("all", "", "", "", total)
-        console.print(table)
+            found.add_row("all", "", "", "", total)
+        console.print(found)
         if report.reason is not None:
             console.print(f"It runs densely: {report.reason}.")
         else:

@@ -295,7 +295,10 @@ def _check_convert(path, output, dataset, overwrite):
 def study(
     context: typer.Context,
     model: Annotated[
-        str, network_option("LeNet, VGG... or ResNet..., in any case.")
+        str,
+        network_option(
+            "LeNet, VGG..., ResNet..., SEWResNet18 or SpikingCNN, in any case."
+        ),
     ] = "lenet",
     dataset: Dataset = "digits",
     weights: Annotated[

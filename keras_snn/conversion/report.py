@@ -7,9 +7,10 @@ from typing import Any
 
 import keras
 import numpy as np
+import rich.console
 from keras import ops
 
-from keras_snn import layers
+from keras_snn import layers, tables
 from keras_snn.conversion import calibration, explaining, plain, spiking
 from keras_snn.conversion.folding import folded
 from keras_snn.models import Model
@@ -99,18 +100,10 @@ class Report:
 
     def summary(self) -> Any:
         """Print the report as a table, and the reasons."""
-        from rich import box
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table(
-            title=f"Conversion, T = {self.time_steps or 'any'}",
-            box=box.SIMPLE_HEAD,
-            padding=(0, 1, 0, 0),
+        title = f"Conversion, T = {self.time_steps or 'any'}"
+        table = tables.table(
+            title, ["layer"], COLUMNS, no_wrap=False, overflow="fold"
         )
-        table.add_column("layer", overflow="fold")
-        for name in COLUMNS:
-            table.add_column(name, justify="right", no_wrap=True)
         for row in self.layers:
             table.add_row(
                 row.name,
@@ -120,7 +113,7 @@ class Report:
                 *(f"{getattr(row, part):.1%}" for part in PARTS),
                 f"{row.silent:.1%}",
             )
-        console = Console()
+        console = rich.console.Console()
         console.print(table)
         console.print(
             f"output: mean error {self.mean_error:.3g}, largest "

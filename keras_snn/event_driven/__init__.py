@@ -52,8 +52,8 @@ from keras_snn.event_driven.switch import (
 
 # These need Numba.
 _LAZY = {
+    "backward_reason": "backward",
     "connect_backward": "backward",
-    "knows_backward": "backward",
     "Program": "lowering",
     "Unknown": "lowering",
     "run": "engine",

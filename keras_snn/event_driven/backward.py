@@ -40,18 +40,25 @@ TOGETHER = 4
 NEAR = 2**19
 
 
-def knows_backward(program):
-    """Return whether the backward pass knows all of a program.
+def backward_reason(program):
+    """Return why the backward pass does not run event by event, or None.
 
     What layers with weights take has to be listed without computing it again:
     spikes, whose history is kept, or what comes from outside of the loop.
     """
-    return all(
-        type(x) in _LAYERS
-        and getattr(x, "kind", "average") == "average"
-        and (not hasattr(x, "kernel") or _origin(program, x.source))
-        for x in program.operations
-    )
+    for x in program.operations:
+        reason = None
+        if type(x) not in _LAYERS or getattr(x, "kind", "average") != "average":
+            reason = "has no event-driven backward pass"
+        elif hasattr(x, "kernel") and not _origin(program, x.source):
+            reason = "takes neither spikes nor a source directly"
+        if reason:
+            layer = program.nodes[x.key].stages[0]
+            return (
+                f"'{layer.name}' ({type(layer).__name__}) {reason}. The "
+                "forward pass runs event by event"
+            )
+    return None
 
 
 def _origin(program, key):
@@ -70,7 +77,7 @@ def connect_backward(program, results, sources, known, time_steps):
     """Return readouts' results, differentiable by the exact rule.
 
     Args:
-        program: The network's `lowering.Program`; see `knows_backward`.
+        program: The network's `lowering.Program`; see `backward_reason`.
         results: Dict from the readouts' keys to what they give.
         sources: Dict from keys to sequences, axes (batch, time, ...).
         known: Dict of tensors from `(key, name)`: of neurons the `"history"`
@@ -507,7 +514,8 @@ class _Synapses:
             masks = np.empty((0, 0), "float32")
             if self.mask:
                 masks = space.of_samples(self.mask, window)
-            fired = space.room("fired", spikes.shape[1:], "uint8")
+            # The last pixel's channels are read in a whole vector.
+            fired = space.room("fired", (spikes.shape[1] + 31,), "uint8")
             return lambda first, last: kernels.list_spikes(
                 spikes, masks, first, last, window.steps, *places, fired, *lists
             )

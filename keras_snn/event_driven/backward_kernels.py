@@ -17,10 +17,10 @@ from keras_snn_runtime.kernels import (
     FLOAT,
     INT32,
     INT64,
-    _lowest_bit,
-    _nonzero_bytes,
-    _pointer,
     compiled,
+    lowest_bit,
+    nonzero_bytes,
+    pointer,
 )
 
 # Neighbouring outputs of a vector, and vectors that are summed at once: as
@@ -85,7 +85,7 @@ def _credit_row(vectors, wanted):
 
             def at(address, j):
                 place = builder.add(address, INT64(j * size))
-                return _pointer(builder, place, _VECTOR)
+                return pointer(builder, place, _VECTOR)
 
             kernel = [
                 builder.load(at(weights, j), align=4)
@@ -110,7 +110,7 @@ def _credit_row(vectors, wanted):
             offset = builder.shl(event, INT64(2))
             row, value = (
                 builder.load(
-                    _pointer(builder, builder.add(address, offset), kind),
+                    pointer(builder, builder.add(address, offset), kind),
                     align=4,
                 )
                 for address, kind in ((rows, INT32), (values, FLOAT))
@@ -155,7 +155,7 @@ def _sum_of(typing, address):
     """Return the sum of the vector at an address."""
 
     def emit(context, builder, signature, arguments):
-        vector = builder.load(_pointer(builder, *arguments, _VECTOR), align=4)
+        vector = builder.load(pointer(builder, *arguments, _VECTOR), align=4)
         lanes = LANES
         while lanes > 1:
             lanes //= 2
@@ -316,13 +316,12 @@ def list_spikes(
         width: Pixels of a row.
         padded_width, padded_size: Pixels of a row, and of a frame, of the
             padded credit.
-        fired: Room for the spikes of a frame.
+        fired: Room for the spikes of a frame and 31 bytes.
         rows, spots, values, counts: Receive the spikes.
     """
     channels = len(counts)
     size = bytes_.shape[1]
     pixels = size // channels
-    vectorized = channels - channels % 32
     masked = masks.size > 0
     address = fired.ctypes.data
     counts[:] = 0
@@ -335,10 +334,13 @@ def list_spikes(
             row = (frame - first) * padded_size
             row += pixel // width * padded_width + pixel % width
             spot, base = frame * pixels + pixel, pixel * channels
-            for start in range(0, vectorized, 32):
-                bits = _nonzero_bytes(address + base + start)
+            for start in range(0, channels, 32):
+                bits = nonzero_bytes(address + base + start)
+                if channels - start < 32:
+                    # The rest are bytes of others.
+                    bits &= np.uint32((1 << channels - start) - 1)
                 while bits:
-                    c = start + _lowest_bit(bits)
+                    c = start + lowest_bit(bits)
                     e = counts[c]
                     rows[c, e], spots[c, e] = row, spot
                     kept = True
@@ -347,15 +349,6 @@ def list_spikes(
                         kept = masks[i, base + c] != 0
                     counts[c] = e + kept
                     bits &= bits - np.uint32(1)
-            for c in range(vectorized, channels):
-                if fired[base + c]:
-                    e = counts[c]
-                    rows[c, e], spots[c, e] = row, spot
-                    kept = True
-                    if masked:
-                        values[c, e] = masks[i, base + c]
-                        kept = masks[i, base + c] != 0
-                    counts[c] = e + kept
 
 
 @compiled(

@@ -73,6 +73,7 @@ class Program:
         readouts: Dict from keys to the readouts.
         counters: Dict from keys to the poolings that count spikes.
         masks: Dict from keys to dropout layers that draw a mask.
+        nodes: Dict from keys to the nodes of their operations.
         shapes: Dict from keys to shapes of one sample at one step, and from
             `(key, "state")` to those of states of another shape.
         sources: Keys of the sequences that the loop starts from.
@@ -89,6 +90,7 @@ class Program:
     def __init__(self, network, training, held=None, results=()):
         self.operations = []
         self.weights, self.masks, self.shapes = {}, {}, {}
+        self.nodes = {}
         self.neurons, self.readouts, self.counters = {}, {}, {}
         self.sources = [x.key for x in network.sources]
         held = held_sources(network) if held is None else held
@@ -126,7 +128,9 @@ class Program:
             raise _unknown(layer)
         _frame(node, node.inputs[0])
         _frame(node, node.output)
+        first = len(self.operations)
         handler(self, node)
+        self.nodes.update((x.key, node) for x in self.operations[first:])
 
     def _record(self, value):
         if value.key in self.padded:

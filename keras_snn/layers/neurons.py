@@ -209,14 +209,8 @@ class LIF(SpikingLayer):
         return self._window(sequence, state[0], time_loop.unrolls_windows())
 
     def _window(self, currents, v, unroll):
-        spikes, v, *potentials = neuron_sequences.surrogate_window(
-            ops.cast(currents, "float32"),
-            v,
-            self.learning_rule,
-            **self.neuron_now,
-            unroll=unroll,
-            with_potentials=self.return_potentials,
-        )
+        currents = ops.cast(currents, "float32")
+        spikes, v, *potentials = self._lif_window(currents, v, unroll)
         spikes = ops.cast(spikes, self.compute_dtype)
         return (spikes, *potentials) if potentials else spikes, [v]
 

@@ -10,7 +10,6 @@ from keras import ops
 
 from keras_snn import checks
 from keras_snn.layers.spiking_layer import ThroughTimeNeuron
-from keras_snn.neurons import sequences
 from keras_snn.neurons.single_step import lif_step_with_rule
 from keras_snn.typing import (
     LearningRule,
@@ -162,13 +161,8 @@ class PLIF(ThroughTimeNeuron):
         return {**super().neuron_now, "beta": self.decay}
 
     def run(self, currents: Tensor, state: State, unroll: bool) -> Any:
-        spikes, v, *potentials = sequences.surrogate_window(
-            self._input(currents),
-            state[0],
-            self.learning_rule,
-            **self.neuron_now,
-            unroll=unroll,
-            with_potentials=self.return_potentials,
+        spikes, v, *potentials = self._lif_window(
+            self._input(currents), state[0], unroll
         )
         return spikes, [v], *potentials
 

@@ -10,6 +10,7 @@ from keras_snn import checks
 from keras_snn.layers.learned_numbers import LearnedNumbers
 from keras_snn.layers.time_layer import TimeLayer
 from keras_snn.neurons import learning_rules, masks, time_loop
+from keras_snn.neurons import sequences as neuron_sequences
 from keras_snn.typing import Shape, State, Tensor
 
 
@@ -105,6 +106,17 @@ class SpikingLayer(LearnedNumbers, TimeLayer):
         both, state = time_loop.through_time(step, state, sequence, unroll)
         spikes = ops.cast(both[:, :, 0], self.compute_dtype)
         return (spikes, both[:, :, 1]), state
+
+    def _lif_window(self, currents, v, unroll):
+        """Return `(spikes, v, *potentials)` of some steps of LIF neurons."""
+        return neuron_sequences.surrogate_window(
+            currents,
+            v,
+            self.learning_rule,
+            **self.neuron_now,
+            unroll=unroll,
+            with_potentials=self.return_potentials,
+        )
 
     def check_rule(self) -> None:
         if self.rule == "surrogate":

@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_snn import checks
 from keras_snn.layers.spiking_layer import ThroughTimeNeuron
-from keras_snn.neurons import sequences, synaptic
+from keras_snn.neurons import synaptic
 from keras_snn.neurons.single_step import lif_step_with_rule
 from keras_snn.typing import LearningRule, PerNeuron, Reset, State, Tensor
 
@@ -110,14 +110,7 @@ class SynapticLIF(ThroughTimeNeuron):
     def run(self, currents: Tensor, state: State, unroll: bool) -> Any:
         v, i = state
         currents = synaptic.synaptic_currents(currents, i, self.alpha, unroll)
-        spikes, v, *potentials = sequences.surrogate_window(
-            currents,
-            v,
-            self.learning_rule,
-            **self.neuron_now,
-            unroll=unroll,
-            with_potentials=self.return_potentials,
-        )
+        spikes, v, *potentials = self._lif_window(currents, v, unroll)
         return spikes, [v, currents[:, -1]], *potentials
 
     def step(

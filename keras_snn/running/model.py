@@ -149,7 +149,9 @@ class Model(SharedModel, keras.Model):
 
         In `predict` and `evaluate` layers that the engine does not know run
         through Keras between those that it knows. The text names them then,
-        and says that the others run event by event.
+        and says that the others run event by event. In `fit` by the `"exact"`
+        rule the backward pass alone may run densely; the text says so, and
+        names the first layer in its way.
 
         The answer is for its own `fit`, `evaluate` and `predict`. Within
         another model, and in a `tf.function` of one's own, it runs densely.
@@ -169,7 +171,12 @@ class Model(SharedModel, keras.Model):
         except event_driven.Unknown as unknown:
             split = None if training else self.event_driven_split()
             return str(unknown) if split is None else split.reason
-        return program.learning_reason if training else None
+        if not training:
+            return None
+        reason = program.learning_reason
+        if reason is None and obstacles.rule_of(self.network) == "exact":
+            reason = event_driven.backward_reason(program)
+        return reason
 
     def _engine_is_off(self, training=False):
         """Return why the engine runs no layer, whatever it knows, or None."""

@@ -39,7 +39,7 @@ def run_exact(network, inputs, training):
     loop = time_first.TimeLoop(network, values, training, keep)
     final = loop.run()
     results = loop.results(final)
-    if loop.program and event_driven.knows_backward(loop.program):
+    if loop.program and not event_driven.backward_reason(loop.program):
         with compilation.with_weights(network.model, weights):
             connected = _connect_by_events(loop, values, final, results)
         return time_first.outputs_after_loop(

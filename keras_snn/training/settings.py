@@ -62,9 +62,9 @@ class Settings:
         optimizer: `"sgd"` (without momentum), `"nesterov"`
             (`keras_snn.training.sgd`: with momentum, and a rate that rises and
             falls with every update) or `"adam"`.
-        learning_rate: step size. The loss is a sum over the batch and so is
-            its gradient: the same SGD rate at twice the batch size moves the
-            weights equally far per epoch.
+        learning_rate: step size. With `"squared_error"` the gradient is a sum
+            over the batch: the same SGD rate at twice the batch size moves
+            the weights equally far per epoch.
         weight_decay: decoupled weight decay (times the learning rate).
         label_smoothing: part of the labels that `"cross_entropy"` spreads over
             all classes, in [0, 1).
@@ -124,7 +124,9 @@ class Settings:
         "adam.",
     )
     learning_rate: float = _setting(
-        0.0085, "Training", "Step size; the gradient is summed over the batch."
+        0.0085,
+        "Training",
+        "Step size; of squared_error the gradient is summed over the batch.",
     )
     weight_decay: float = _setting(5e-4, "Training", "Decoupled weight decay.")
     ema: float = _setting(

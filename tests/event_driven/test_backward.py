@@ -1,5 +1,7 @@
 """The exact rule's backward pass in the engine equals the dense one."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -78,6 +80,7 @@ def check_equal(model, *x, monkeypatch, backward=True):
 
     value, actual = found(True)
     assert bool(seen) == backward
+    assert (model.dense_reason(training=True) is None) == backward
     dense, expected = found(False)
     assert value == pytest.approx(dense, rel=1e-5)
     for a, b in zip(actual, expected, strict=True):
@@ -181,22 +184,30 @@ def test_layers_with_several_readers_and_two_sources(monkeypatch):
     )
 
 
+INDIRECT = r"'conv.*' \(Conv2D\) takes neither spikes nor a source directly"
+
+
 @pytest.mark.parametrize(
-    "stages",
+    "stages, reason",
     [
-        [L.MaxPooling2D(2), lif()],
-        [lif(), L.AveragePooling2D(2)],
-        [layers.TimeConstantDropout(0.2), layers.TimeConstantDropout(0.2)],
-        [L.Conv2D(3, 3), L.Conv2D(3, 3), lif()],
+        ([L.MaxPooling2D(2), lif()], r"\(MaxPooling2D\) has no event-driven"),
+        ([lif(), L.AveragePooling2D(2)], INDIRECT),
+        ([layers.TimeConstantDropout(0.2) for _ in range(2)], INDIRECT),
+        ([L.Conv2D(3, 3), L.Conv2D(3, 3), lif()], INDIRECT),
     ],
     ids=["maximum", "averages", "two masks", "no spikes between"],
 )
-def test_other_networks_learn_by_dense_products(stages, monkeypatch):
+def test_other_networks_learn_by_dense_products(stages, reason, monkeypatch):
     x = spikes(8, 8, 2, rate=0.5)
     model = sequential(
         x, L.Conv2D(3, 3), lif(threshold=0.2), *stages, L.Conv2D(3, 2), lif()
     )
     check_equal(model, x, monkeypatch=monkeypatch, backward=False)
+    monkeypatch.setattr(switch, "_choice", True)
+    assert re.search(
+        f"{reason}.*The forward pass runs event by event",
+        model.dense_reason(training=True),
+    )
 
 
 def test_fit_learns_what_it_learns_with_dense_products(monkeypatch):

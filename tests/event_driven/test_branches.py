@@ -15,7 +15,7 @@ pytest.importorskip("numba")
 import keras_snn_runtime  # noqa: E402
 from keras_snn_runtime import operations, samples  # noqa: E402
 from keras_snn_runtime.crew import Crew  # noqa: E402
-from tests.runtime.test_runtime import changed, first  # noqa: E402
+from tests.runtime.test_runtime import check_refused, first  # noqa: E402
 
 pytestmark = pytest.mark.skipif(
     keras.config.backend() != "tensorflow", reason="runs on TensorFlow only"
@@ -297,7 +297,4 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_descriptions_are_refused(name, content, tmp_path):
-    path = tmp_path / "net.npz"
-    path.write_bytes(changed(content, HOSTILE[name]))
-    with pytest.raises(ValueError, match="is no network of keras_snn_runtime"):
-        keras_snn_runtime.load(path)
+    check_refused(content, HOSTILE[name], tmp_path)

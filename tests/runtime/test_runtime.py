@@ -315,6 +315,13 @@ def changed(content, change):
     return result.getvalue()
 
 
+def check_refused(content, change, folder):
+    path = folder / "net.npz"
+    path.write_bytes(changed(content, change))
+    with pytest.raises(ValueError, match="is no network of keras_snn_runtime"):
+        keras_snn_runtime.load(path)
+
+
 def first(description, name):
     return next(x for x in description["operations"] if x["operation"] == name)
 
@@ -344,10 +351,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_descriptions_are_refused(name, content, tmp_path):
-    path = tmp_path / "net.npz"
-    path.write_bytes(changed(content, HOSTILE[name]))
-    with pytest.raises(ValueError, match="is no network of keras_snn_runtime"):
-        keras_snn_runtime.load(path)
+    check_refused(content, HOSTILE[name], tmp_path)
 
 
 def without_scales(description):

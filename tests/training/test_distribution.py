@@ -5,7 +5,6 @@ import json
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ import time
 import numpy as np
 import pytest
 
+from keras_snn.training import launching
 from tests.training import worker_program
 
 # The processes are of JAX, whatever the backend of this one is.
@@ -22,12 +22,6 @@ needs_jax = pytest.mark.skipif(
 pytestmark = pytest.mark.slow
 TOLERANCE = 1e-6
 ROOT = pathlib.Path(__file__).parents[2]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def environment():
@@ -47,7 +41,7 @@ def found(tmp_path_factory):
     """Run the program in one and in two processes; return what they found."""
     folder = tmp_path_factory.mktemp("workers")
     program = [sys.executable, "-m", "tests.training.worker_program", folder]
-    port = free_port()
+    port = launching.free_port()
     for count in (1, 2):
         (folder / f"files{count}").mkdir()
     running = [
