@@ -16,6 +16,8 @@ from keras_snn.training.recipes import FEW_STEPS
 
 # Neurons that fire less seldom learn anything, spikes a neuron and step.
 SILENT = 0.005
+# Those that silent layers are scaled to: the first that all can reach.
+RATES = (0.1, 0.05, 0.02)
 IMAGES = 64
 
 
@@ -138,4 +140,10 @@ def _scale_if_silent(model, images):
         "scaled until they fire; `--no-scale` leaves them.",
         flush=True,
     )
-    models.scale_to_rate(model, images)
+    for rate in RATES:
+        try:
+            models.scale_to_rate(model, images, rate)
+            return
+        except ValueError as error:
+            reason = error
+    print(f"They stay as they are. {reason}", flush=True)

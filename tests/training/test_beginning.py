@@ -114,3 +114,22 @@ def test_silent_layers_are_scaled_before_training(tmp_path, capsys):
     assert "Silent before training: " in capsys.readouterr().out
     train(small("vgg7", norm="none", time_steps=4, scale=False), tmp_path / "n")
     assert "Silent" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("most", [0.05, 0.001])
+def test_layers_that_cannot_fire_as_often_do_not_end_a_run(
+    most, tmp_path, capsys, monkeypatch
+):
+    asked = []
+
+    def scale_to_rate(model, images, rate):
+        asked.append(rate)
+        if rate > most:
+            raise ValueError(f"Layer 'lif' does not reach a rate of {rate}")
+
+    monkeypatch.setattr(beginning.models, "scale_to_rate", scale_to_rate)
+    settings = small("vgg7", norm="none", time_steps=4, width=1 / 8)
+    assert train(settings, tmp_path)["status"] == "finished"
+    assert asked == [rate for rate in beginning.RATES if rate >= most]
+    stayed = "They stay as they are. Layer 'lif'" in capsys.readouterr().out
+    assert stayed == (most == 0.001)
