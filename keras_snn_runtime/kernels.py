@@ -225,32 +225,25 @@ def _lowest_bit(typing, bits):
 
 _nonzero_floats = _nonzero_bits(FLOAT, "fcmp_unordered")
 _nonzero_bytes = _nonzero_bits(ir.IntType(8), "icmp_unsigned")
-_LANES = (256, 128, 64, 32, 16, 8, 4, 2, 1)
 
 
 def _adder(unit, quantized):
-    """Return `_row_sum` for any number of outputs up to 256."""
-    sum_256, sum_128, *narrow = (_row_sum(x, unit, quantized) for x in _LANES)
-    sum_64, sum_32, sum_16, sum_8, sum_4, sum_2, sum_1 = narrow
-    both_128, both_64, *narrow = (
-        _row_sum(x, unit, quantized, both=True) for x in _LANES[1:-1]
+    """Return `_row_sum` for any number of outputs up to 64.
+
+    For those up to 256 where sums are in int16, which take fewer registers.
+    """
+    sum_64, sum_32, sum_16, sum_8, sum_4, sum_2, sum_1 = (
+        _row_sum(x, unit, quantized) for x in (64, 32, 16, 8, 4, 2, 1)
     )
-    both_32, both_16, both_8, both_4, both_2 = narrow
+    both_32, both_16, both_8, both_4, both_2 = (
+        _row_sum(x, unit, quantized, both=True) for x in (32, 16, 8, 4, 2)
+    )
 
     @njit(nogil=True)
     def add(width, out, weights, stride, indices, values, first, last):
         given = width, out, weights, stride, indices, values, first, last
         if width == 64:
             sum_64(*given)
-        elif width > 64:
-            if width == 256:
-                sum_256(*given)
-            elif width > 128:
-                both_128(*given)
-            elif width == 128:
-                sum_128(*given)
-            else:
-                both_64(*given)
         elif width > 32:
             both_32(*given)
         elif width == 32:
@@ -274,7 +267,28 @@ def _adder(unit, quantized):
         else:
             sum_1(*given)
 
-    return add
+    if not (unit and quantized):
+        return add
+    sum_256, sum_128 = (_row_sum(x, unit, quantized) for x in (256, 128))
+    both_128, both_64 = (
+        _row_sum(x, unit, quantized, both=True) for x in (128, 64)
+    )
+
+    @njit(nogil=True)
+    def add_wide(width, out, weights, stride, indices, values, first, last):
+        given = width, out, weights, stride, indices, values, first, last
+        if width <= 64:
+            add(*given)
+        elif width == 256:
+            sum_256(*given)
+        elif width > 128:
+            both_128(*given)
+        elif width == 128:
+            sum_128(*given)
+        else:
+            both_64(*given)
+
+    return add_wide
 
 
 _add_values, _add_ones = _adder(False, False), _adder(True, False)
@@ -285,7 +299,6 @@ _add_quantized_ones = _adder(True, True)
 @inlined
 def _widest(channels, size, unit):
     """Return how many of the next `channels` outputs to sum at once."""
-    # Sums in int16 take fewer registers.
     return min(256 if size == 1 and unit else 64, channels)
 
 
