@@ -191,8 +191,11 @@ def _convolve_band(job, part):
                 target = out_address + 4 * (y * out_width * outputs + n)
                 for x in range(out_width):
                     start = x * sx - left
-                    a = min(max(start, 0), width)
+                    a = starts[of_row + min(max(start, 0), width)]
                     b = max(min(start + columns, width), 0)
+                    b = starts[of_row + b]
+                    if a == b:
+                        continue
                     _add_spikes(
                         size,
                         unit,
@@ -202,8 +205,8 @@ def _convolve_band(job, part):
                         stride,
                         index_address + places,
                         value_address + places,
-                        starts[of_row + a],
-                        starts[of_row + b],
+                        a,
+                        b,
                     )
             n += lanes
     scales = _numbers(scales_address, begin, end)

@@ -14,9 +14,11 @@ vector registers:
 
 import math
 
+import llvmlite.binding
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 INT8, INT16, INT32, INT64 = (ir.IntType(x) for x in (8, 16, 32, 64))
@@ -70,18 +72,19 @@ inlined = njit(nogil=True, cache=True)
 
 
 def pointer(builder, address, kind):
-    """Return an address as a pointer to a kind of number."""
     return builder.inttoptr(address, kind.as_pointer())
 
 
-def _row_sum(lanes, unit, quantized):
-    """Return the function that adds a list of spikes to `lanes` outputs.
+def _row_sum(lanes, unit, quantized, both=False):
+    """Return the function that adds a list of spikes to neighbouring outputs.
 
     Args:
-        lanes: Neighbouring outputs.
+        lanes: Outputs of a vector.
         unit: Whether all spikes have the value 1; then `values` is not read.
         quantized: Whether weights are int8. Ones are then added up in int16,
             no more than `MOST_ONES` at once, and these sums in int32.
+        both: Whether there are two vectors, at the first and at the last of
+            the outputs. Where they overlap both come to the same sum.
     """
     floats = ir.VectorType(FLOAT, lanes)
     counts = ir.VectorType(INT32, lanes)
@@ -89,32 +92,50 @@ def _row_sum(lanes, unit, quantized):
     short = quantized and unit
     kind = ir.VectorType(INT16, lanes) if short else floats
     undefined = ir.Constant(floats, ir.Undefined)
+    size = 1 if quantized else 4
 
     @intrinsic
-    def row_sum(typing, out, weights, stride, indices, values, first, last):
+    def row_sum(
+        typing, width, out, weights, stride, indices, values, first, last
+    ):
         """out[:] += sum_{first <= e < last} values[e] * weights[indices[e], :].
 
-        Takes addresses of numbers; `stride` is the number of bytes of a whole
-        row of `weights`.
+        Takes addresses of numbers; `width` is the number of outputs, `stride`
+        that of bytes of a whole row of `weights`.
         """
 
         def emit(context, builder, signature, arguments):
-            out, weights, stride, indices, values, first, last = arguments
+            width, out, weights, stride, indices, values, first, last = (
+                arguments
+            )
+            places = [INT64(0)]
+            if both:
+                places.append(builder.sub(width, INT64(lanes)))
+            outs, columns = (
+                [
+                    builder.add(address, builder.mul(x, INT64(bytes_)))
+                    for x in places
+                ]
+                for address, bytes_ in ((out, 4), (weights, size))
+            )
             before = builder.block
             head = builder.append_basic_block("head")
             body = builder.append_basic_block("body")
             done = builder.append_basic_block("done")
-            target = pointer(builder, out, counts if short else kind)
-            start = ir.Constant(kind, None)
+            targets = [
+                pointer(builder, x, counts if short else kind) for x in outs
+            ]
+            starts = [ir.Constant(kind, None)] * len(targets)
             if not short:
-                start = builder.load(target, align=4)
+                starts = [builder.load(x, align=4) for x in targets]
             builder.branch(head)
 
             builder.position_at_end(head)
             event = builder.phi(INT64)
-            total = builder.phi(kind)
             event.add_incoming(first, before)
-            total.add_incoming(start, before)
+            totals = [builder.phi(kind) for _ in targets]
+            for total, start in zip(totals, starts):
+                total.add_incoming(start, before)
             more = builder.icmp_signed("<", event, last)
             builder.cbranch(more, body, done)
 
@@ -124,42 +145,49 @@ def _row_sum(lanes, unit, quantized):
                 pointer(builder, builder.add(indices, offset), INT32), align=4
             )
             address = builder.mul(builder.sext(index, INT64), stride)
-            row = builder.load(
-                pointer(builder, builder.add(weights, address), row_kind),
-                align=1 if quantized else 4,
-            )
-            if short:
-                added = builder.add(total, builder.sext(row, kind))
-            else:
-                if quantized:
-                    row = builder.sitofp(row, kind)
-                if unit:
-                    added = builder.fadd(total, row)
-                else:
-                    value = builder.load(
-                        pointer(builder, builder.add(values, offset), FLOAT),
-                        align=4,
-                    )
-                    value = builder.insert_element(undefined, value, INT32(0))
-                    value = builder.shuffle_vector(
-                        value, undefined, ir.Constant(counts, None)
-                    )
-                    # May become one instruction, rounded once.
-                    term = builder.fmul(value, row, flags=("contract",))
-                    added = builder.fadd(total, term, flags=("contract",))
+            if not unit:
+                value = builder.load(
+                    pointer(builder, builder.add(values, offset), FLOAT),
+                    align=4,
+                )
+                value = builder.insert_element(undefined, value, INT32(0))
+                value = builder.shuffle_vector(
+                    value, undefined, ir.Constant(counts, None)
+                )
             event.add_incoming(builder.add(event, INT64(1)), body)
-            total.add_incoming(added, body)
+            for total, column in zip(totals, columns):
+                row = builder.load(
+                    pointer(builder, builder.add(column, address), row_kind),
+                    align=size,
+                )
+                if short:
+                    added = builder.add(total, builder.sext(row, kind))
+                else:
+                    if quantized:
+                        row = builder.sitofp(row, kind)
+                    if unit:
+                        added = builder.fadd(total, row)
+                    else:
+                        # May become one instruction, rounded once.
+                        term = builder.fmul(value, row, flags=("contract",))
+                        added = builder.fadd(total, term, flags=("contract",))
+                total.add_incoming(added, body)
             builder.branch(head)
 
             builder.position_at_end(done)
-            result = total
+            results = totals
             if short:
-                wide = builder.sext(total, counts)
-                result = builder.add(builder.load(target, align=4), wide)
-            builder.store(result, target, align=4)
+                results = [
+                    builder.add(
+                        builder.load(x, align=4), builder.sext(total, counts)
+                    )
+                    for x, total in zip(targets, totals)
+                ]
+            for x, result in zip(targets, results):
+                builder.store(result, x, align=4)
             return context.get_dummy_value()
 
-        return types.void(*[types.intp] * 7), emit
+        return types.void(*[types.intp] * 8), emit
 
     return row_sum
 
@@ -197,36 +225,70 @@ def lowest_bit(typing, bits):
 
 _nonzero_floats = _nonzero_bits(FLOAT, "fcmp_unordered")
 nonzero_bytes = _nonzero_bits(ir.IntType(8), "icmp_unsigned")
-_LANES = (256, 128, 64, 32, 16, 8, 4, 2, 1)
 
 
 def _adder(unit, quantized):
-    """Return `_row_sum` for any number of lanes of `_LANES`."""
-    sum_256, sum_128, *narrow = (_row_sum(x, unit, quantized) for x in _LANES)
-    sum_64, sum_32, sum_16, sum_8, sum_4, sum_2, sum_1 = narrow
+    """Return `_row_sum` for any number of outputs up to 64.
+
+    For those up to 256 where sums are in int16, which take fewer registers.
+    """
+    sum_64, sum_32, sum_16, sum_8, sum_4, sum_2, sum_1 = (
+        _row_sum(x, unit, quantized) for x in (64, 32, 16, 8, 4, 2, 1)
+    )
+    both_32, both_16, both_8, both_4, both_2 = (
+        _row_sum(x, unit, quantized, both=True) for x in (32, 16, 8, 4, 2)
+    )
 
     @njit(nogil=True)
-    def add(lanes, out, weights, stride, indices, values, first, last):
-        if lanes == 256:
-            sum_256(out, weights, stride, indices, values, first, last)
-        elif lanes == 128:
-            sum_128(out, weights, stride, indices, values, first, last)
-        elif lanes == 64:
-            sum_64(out, weights, stride, indices, values, first, last)
-        elif lanes == 32:
-            sum_32(out, weights, stride, indices, values, first, last)
-        elif lanes == 16:
-            sum_16(out, weights, stride, indices, values, first, last)
-        elif lanes == 8:
-            sum_8(out, weights, stride, indices, values, first, last)
-        elif lanes == 4:
-            sum_4(out, weights, stride, indices, values, first, last)
-        elif lanes == 2:
-            sum_2(out, weights, stride, indices, values, first, last)
+    def add(width, out, weights, stride, indices, values, first, last):
+        given = width, out, weights, stride, indices, values, first, last
+        if width == 64:
+            sum_64(*given)
+        elif width > 32:
+            both_32(*given)
+        elif width == 32:
+            sum_32(*given)
+        elif width > 16:
+            both_16(*given)
+        elif width == 16:
+            sum_16(*given)
+        elif width > 8:
+            both_8(*given)
+        elif width == 8:
+            sum_8(*given)
+        elif width > 4:
+            both_4(*given)
+        elif width == 4:
+            sum_4(*given)
+        elif width > 2:
+            both_2(*given)
+        elif width == 2:
+            sum_2(*given)
         else:
-            sum_1(out, weights, stride, indices, values, first, last)
+            sum_1(*given)
 
-    return add
+    if not (unit and quantized):
+        return add
+    sum_256, sum_128 = (_row_sum(x, unit, quantized) for x in (256, 128))
+    both_128, both_64 = (
+        _row_sum(x, unit, quantized, both=True) for x in (128, 64)
+    )
+
+    @njit(nogil=True)
+    def add_wide(width, out, weights, stride, indices, values, first, last):
+        given = width, out, weights, stride, indices, values, first, last
+        if width <= 64:
+            add(*given)
+        elif width == 256:
+            sum_256(*given)
+        elif width > 128:
+            both_128(*given)
+        elif width == 128:
+            sum_128(*given)
+        else:
+            both_64(*given)
+
+    return add_wide
 
 
 _add_values, _add_ones = _adder(False, False), _adder(True, False)
@@ -237,11 +299,7 @@ _add_quantized_ones = _adder(True, True)
 @inlined
 def _widest(channels, size, unit):
     """Return how many of the next `channels` outputs to sum at once."""
-    # Sums in int16 take fewer registers.
-    lanes = 256 if size == 1 and unit else 64
-    while lanes > channels:
-        lanes //= 2
-    return lanes
+    return min(256 if size == 1 and unit else 64, channels)
 
 
 @njit(nogil=True, inline="always")
@@ -272,31 +330,137 @@ def _add_spikes(
         )
 
 
+# Values that are found as bits of a vector; fewer are looked at one by one.
+VECTOR, LEAST = 32, 4
+
+
+@inlined
+def _fills_vector(place, end, size):
+    """Return whether to look at places from `place` on all at once.
+
+    Those of a pixel lie before `end`, those of its row before `size`.
+    """
+    return end - place >= LEAST and place + VECTOR <= size
+
+
+@inlined
+def _before(bits, place, end):
+    """Return the bits of those places from `place` on that are before `end`."""
+    if end - place < VECTOR:
+        bits &= (np.uint32(1) << np.uint32(end - place)) - np.uint32(1)
+    return bits
+
+
+def _places_from(builder, first):
+    kind = ir.VectorType(INT32, VECTOR)
+    undefined = ir.Constant(kind, ir.Undefined)
+    first = builder.trunc(first, INT32)
+    first = builder.insert_element(undefined, first, INT32(0))
+    first = builder.shuffle_vector(first, undefined, ir.Constant(kind, None))
+    steps = ir.Constant(kind, [INT32(j) for j in range(VECTOR)])
+    return builder.add(first, steps)
+
+
+def _values_at(builder, address):
+    kind = ir.VectorType(FLOAT, VECTOR)
+    return builder.load(pointer(builder, address, kind), align=4)
+
+
+def _compressing(given, name):
+    """Return the function that writes those of a vector that bits say.
+
+    Args:
+        given: Function of a builder and a number, which gives the vector.
+        name: Of the kind of its elements.
+    """
+
+    @intrinsic
+    def compress(typing, bits, number, address):
+        """Write them to `address`; return how many there are."""
+
+        def emit(context, builder, signature, arguments):
+            bits, number, address = arguments
+            vector = given(builder, number)
+            target = pointer(builder, address, vector.type.element)
+            mask = ir.VectorType(ir.IntType(1), VECTOR)
+            kinds = vector.type, target.type, mask
+            store = cgutils.get_or_insert_function(
+                builder.module,
+                ir.FunctionType(ir.VoidType(), kinds),
+                f"llvm.masked.compressstore.v{VECTOR}{name}",
+            )
+            builder.call(store, (vector, target, builder.bitcast(bits, mask)))
+            return builder.zext(builder.ctpop(bits), INT64)
+
+        return types.intp(types.uint32, types.intp, types.intp), emit
+
+    return compress
+
+
+_compress_places = _compressing(_places_from, "i32")
+_compress_values = _compressing(_values_at, "f32")
+
+# Elsewhere it takes a branch an element.
+if llvmlite.binding.get_host_cpu_features()["avx512f"]:
+
+    @inlined
+    def _list_places(bits, first, places):
+        """List `first + j` for each bit j that is 1; return how many."""
+        return _compress_places(bits, first, places.ctypes.data)
+
+    @inlined
+    def _list_values(bits, given, values):
+        """List `given[j]` for each bit j that is 1."""
+        _compress_values(bits, given.ctypes.data, values.ctypes.data)
+
+else:
+
+    @inlined
+    def _list_places(bits, first, places):
+        """List `first + j` for each bit j that is 1; return how many."""
+        found = 0
+        while bits:
+            places[found] = first + lowest_bit(bits)
+            found += 1
+            bits &= bits - np.uint32(1)
+        return found
+
+    @inlined
+    def _list_values(bits, given, values):
+        """List `given[j]` for each bit j that is 1."""
+        found = 0
+        while bits:
+            values[found] = given[lowest_bit(bits)]
+            found += 1
+            bits &= bits - np.uint32(1)
+
+
 @compiled(_read(4), *_SPIKES, _INTEGER)
 def list_spikes(frames, indices, values, starts, samples):
     """List the values of frames that are not zero."""
     _, rows, pixels, channels = frames.shape
-    vectorized = channels - channels % 32
+    size = pixels * channels
     for i in range(samples):
         for y in range(rows):
-            address = frames[i, y].ctypes.data
+            row, places = frames[i, y].reshape(size), indices[i, y]
+            address = row.ctypes.data
             found = 0
             for pixel in range(pixels):
                 starts[i, y, pixel] = found
-                base = pixel * channels
-                for c in range(0, vectorized, 32):
-                    bits = _nonzero_floats(address + 4 * (base + c))
-                    while bits:
-                        k = c + lowest_bit(bits)
-                        indices[i, y, found] = base + k
-                        values[i, y, found] = frames[i, y, pixel, k]
-                        found += 1
-                        bits &= bits - np.uint32(1)
-                for c in range(vectorized, channels):
-                    # What is no spike is overwritten by the next.
-                    indices[i, y, found] = base + c
-                    values[i, y, found] = frames[i, y, pixel, c]
-                    found += frames[i, y, pixel, c] != 0
+                k, end = pixel * channels, (pixel + 1) * channels
+                while k < end:
+                    if _fills_vector(k, end, size):
+                        bits = _nonzero_floats(address + 4 * k)
+                        bits = _before(bits, k, end)
+                        if bits:
+                            _list_values(bits, row[k:], values[i, y, found:])
+                            found += _list_places(bits, k, places[found:])
+                        k += VECTOR
+                    else:
+                        # What is no spike is overwritten by the next.
+                        places[found], values[i, y, found] = k, row[k]
+                        found += row[k] != 0
+                        k += 1
             starts[i, y, pixels] = found
 
 
@@ -505,8 +669,11 @@ def convolve(
                             # The spikes of the pixels under a row of the
                             # kernel lie one after the other.
                             start = x * sx - left
-                            begin = min(max(start, 0), width)
+                            begin = starts[i, row, min(max(start, 0), width)]
                             end = max(min(start + columns, width), 0)
+                            end = starts[i, row, end]
+                            if begin == end:
+                                continue
                             _add_spikes(
                                 size,
                                 unit,
@@ -516,8 +683,8 @@ def convolve(
                                 stride,
                                 index_list,
                                 value_list,
-                                starts[i, row, begin],
-                                starts[i, row, end],
+                                begin,
+                                end,
                             )
                 n += lanes
     pixels = samples * out_height * out_width
@@ -645,21 +812,20 @@ def list_fired(fired, channels, indices, starts):
         channels: Number of neurons of a pixel.
         indices, starts: Receive the spikes of the row.
     """
-    vectorized = channels - channels % 32
-    address = fired.ctypes.data
+    size, address = len(fired), fired.ctypes.data
     found = 0
     for pixel in range(len(starts) - 1):
         starts[pixel] = found
-        base = pixel * channels
-        for c in range(0, vectorized, 32):
-            bits = nonzero_bytes(address + base + c)
-            while bits:
-                indices[found] = base + c + lowest_bit(bits)
-                found += 1
-                bits &= bits - np.uint32(1)
-        for c in range(vectorized, channels):
-            indices[found] = base + c
-            found += fired[base + c]
+        k, end = pixel * channels, (pixel + 1) * channels
+        while k < end:
+            if _fills_vector(k, end, size):
+                bits = _before(nonzero_bytes(address + k), k, end)
+                found += _list_places(bits, k, indices[found:])
+                k += VECTOR
+            else:
+                indices[found] = k
+                found += fired[k]
+                k += 1
     starts[len(starts) - 1] = found
 
 
@@ -699,7 +865,7 @@ def _fire_rows(
     """Advance rows `first` to `last` of one sample's neurons, as in `fire`."""
     _, pixels, channels = currents.shape
     size = pixels * channels
-    one = np.float32(1)
+    zero, one = np.float32(0), np.float32(1)
     for y in range(first, last):
         current = currents[y].reshape(size)
         v = potentials[y].reshape(size)
@@ -707,10 +873,14 @@ def _fire_rows(
         for k in range(size):
             u = v[k] + current[k]
             spike = u > threshold
-            kept = u - threshold * spike if subtract else u * (one - spike)
+            if subtract:
+                kept = u - (threshold if spike else zero)
+            else:
+                kept = u * (zero if spike else one)
             v[k] = beta * kept
             fired[k] = spike
-            history[k] = (history[k] << np.uint8(1)) | np.uint8(spike)
+        for k in range(size):
+            history[k] = np.uint8(2 * history[k] + fired[k])
         list_fired(fired, channels, indices[y], starts[y])
 
 
@@ -818,6 +988,16 @@ def fire_each(
                 fired[k] = spike
                 history[k] = (history[k] << np.uint8(1)) | np.uint8(spike)
             list_fired(fired, channels, indices[i, y], starts[i, y])
+
+
+@compiled(_read(4), _write(4), _NUMBER, _INTEGER)
+def integrate(currents, states, beta, samples):
+    """Take a step of readouts, `state = beta * (state + current)`."""
+    for i in range(samples):
+        current = currents[i].reshape(currents[i].size)
+        state = states[i].reshape(states[i].size)
+        for k in range(len(state)):
+            state[k] = beta * (state[k] + current[k])
 
 
 @compiled(

@@ -770,14 +770,10 @@ class Integration:
         results = space.outputs[self.key, "state"]
         space.keep_state(self.key, state, 0)
 
-        def step(samples):
-            np.add(state, frame, state)
-            np.multiply(state, beta, state)
-
         def end(first, samples):
             results[first : first + samples][space.lost[:samples]] = np.nan
 
-        space.advance(step)
+        space.advance(kernels.integrate, frame, state, beta)
         space.end.append(end)
 
 

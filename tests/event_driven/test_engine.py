@@ -179,6 +179,39 @@ def test_neurons_fire_at_the_same_steps(neuron, time_steps):
     check_equal(x + 0.5, neuron, exactly=True)
 
 
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+@pytest.mark.parametrize(
+    "channels, samples",
+    [
+        ((1, 20, 50), 65),
+        ((3, 50, 20), 9),
+        ((20, 5, 1), 33),
+        ((5, 3, 100), 1),
+        ((50, 33, 3), 2),
+    ],
+)
+def test_odd_numbers_of_channels_spike_as_the_layers(channels, samples, reset):
+    first, second, third = channels
+    x = sequences(7, 6, first, samples=samples, time_steps=6, rate=0.4)
+    model, plain = summed(
+        x,
+        keras.layers.Conv2D(second, 3, padding="same"),
+        layers.LIF(beta=0.5, threshold=1.0, reset=reset),
+        keras.layers.AveragePooling2D(2),
+        keras.layers.Conv2D(third, 3, padding="same"),
+        layers.LIF(beta=0.5, threshold=0.5, reset=reset),
+        keras.layers.Flatten(),
+        keras.layers.Dense(13),
+        layers.IF(threshold=1.0, reset=reset),
+    )
+    # Sums of these are exact in any order.
+    for w in model.weights:
+        w.assign(np.round(4 * w.numpy()) / 16)
+    found = model.predict(x, verbose=0)
+    assert 0 < found.mean() < 6
+    np.testing.assert_array_equal(found, plain.predict(x, verbose=0))
+
+
 def test_currents_add_and_one_layer_has_several_readers():
     x = sequences(6, 6, 2)
     inputs = keras.Input((4, 6, 6, 2))
