@@ -34,6 +34,7 @@ BASE = {
     "norm": "batch",
     "loss": "cross-entropy",
     "seed": 0,
+    "updates": 100,
 }
 # The sum of squares is one over the batch, too.
 LEARNING_RATES = {"squares": 0.0005}
@@ -98,6 +99,11 @@ def accuracy_settings():
         {"rule": "bptt", "time_steps": 8},
         {"time_steps": 16},
         {"rule": "collapsed", "time_steps": 16},
+        *(
+            {"updates": 360, "reset": reset, "rule": rule}
+            for reset in ("subtract", "zero")
+            for rule in ("rate", "flat")
+        ),
     )
 
 
@@ -217,7 +223,7 @@ def compare_gradients(settings, x, y):
     return found
 
 
-def train(settings, data, updates):
+def train(settings, data):
     """Return what a network reaches on the held-out images."""
     import numpy as np
 
@@ -225,7 +231,7 @@ def train(settings, data, updates):
 
     x, y = data
     model = network(settings)
-    standardized = settings["norm"] == "weight"
+    standardized, updates = settings["norm"] == "weight", settings["updates"]
     if standardized:
         prepare(model, x)
     rate = LEARNING_RATES.get(settings["loss"], 0.05 if standardized else 0.1)
@@ -291,8 +297,7 @@ def run_accuracy(data, args):
     for settings in accuracy_settings():
         name = key(settings)
         if name not in known("accuracy"):
-            result = train(settings, data, args.updates)
-            result["updates"] = args.updates
+            result = train(settings, data)
             remember("accuracy", name, {"settings": settings, **result})
             print(
                 f"{name}: {result['held_out_accuracy']:.2%} in "
@@ -306,7 +311,6 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("part", choices=("gradients", "accuracy", "page"))
     parser.add_argument("--data-dir")
-    parser.add_argument("--updates", type=int, default=100)
     parser.add_argument("--samples", type=int, default=32)
     args = parser.parse_args()
     if args.part == "page":
