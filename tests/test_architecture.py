@@ -15,8 +15,8 @@ PACKAGE = ROOT / "keras_snn"
 # each other.
 ORDER = (
     (
-        *("atomic", "checks", "optional", "progress", "tables", "typing"),
-        "untrusted",
+        *("atomic", "checks", "onednn", "optional", "progress", "tables"),
+        *("typing", "untrusted"),
     ),
     ("neurons",),
     ("encoding",),
