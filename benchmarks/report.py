@@ -231,7 +231,7 @@ def _panel(axes, cases, key, label, scale):
             continue
         axes.plot(
             *zip(*points),
-            marker=markers[index],
+            marker=markers[index % len(markers)],
             color=f"C{index}",
             linewidth=2.5 if library == "keras_snn" else 1.2,
             label=LABELS[library],
