@@ -21,6 +21,9 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+# Other processors' features have other names.
+AVX512 = llvmlite.binding.get_host_cpu_features().get("avx512f", False)
+
 INT8, INT16, INT32, INT64 = (ir.IntType(x) for x in (8, 16, 32, 64))
 FLOAT = ir.FloatType()
 
@@ -400,39 +403,42 @@ def _compressing(given, name):
 _compress_places = _compressing(_places_from, "i32")
 _compress_values = _compressing(_values_at, "f32")
 
-# Elsewhere it takes a branch an element.
-if llvmlite.binding.get_host_cpu_features()["avx512f"]:
 
-    @inlined
-    def _list_places(bits, first, places):
-        """List `first + j` for each bit j that is 1; return how many."""
-        return _compress_places(bits, first, places.ctypes.data)
+@inlined
+def _compressed_places(bits, first, places):
+    """List `first + j` for each bit j that is 1; return how many."""
+    return _compress_places(bits, first, places.ctypes.data)
 
-    @inlined
-    def _list_values(bits, given, values):
-        """List `given[j]` for each bit j that is 1."""
-        _compress_values(bits, given.ctypes.data, values.ctypes.data)
 
-else:
+@inlined
+def _compressed_values(bits, given, values):
+    """List `given[j]` for each bit j that is 1."""
+    _compress_values(bits, given.ctypes.data, values.ctypes.data)
 
-    @inlined
-    def _list_places(bits, first, places):
-        """List `first + j` for each bit j that is 1; return how many."""
-        found = 0
-        while bits:
-            places[found] = first + lowest_bit(bits)
-            found += 1
-            bits &= bits - np.uint32(1)
-        return found
 
-    @inlined
-    def _list_values(bits, given, values):
-        """List `given[j]` for each bit j that is 1."""
-        found = 0
-        while bits:
-            values[found] = given[lowest_bit(bits)]
-            found += 1
-            bits &= bits - np.uint32(1)
+@inlined
+def _each_place(bits, first, places):
+    """Do what `_compressed_places` does, with a branch an element."""
+    found = 0
+    while bits:
+        places[found] = first + lowest_bit(bits)
+        found += 1
+        bits &= bits - np.uint32(1)
+    return found
+
+
+@inlined
+def _each_value(bits, given, values):
+    """Do what `_compressed_values` does."""
+    found = 0
+    while bits:
+        values[found] = given[lowest_bit(bits)]
+        found += 1
+        bits &= bits - np.uint32(1)
+
+
+_list_places = _compressed_places if AVX512 else _each_place
+_list_values = _compressed_values if AVX512 else _each_value
 
 
 @compiled(_read(4), *_SPIKES, _INTEGER)

@@ -7,13 +7,13 @@ the kernel's corner lies on the padded credit for event e of channel c,
 number of events.
 """
 
-import llvmlite.binding
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
 from keras_snn_runtime.kernels import (
+    AVX512,
     FLOAT,
     INT32,
     INT64,
@@ -26,7 +26,7 @@ from keras_snn_runtime.kernels import (
 # Neighbouring outputs of a vector, and vectors that are summed at once: as
 # many as the processor has registers for.
 LANES = 16
-VECTORS = 4 if llvmlite.binding.get_host_cpu_features()["avx512f"] else 2
+VECTORS = 4 if AVX512 else 2
 
 _VECTOR = ir.VectorType(FLOAT, LANES)
 _INTEGER = types.intp

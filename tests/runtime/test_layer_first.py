@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("numba")
-from keras_snn_runtime import Network, layer_first  # noqa: E402
+from keras_snn_runtime import Network, kernels, layer_first  # noqa: E402
 from keras_snn_runtime import operations as ops  # noqa: E402
 from keras_snn_runtime.weights import pooled  # noqa: E402
 
@@ -178,3 +178,15 @@ def test_a_convolution_that_others_read_stays():
     found, weights = averages((3, 3, 2, 5), (1, 1), (2, 2), (8, 16, 2))
     found.insert(2, ops.Integration(1, 6, (8, 16, 5), 1.0))
     assert pooled(found, weights)[0] == found
+
+
+@pytest.mark.parametrize("bits", [0, 1, 0x80000000, 0x12345678, 0xFFFFFFFF])
+def test_processors_without_compressed_stores_list_the_same(bits):
+    given = np.arange(32, dtype="float32") + 0.5
+    expected = [j for j in range(32) if bits >> j & 1]
+    places, values = np.zeros(32, "int32"), np.zeros(32, "float32")
+    found = kernels._each_place(np.uint32(bits), 7, places)
+    kernels._each_value(np.uint32(bits), given, values)
+    assert found == len(expected)
+    np.testing.assert_array_equal(places[:found], np.add(expected, 7))
+    np.testing.assert_array_equal(values[:found], given[expected])
