@@ -38,7 +38,7 @@ def network_with_relus(path):
 
 def cost(model, x):
     """Return operations and energies of one image, spiking and with ReLUs."""
-    found = snn.analysis.profile(model, x, batch_size=50).to_dict()
+    found = snn.analysis.profile(model, x, batch_size=16).to_dict()
     energy = found["energy"]["45nm-float32"]
     return {
         **found["synaptic_operations"],
@@ -77,7 +77,7 @@ def main():
         )
     for name, model in networks.items():
         start = time.perf_counter()
-        curve = snn.analysis.latency_curve(model, x, y, batch_size=125)
+        curve = snn.analysis.latency_curve(model, x, y, batch_size=16)
         result["networks"][name] = {
             "accuracy": curve.accuracy.tolist(),
             "spikes": curve.spikes.tolist(),
