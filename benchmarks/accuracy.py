@@ -107,7 +107,7 @@ def rules():
 def conversion():
     """Return the table of trained and converted networks."""
     found = read("conversion_spikingcnn")
-    steps = (1, 2, 4, 8, 16, 32, 64, 128)
+    steps = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
     lines = [
         "| network | operations | energy | "
         + " | ".join(f"T = {t}" for t in steps)

@@ -38,7 +38,7 @@ def network_with_relus(path):
 
 def cost(model, x):
     """Return operations and energies of one image, spiking and with ReLUs."""
-    found = snn.analysis.profile(model, x, batch_size=16).to_dict()
+    found = snn.analysis.profile(model, x, batch_size=4).to_dict()
     energy = found["energy"]["45nm-float32"]
     return {
         **found["synaptic_operations"],
@@ -77,12 +77,12 @@ def main():
         )
     for name, model in networks.items():
         start = time.perf_counter()
-        curve = snn.analysis.latency_curve(model, x, y, batch_size=16)
+        curve = snn.analysis.latency_curve(model, x, y, batch_size=50)
         result["networks"][name] = {
             "accuracy": curve.accuracy.tolist(),
             "spikes": curve.spikes.tolist(),
             "seconds": time.perf_counter() - start,
-            **cost(model, x[:100]),
+            **cost(model, x[:20]),
         }
         print(name, f"{curve.accuracy[-1]:.1%}", flush=True)
         RESULT.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
