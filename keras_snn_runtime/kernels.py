@@ -347,7 +347,7 @@ def _fills_vector(place, end, size):
 
 
 @inlined
-def _before(bits, place, end):
+def bits_before(bits, place, end):
     """Return the bits of those places from `place` on that are before `end`."""
     if end - place < VECTOR:
         bits &= (np.uint32(1) << np.uint32(end - place)) - np.uint32(1)
@@ -457,7 +457,7 @@ def list_spikes(frames, indices, values, starts, samples):
                 while k < end:
                     if _fills_vector(k, end, size):
                         bits = _nonzero_floats(address + 4 * k)
-                        bits = _before(bits, k, end)
+                        bits = bits_before(bits, k, end)
                         if bits:
                             _list_values(bits, row[k:], values[i, y, found:])
                             found += _list_places(bits, k, places[found:])
@@ -825,7 +825,7 @@ def list_fired(fired, channels, indices, starts):
         k, end = pixel * channels, (pixel + 1) * channels
         while k < end:
             if _fills_vector(k, end, size):
-                bits = _before(nonzero_bytes(address + k), k, end)
+                bits = bits_before(nonzero_bytes(address + k), k, end)
                 found += _list_places(bits, k, indices[found:])
                 k += VECTOR
             else:

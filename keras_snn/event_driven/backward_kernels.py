@@ -17,6 +17,7 @@ from keras_snn_runtime.kernels import (
     FLOAT,
     INT32,
     INT64,
+    bits_before,
     compiled,
     lowest_bit,
     nonzero_bytes,
@@ -336,9 +337,7 @@ def list_spikes(
             spot, base = frame * pixels + pixel, pixel * channels
             for start in range(0, channels, 32):
                 bits = nonzero_bytes(address + base + start)
-                if channels - start < 32:
-                    # The rest are bytes of others.
-                    bits &= np.uint32((1 << channels - start) - 1)
+                bits = bits_before(bits, start, channels)
                 while bits:
                     c = start + lowest_bit(bits)
                     e = counts[c]
