@@ -186,9 +186,10 @@ class Model(SharedModel, keras.Model):
             reason = self._no_training_loop
             if reason is None and rule == "surrogate":
                 reason = "its spiking layers learn through time"
-            elif reason is None and self.training_order == "layer first":
-                why = obstacles.order_to_train(self.network)[1]
-                reason = f"it learns layer first: {why}"
+            elif reason is None:
+                order, why = obstacles.order_to_train(self.network)
+                if order == "layer first":
+                    reason = f"it learns {order}: {why}"
         if reason is None and self.jit_compile:
             reason = "it is compiled with jit_compile=True"
         return reason
