@@ -35,10 +35,8 @@ LIBRARIES = {
     "torch": None,
     "torch-layers": None,
 }
-DEFAULT_LIBRARIES = [name for name in LIBRARIES if "torch-" not in name]
-DEFAULT_LIBRARIES.remove("torch")
-DEFAULT_LIBRARIES.remove("keras_snn-one")
-DEFAULT_LIBRARIES.remove("keras_snn-compiled")
+IF_ASKED = ("keras_snn-one", "keras_snn-compiled", "torch", "torch-layers")
+DEFAULT_LIBRARIES = [name for name in LIBRARIES if name not in IF_ASKED]
 
 # Inference does not depend on the learning rule.
 SAME_INFERENCE = (

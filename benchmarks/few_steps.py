@@ -29,7 +29,7 @@ def measure(args, name):
     import keras_snn as snn
     from keras_snn.running import obstacles
 
-    rule = name
+    rule = name.removesuffix("_time_first")
     _, imported = memory()
     rng = np.random.default_rng(0)
     x = rng.random((args.batch, 32, 32, 3)).astype("float32")
@@ -38,8 +38,8 @@ def measure(args, name):
     if rule == "relu":
         options["spiking"] = False
     else:
-        if rule == "rate_time_first":
-            rule, obstacles.MOST_STEPS_KEPT = "rate", 0
+        if rule != name:
+            obstacles.MOST_STEPS_KEPT = 0
         options.update(learning_rule=rule, time_steps=args.time_steps)
     model = getattr(snn.models, args.network)(**options)
     if args.scale_to and rule != "relu":
