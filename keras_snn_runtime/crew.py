@@ -9,6 +9,10 @@ A box of 64-bit numbers is all that threads share: a ticket, which counts jobs
 in its upper half and parts taken in its lower one; how many parts there are;
 the address of the job's numbers; and how many parts are done.
 
+The one thread takes the first parts and its helpers the last ones, so that
+each mostly finds what it needs in its own cache: the same rows of the layer
+before, or the same weights for the rows that follow.
+
 Helpers stay for some time after a job, without Python's lock, since it takes
 them longer to wake up and get that lock than a sample may take.
 """
@@ -27,19 +31,21 @@ from numba.extending import intrinsic
 
 from keras_snn_runtime.kernels import (
     INT64,
-    _add_spikes,
-    _finish,
     _fire_rows,
-    _widest,
+    _fire_steps,
     compiled,
+    convolve_part,
     inlined,
+    multiply_part,
     pointer,
 )
 
 # Most threads of one sample, the first one included.
 MOST = 4
-# Outputs of a product in a part, and parts, of some rows, of what has no more.
-LANES, BANDS = 64, 8
+# Outputs of a product in a part, and parts, of some rows, of what has pixels.
+LANES, BANDS = 64, 16
+# Bytes of weights that do not stay in the cache.
+LARGE = 2**20
 
 # Turns of waiting after which the processor is left to others, after which one
 # sleeps, and after which a helper leaves: some microseconds, somewhat less than
@@ -49,9 +55,10 @@ PATIENCE, AWAKE, LINGER = 5000, 7000, 8000
 # In bytes. What those who are done write lies beyond a line of the cache that
 # those who wait read.
 _TICKET, _PARTS, _JOB, _DONE = 0, 8, 16, 128
+_FIRST, _LAST = 1, 1 << 16  # what a ticket counts parts taken by
 _NONE = 0xFFFFFFFF  # no parts are left
-_NUMBERS = 22  # of a job
-_CONVOLUTION, _PRODUCT, _NEURONS = range(3)
+_NUMBERS, _THEN = 24, 23  # of a job, and which leads to the next
+_CONVOLUTION, _PRODUCT, _NEURONS, _STEPS = range(4)
 
 
 @intrinsic
@@ -91,17 +98,16 @@ def _increase(typing, address):
 
 
 @intrinsic
-def _increase_if(typing, address, value):
-    """Add 1 to the number at an address if it is `value`; say whether."""
+def _replace(typing, address, value, by):
+    """Replace the number at an address if it is `value`; say whether."""
 
     def emit(context, builder, signature, arguments):
-        address, value = arguments
+        address, value, by = arguments
         place = pointer(builder, address, INT64)
-        more = builder.add(value, INT64(1))
-        found = builder.cmpxchg(place, value, more, "seq_cst", "seq_cst")
+        found = builder.cmpxchg(place, value, by, "seq_cst", "seq_cst")
         return builder.extract_value(found, 1)
 
-    return types.boolean(types.int64, types.int64), emit
+    return types.boolean(types.int64, types.int64, types.int64), emit
 
 
 _yield: Any
@@ -139,131 +145,89 @@ def _integers(address, count):
 
 
 @inlined
-def _floats(address, rows, columns):
-    return carray(_as_pointer(address), (rows, columns), np.float32)
-
-
-@inlined
-def _numbers(address, first, last):
-    """Return numbers `first` to `last` at an address; none for no address."""
-    count = last - first if address else 0
+def _numbers(address, first, count):
+    """Return numbers from `first` on at an address; none for no address."""
+    count = count if address else 0
     return carray(_as_pointer(address + 4 * first), (count,), np.float32)
 
 
 @inlined
-def _convolve_band(job, part):
-    """Compute some of what `kernels.convolve` computes, the same way.
+def _listed(job, samples, rows, pixels, places):
+    """Return the spikes of a job, as arrays."""
+    shape = samples, rows, places
+    values = shape if job[4] else (0, 0, 0)
+    return (
+        carray(_as_pointer(job[3]), shape, np.int32),
+        carray(_as_pointer(job[4]), values, np.float32),
+        carray(_as_pointer(job[5]), (samples, rows, pixels + 1), np.int64),
+    )
 
-    That is some outputs of some rows: with all outputs of few rows, each thread
-    would read all weights.
-    """
-    index_address, value_address, starts_address = job[2], job[3], job[4]
-    weights, scales_address, bias_address = job[5], job[6], job[7]
-    out_address, height, width, rows = job[8], job[9], job[10], job[11]
-    columns, channels, outputs = job[12], job[13], job[14]
-    out_height, out_width = job[15], job[16]
-    sy, sx, top, left = job[17], job[18], job[19], job[20]
-    bands = job[21]
-    band, begin = part % bands, part // bands * LANES
-    end = min(begin + LANES, outputs)
-    first = band * out_height // bands
-    last = (band + 1) * out_height // bands
-    unit, size = value_address == 0, 1 if scales_address else 4
-    stride = size * outputs
-    starts = _integers(starts_address, height * (width + 1))
-    address = out_address + 4 * (first * out_width * outputs + begin)
-    pixels = (last - first) * out_width
-    for pixel in range(pixels):
-        _numbers(address + 4 * pixel * outputs, 0, end - begin)[:] = 0
-    for dy in range(rows):
-        n = begin
-        while n < end:
-            lanes = _widest(end - n, size, unit)
-            corner = weights + dy * columns * channels * stride + size * n
-            for y in range(first, last):
-                row = y * sy + dy - top
-                if row < 0 or row >= height:
-                    continue
-                of_row = row * (width + 1)
-                if not starts[of_row + width]:
-                    continue
-                places = 4 * row * width * channels
-                target = out_address + 4 * (y * out_width * outputs + n)
-                for x in range(out_width):
-                    start = x * sx - left
-                    a = starts[of_row + min(max(start, 0), width)]
-                    b = max(min(start + columns, width), 0)
-                    b = starts[of_row + b]
-                    if a == b:
-                        continue
-                    _add_spikes(
-                        size,
-                        unit,
-                        lanes,
-                        target + 4 * x * outputs,
-                        corner - start * channels * stride,
-                        stride,
-                        index_address + places,
-                        value_address + places,
-                        a,
-                        b,
-                    )
-            n += lanes
-    scales = _numbers(scales_address, begin, end)
-    bias = _numbers(bias_address, begin, end)
-    for pixel in range(pixels):
-        out = _floats(address + 4 * pixel * outputs, 1, end - begin)
-        _finish(unit, out, scales, bias)
+
+@inlined
+def _convolve_band(job, part):
+    """Compute some rows of what `kernels.convolve` computes."""
+    samples, height, width = job[2], job[10], job[11]
+    rows, columns, channels, outputs = job[12], job[13], job[14], job[15]
+    out_height, out_width = job[16], job[17]
+    frames = samples, out_height, out_width, outputs
+    given = (
+        _numbers(job[7], 0, outputs),
+        _numbers(job[8], 0, outputs),
+        carray(_as_pointer(job[9]), frames, np.float32),
+        job[18],
+        job[19],
+        job[20],
+        job[21],
+        (0, samples),
+        (part * out_height // job[1], (part + 1) * out_height // job[1]),
+    )
+    spikes = _listed(job, samples, height, width, width * channels)
+    weights, shape = _as_pointer(job[6]), (rows, columns, channels, outputs)
+    if job[7]:
+        convolve_part(*spikes, carray(weights, shape, np.int8), *given)
+    else:
+        convolve_part(*spikes, carray(weights, shape, np.float32), *given)
 
 
 @inlined
 def _multiply_lanes(job, part):
     """Compute some outputs of what `kernels.multiply` computes."""
-    index_address, value_address, starts_address = job[2], job[3], job[4]
-    weights, scales_address, bias_address = job[5], job[6], job[7]
-    out_address, rows, pixels = job[8], job[9], job[10]
-    places, outputs = job[11], job[12]
+    samples, rows, pixels = job[2], job[10], job[11]
+    places, outputs = job[12], job[13]
     first = part * LANES
-    last = min(first + LANES, outputs)
-    unit, size = value_address == 0, 1 if scales_address else 4
-    starts = _integers(starts_address, rows * (pixels + 1))
-    out = _floats(out_address + 4 * first, 1, last - first)
-    out[:] = 0
-    n = first
-    while n < last:
-        lanes = _widest(last - n, size, unit)
-        for y in range(rows):
-            _add_spikes(
-                size,
-                unit,
-                lanes,
-                out_address + 4 * n,
-                weights + size * (y * places * outputs + n),
-                size * outputs,
-                index_address + 4 * y * places,
-                value_address + 4 * y * places,
-                0,
-                starts[y * (pixels + 1) + pixels],
-            )
-        n += lanes
-    scales = _numbers(scales_address, first, last)
-    _finish(unit, out, scales, _numbers(bias_address, first, last))
+    count = min(LANES, outputs - first)
+    # Rows of weights and of outputs begin at the first of these.
+    given = (
+        _numbers(job[7], first, count),
+        _numbers(job[8], first, count),
+        carray(_as_pointer(job[9] + 4 * first), (samples, outputs), np.float32),
+        count,
+        samples,
+    )
+    spikes = _listed(job, samples, rows, pixels, places)
+    weights, shape = job[6], (rows * places, outputs)
+    if job[7]:
+        weights = _as_pointer(weights + first)
+        multiply_part(*spikes, carray(weights, shape, np.int8), *given)
+    else:
+        weights = _as_pointer(weights + 4 * first)
+        multiply_part(*spikes, carray(weights, shape, np.float32), *given)
 
 
 @inlined
 def _fire_band(job, part):
     """Advance some rows of the neurons that `kernels.fire` advances."""
-    rows, pixels, channels, subtract = job[8], job[9], job[10], job[11]
+    rows, pixels, channels, subtract = job[9], job[10], job[11], job[12]
     first = part * rows // job[1]
     size, shape = pixels * channels, (rows, pixels, channels)
-    numbers = carray(_as_pointer(job[12]), (2,), np.float32)
+    numbers = carray(_as_pointer(job[13]), (2,), np.float32)
     _fire_rows(
-        carray(_as_pointer(job[2]), shape, np.float32),
         carray(_as_pointer(job[3]), shape, np.float32),
-        carray(_as_pointer(job[4]), shape, np.uint8),
-        carray(_as_pointer(job[5] + first * size), (size,), np.uint8),
-        carray(_as_pointer(job[6]), (rows, size), np.int32),
-        carray(_as_pointer(job[7]), (rows, pixels + 1), np.int64),
+        carray(_as_pointer(job[4]), shape, np.float32),
+        carray(_as_pointer(job[5]), shape, np.uint8),
+        carray(_as_pointer(job[6] + first * size), (size,), np.uint8),
+        carray(_as_pointer(job[7]), (rows, size), np.int32),
+        carray(_as_pointer(job[8]), (rows, pixels + 1), np.int64),
         numbers[0],
         numbers[1],
         subtract != 0,
@@ -273,23 +237,56 @@ def _fire_band(job, part):
 
 
 @inlined
-def _take_parts(box, ticket):
+def _fire_band_of_steps(job, part, parts, steps):
+    """Take steps of some rows of neurons, as `kernels.fire_steps` does."""
+    frames = job[9]
+    rows, pixels, channels, subtract = job[10], job[11], job[12], job[13]
+    first = part * rows // parts
+    size, shape = pixels * channels, (rows, pixels, channels)
+    numbers = carray(_as_pointer(job[14]), (2,), np.float32)
+    _fire_steps(
+        carray(_as_pointer(job[3]), (frames, *shape), np.float32),
+        carray(_as_pointer(job[4]), (1, *shape), np.float32),
+        carray(_as_pointer(job[5] + first * size), (size,), np.uint8),
+        carray(_as_pointer(job[6]), (steps, rows, size), np.int32),
+        carray(_as_pointer(job[7]), (steps, rows, pixels + 1), np.int64),
+        numbers[0],
+        numbers[1],
+        subtract != 0,
+        carray(_as_pointer(job[8]), (1,), np.bool_),
+        steps,
+        first,
+        (part + 1) * rows // parts,
+    )
+
+
+@inlined
+def _take_parts(box, ticket, helping):
     """Take parts of the published job until none are left."""
     number = ticket >> 32
-    while ticket >> 32 == number and ticket & _NONE != _NONE:
-        part = ticket & _NONE
-        if part >= _load(box + _PARTS):
+    while ticket >> 32 == number:
+        parts = _load(box + _PARTS)
+        first, last = ticket & 0xFFFF, ticket >> 16 & 0xFFFF
+        if first + last >= parts:
             return
+        part = parts - 1 - last if helping else first
         # Succeeds only as long as the job is the same, which then stays till
         # the part is done.
-        if _increase_if(box + _TICKET, ticket):
+        taken = ticket + (_LAST if helping else _FIRST)
+        if _replace(box + _TICKET, ticket, taken):
             job = _integers(_load(box + _JOB), _NUMBERS)
             if job[0] == _CONVOLUTION:
                 _convolve_band(job, part)
             elif job[0] == _PRODUCT:
                 _multiply_lanes(job, part)
-            else:
+            elif job[0] == _NEURONS:
                 _fire_band(job, part)
+            else:
+                _fire_band_of_steps(job, part, parts, job[2])
+            if job[_THEN]:
+                # Of the same rows.
+                following = _integers(job[_THEN], _NUMBERS)
+                _fire_band_of_steps(following, part, parts, job[2])
             _increase(box + _DONE)
         ticket = _load(box + _TICKET)
 
@@ -298,14 +295,14 @@ def _take_parts(box, ticket):
 def serve(box):
     """Help with jobs until none has come for some time."""
     ticket, turns = _load(box + _TICKET), 0
-    _take_parts(box, ticket)
+    _take_parts(box, ticket, True)
     while turns < LINGER:
         seen = _load(box + _TICKET)
         if seen == ticket:
             turns = _waited(turns)
         else:
             ticket, turns = seen, 0
-            _take_parts(box, ticket)
+            _take_parts(box, ticket, True)
 
 
 @compiled(types.int64, types.int64)
@@ -320,7 +317,7 @@ def share(box, job):
     _store(box + _DONE, 0)
     following += 1
     _store(box + _TICKET, following << 32)
-    _take_parts(box, following << 32)
+    _take_parts(box, following << 32, False)
     turns = 0
     while _load(box + _DONE) < parts:
         turns = min(_waited(turns), PATIENCE)
@@ -379,31 +376,39 @@ if hasattr(os, "register_at_fork"):
 class Crew:
     """What one thread shares with its helpers.
 
+    Args:
+        threads: Most threads, that one included.
+
     Attributes:
-        jobs: List of the jobs that it can publish, arrays of numbers.
+        jobs: List of the `Job`s that it can publish.
     """
 
     # Products of a layer, or what takes as long, from which on it is shared.
     LEAST = 200_000
 
-    def __init__(self):
+    def __init__(self, threads):
+        self.threads = min(threads, MOST)
         # Where nobody looks for jobs.
-        self._own = self._box = _new_box()
+        self._own = _new_box()
+        self._use(self._own)
         self.jobs = []
 
+    def _use(self, box):
+        self._box, self.address = box, box.ctypes.data
+
     @contextlib.contextmanager
-    def helped(self, helpers):
-        """Have so many threads help within this context, if they are free."""
+    def helped(self):
+        """Have the other threads help within this context, if they are free."""
         team = _team
         if not team.lock.acquire(blocking=False):
             yield
             return
         try:
-            team.call(helpers)
-            self._box = team.box
+            team.call(self.threads - 1)
+            self._use(team.box)
             yield
         finally:
-            self._box = self._own
+            self._use(self._own)
             team.lock.release()
 
     def convolution(self, spikes, weights, out, strides, before):
@@ -421,11 +426,18 @@ class Crew:
             *(starts.shape[1], starts.shape[2] - 1, rows, columns),
             *(channels, outputs, out_height, out_width, *strides, *before),
         )
-        blocks = -(-outputs // LANES)
-        bands = min(out_height, max(BANDS // blocks, 1))
+        # Each part reads all weights.
+        bands = BANDS if weights[0].nbytes <= LARGE else self.threads
         arrays = _checked(*spikes, *weights, out)
-        parts = blocks * bands
-        return self._published(_CONVOLUTION, parts, arrays, (*numbers, bands))
+        parts = min(out_height, bands)
+        job = self._job(_CONVOLUTION, parts, arrays, numbers)
+        job.out = out
+        return job
+
+    def ending(self, out):
+        """Return the last job if it is the convolution that gives `out`."""
+        last = self.jobs[-1] if self.jobs else None
+        return last if last is not None and last.out is out else None
 
     def product(self, spikes, weights, out):
         """Return a function that computes what `kernels.multiply` does."""
@@ -435,7 +447,7 @@ class Crew:
         numbers = rows, pixels, len(weights[0]) // rows, outputs
         arrays = _checked(*spikes, *weights, out)
         parts = -(-outputs // LANES)
-        return self._published(_PRODUCT, parts, arrays, numbers)
+        return self._job(_PRODUCT, parts, arrays, numbers)
 
     def neurons(self, arrays, beta, threshold, subtract):
         """Return a function that does what `kernels.fire` does.
@@ -445,26 +457,66 @@ class Crew:
                 rows, indices and starts.
             beta, threshold, subtract: As there.
         """
+        return self._fired(_NEURONS, arrays, (), beta, threshold, subtract)
+
+    def neurons_of_steps(self, arrays, beta, threshold, subtract):
+        """Return a function that does what `kernels.fire_steps` does.
+
+        Args:
+            arrays: Currents, potentials, room for the spikes of all rows,
+                indices, starts and whether a potential was lost.
+            beta, threshold, subtract: As there.
+        """
+        frames = (len(arrays[0]),)
+        return self._fired(_STEPS, arrays, frames, beta, threshold, subtract)
+
+    def _fired(self, kind, arrays, frames, beta, threshold, subtract):
         numbers = np.array([beta, threshold], "float32")
-        _, rows, pixels, channels = arrays[0].shape
-        shape = rows, pixels, channels, subtract, numbers.ctypes.data
-        run = self._published(_NEURONS, min(rows, BANDS), arrays, shape)
-        run.numbers = numbers
-        return run
+        _, rows, *others = arrays[0].shape
+        shape = *frames, rows, *others, subtract, numbers.ctypes.data
+        job = self._job(kind, min(rows, BANDS), arrays, shape)
+        job.kept.append(numbers)
+        return job
 
-    def _published(self, kind, parts, arrays, numbers):
-        job = np.zeros(_NUMBERS, "int64")
+    def _job(self, *given):
+        self.jobs.append(Job(self, *given))
+        return self.jobs[-1]
+
+
+class Job:
+    """An operation in parts, which is published when it is called.
+
+    Args:
+        crew: The `Crew`.
+        kind, parts: Which operation, and how many parts it has.
+        arrays: List of arrays, of which it gets the addresses.
+        numbers: List of integers.
+
+    Attributes:
+        kept: List of what it has the addresses of.
+        out: Array that the rows of a convolution are written to.
+    """
+
+    def __init__(self, crew, kind, parts, arrays, numbers):
+        self._crew, self.kept, self.out = crew, [*arrays], None
         addresses = [x.ctypes.data if x.size else 0 for x in arrays]
-        given = kind, parts, *addresses, *numbers
-        job[: len(given)] = given
-        self.jobs.append(job)
-        address = job.ctypes.data
+        given = kind, parts, 1, *addresses, *numbers
+        self.numbers = np.zeros(_NUMBERS, "int64")
+        self.numbers[: len(given)] = given
+        self.address = self.numbers.ctypes.data
 
-        def run(samples):
-            share(self._box.ctypes.data, address)
+    def __call__(self, samples):
+        self.numbers[2] = samples
+        share(self._crew.address, self.address)
 
-        run.arrays = arrays  # which only addresses tell of
-        return run
+    def then(self, neurons):
+        """Let each part of a convolution go on with the neurons of its rows.
+
+        Args:
+            neurons: Job of `Crew.neurons_of_steps`.
+        """
+        self.numbers[_THEN] = neurons.address
+        self.kept.append(neurons)
 
 
 def _checked(*arrays):

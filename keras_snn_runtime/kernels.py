@@ -617,6 +617,77 @@ def _finish(unit, out, scales, bias):
                 out[pixel, n] += bias[n]
 
 
+@inlined
+def convolve_part(
+    indices,
+    values,
+    starts,
+    weights,
+    scales,
+    bias,
+    out,
+    sy,
+    sx,
+    top,
+    left,
+    samples,
+    rows,
+):
+    """Compute some of what `convolve` computes.
+
+    Args:
+        samples, rows: First and last of each.
+        indices, values, starts, weights, scales, bias, out, sy, sx, top, left:
+            As in `convolve`.
+    """
+    height, width = starts.shape[1], starts.shape[2] - 1
+    kernel_rows, columns, channels, outputs = weights.shape
+    out_width = out.shape[2]
+    unit, size = values.size == 0, weights.itemsize
+    stride = size * outputs
+    for i in range(*samples):
+        out[i, rows[0] : rows[1]] = 0
+    for dy in range(kernel_rows):
+        n = 0
+        while n < outputs:
+            lanes = _widest(outputs - n, size, unit)
+            corner = weights[dy].ctypes.data + size * n
+            for i in range(*samples):
+                for y in range(*rows):
+                    row = y * sy + dy - top
+                    if row < 0 or row >= height:
+                        continue
+                    if not starts[i, row, width]:
+                        continue
+                    index_list = indices[i, row].ctypes.data
+                    value_list = 0 if unit else values[i, row].ctypes.data
+                    for x in range(out_width):
+                        # The spikes of the pixels under a row of the kernel
+                        # lie one after the other.
+                        start = x * sx - left
+                        begin = starts[i, row, min(max(start, 0), width)]
+                        end = max(min(start + columns, width), 0)
+                        end = starts[i, row, end]
+                        if begin == end:
+                            continue
+                        _add_spikes(
+                            size,
+                            unit,
+                            lanes,
+                            out[i, y, x].ctypes.data + 4 * n,
+                            corner - start * channels * stride,
+                            stride,
+                            index_list,
+                            value_list,
+                            begin,
+                            end,
+                        )
+            n += lanes
+    for i in range(*samples):
+        for y in range(*rows):
+            _finish(unit, out[i, y], scales, bias)
+
+
 @compiled_for_weights(_SPIKES, 4, (*[_read(1)] * 2, _write(4), *[_INTEGER] * 6))
 def convolve(
     indices,
@@ -647,55 +718,59 @@ def convolve(
         together: Samples that share one pass through the weights.
         samples: Number of samples.
     """
-    height, width = starts.shape[1], starts.shape[2] - 1
-    rows, columns, channels, outputs = weights.shape
-    _, out_height, out_width, _ = out.shape
-    unit, size = values.size == 0, weights.itemsize
-    stride = size * outputs
     for first in range(0, samples, together):
-        last = min(first + together, samples)
-        out[first:last] = 0
-        for dy in range(rows):
-            n = 0
-            while n < outputs:
-                lanes = _widest(outputs - n, size, unit)
-                corner = weights[dy].ctypes.data + size * n
-                for i in range(first, last):
-                    for y in range(out_height):
-                        row = y * sy + dy - top
-                        if row < 0 or row >= height:
-                            continue
-                        if not starts[i, row, width]:
-                            continue
-                        index_list = indices[i, row].ctypes.data
-                        value_list = 0
-                        if not unit:
-                            value_list = values[i, row].ctypes.data
-                        for x in range(out_width):
-                            # The spikes of the pixels under a row of the
-                            # kernel lie one after the other.
-                            start = x * sx - left
-                            begin = starts[i, row, min(max(start, 0), width)]
-                            end = max(min(start + columns, width), 0)
-                            end = starts[i, row, end]
-                            if begin == end:
-                                continue
-                            _add_spikes(
-                                size,
-                                unit,
-                                lanes,
-                                out[i, y, x].ctypes.data + 4 * n,
-                                corner - start * channels * stride,
-                                stride,
-                                index_list,
-                                value_list,
-                                begin,
-                                end,
-                            )
-                n += lanes
-    pixels = samples * out_height * out_width
-    sums = out[:samples].reshape((pixels, outputs))
-    _finish(unit, sums, scales, bias)
+        convolve_part(
+            indices,
+            values,
+            starts,
+            weights,
+            scales,
+            bias,
+            out,
+            sy,
+            sx,
+            top,
+            left,
+            (first, min(first + together, samples)),
+            (0, out.shape[1]),
+        )
+
+
+@inlined
+def multiply_part(
+    indices, values, starts, weights, scales, bias, out, outputs, samples
+):
+    """Compute the first of the outputs that `multiply` computes.
+
+    Args:
+        indices, values, starts, weights, samples: As there.
+        scales, bias: As there, of these outputs.
+        out: Receives the currents, axes (sample, output).
+        outputs: Their number.
+    """
+    rows, pixels = starts.shape[1], starts.shape[2] - 1
+    places = len(weights) // rows
+    unit, size = values.size == 0, weights.itemsize
+    out[:samples, :outputs] = 0
+    n = 0
+    while n < outputs:
+        lanes = _widest(outputs - n, size, unit)
+        for y in range(rows):
+            for i in range(samples):
+                _add_spikes(
+                    size,
+                    unit,
+                    lanes,
+                    out[i].ctypes.data + 4 * n,
+                    weights[y * places].ctypes.data + size * n,
+                    size * weights.shape[1],
+                    indices[i, y].ctypes.data,
+                    0 if unit else values[i, y].ctypes.data,
+                    0,
+                    starts[i, y, pixels],
+                )
+        n += lanes
+    _finish(unit, out[:samples], scales, bias)
 
 
 @compiled_for_weights(_SPIKES, 2, (*[_read(1)] * 2, _write(4), _INTEGER))
@@ -711,34 +786,18 @@ def multiply(indices, values, starts, weights, scales, bias, out, samples):
         out: Receives the currents, axes (sample, 1, 1, output).
         samples: Number of samples.
     """
-    rows, pixels = starts.shape[1], starts.shape[2] - 1
-    places = len(weights) // rows
     outputs = weights.shape[1]
-    unit, size = values.size == 0, weights.itemsize
-    out[:samples] = 0
-    n = 0
-    while n < outputs:
-        lanes = _widest(outputs - n, size, unit)
-        for y in range(rows):
-            for i in range(samples):
-                value_list = 0
-                if not unit:
-                    value_list = values[i, y].ctypes.data
-                _add_spikes(
-                    size,
-                    unit,
-                    lanes,
-                    out[i].ctypes.data + 4 * n,
-                    weights[y * places].ctypes.data + size * n,
-                    size * outputs,
-                    indices[i, y].ctypes.data,
-                    value_list,
-                    0,
-                    starts[i, y, pixels],
-                )
-        n += lanes
-    sums = out[:samples].reshape((samples, outputs))
-    _finish(unit, sums, scales, bias)
+    multiply_part(
+        indices,
+        values,
+        starts,
+        weights,
+        scales,
+        bias,
+        out.reshape((len(out), outputs)),
+        outputs,
+        samples,
+    )
 
 
 @compiled(_read(4), _read(3), _read(1), _write(4), *[_INTEGER] * 5)
@@ -942,6 +1001,93 @@ def fire(
             0,
             rows,
         )
+
+
+@inlined
+def _fire_steps(
+    currents,
+    potentials,
+    fired,
+    indices,
+    starts,
+    beta,
+    threshold,
+    subtract,
+    lost,
+    steps,
+    first,
+    last,
+):
+    """Advance rows `first` to `last` of neurons, as in `fire_steps`."""
+    count, _, pixels, channels = currents.shape
+    size = pixels * channels
+    one = np.float32(1)
+    for y in range(first, last):
+        v = potentials[0, y].reshape(size)
+        for t in range(steps):
+            current = currents[min(t, count - 1), y].reshape(size)
+            for k in range(size):
+                u = v[k] + current[k]
+                spike = u > threshold
+                kept = u - threshold * spike if subtract else u * (one - spike)
+                v[k] = beta * kept
+                fired[k] = spike
+            list_fired(fired, channels, indices[t, y], starts[t, y])
+        missing = np.uint32(0)
+        for k in range(size):
+            missing |= np.uint32(v[k] != v[k])
+        if missing:
+            lost[0] = True
+
+
+@compiled(
+    _read(4),
+    _write(4),
+    _array(types.uint8, 1),
+    _INDICES,
+    _STARTS,
+    *[_NUMBER] * 2,
+    types.boolean,
+    _array(types.boolean, 1),
+    _INTEGER,
+)
+def fire_steps(
+    currents,
+    potentials,
+    fired,
+    indices,
+    starts,
+    beta,
+    threshold,
+    subtract,
+    lost,
+    steps,
+):
+    """Do what `fire` does for some steps of one sample.
+
+    Args:
+        currents: Axes (step, row, pixel, channel); one step is all of them.
+        potentials: Axes (1, row, pixel, channel), updated.
+        fired: Room for the spikes of one row.
+        indices, starts: Receive the spikes of each step.
+        beta, threshold, subtract: As there.
+        lost: Becomes True if a potential is no number.
+        steps: Number of steps.
+    """
+    _fire_steps(
+        currents,
+        potentials,
+        fired,
+        indices,
+        starts,
+        beta,
+        threshold,
+        subtract,
+        lost,
+        steps,
+        0,
+        currents.shape[1],
+    )
 
 
 @compiled(

@@ -7,11 +7,11 @@ what is read of large weights, and a row of potentials takes them at once.
 import functools
 
 import numpy as np
-from numba import types
 
 from keras_snn_runtime import kernels
-from keras_snn_runtime.kernels import _INDICES, _INTEGER, _NUMBER, _STARTS
+from keras_snn_runtime.kernels import _INTEGER, _NUMBER
 from keras_snn_runtime.operations import (
+    NEURON,
     Convolution,
     Integration,
     Neurons,
@@ -31,61 +31,6 @@ STEPS = 4
 
 _STATELESS = Convolution, Normalization, Pooling, Product, Reshape, Sum
 _KNOWN = (*_STATELESS, Source, Neurons, Integration)
-
-
-@kernels.compiled(
-    kernels._read(4),
-    kernels._write(4),
-    kernels._array(types.uint8, 1),
-    _INDICES,
-    _STARTS,
-    *[_NUMBER] * 2,
-    types.boolean,
-    kernels._array(types.boolean, 1),
-    _INTEGER,
-)
-def fire_steps(
-    currents,
-    potentials,
-    fired,
-    indices,
-    starts,
-    beta,
-    threshold,
-    subtract,
-    lost,
-    steps,
-):
-    """Do what `kernels.fire` does for some steps of one sample.
-
-    Args:
-        currents: Axes (step, row, pixel, channel); one step is all of them.
-        potentials: Axes (1, row, pixel, channel), updated.
-        fired: Room for the spikes of one row.
-        indices, starts: Receive the spikes of each step.
-        beta, threshold, subtract: As there.
-        lost: Becomes True if a potential is no number.
-        steps: Number of steps.
-    """
-    count, rows, pixels, channels = currents.shape
-    size = pixels * channels
-    one = np.float32(1)
-    for y in range(rows):
-        v = potentials[0, y].reshape(size)
-        for t in range(steps):
-            current = currents[min(t, count - 1), y].reshape(size)
-            for k in range(size):
-                u = v[k] + current[k]
-                spike = u > threshold
-                kept = u - threshold * spike if subtract else u * (one - spike)
-                v[k] = beta * kept
-                fired[k] = spike
-            kernels.list_fired(fired, channels, indices[t, y], starts[t, y])
-        missing = np.uint32(0)
-        for k in range(size):
-            missing |= np.uint32(v[k] != v[k])
-        if missing:
-            lost[0] = True
 
 
 @kernels.compiled(kernels._read(4), kernels._write(4), _NUMBER, _INTEGER)
@@ -126,10 +71,11 @@ class LayerFirst(Workspace):
     Args:
         operations: List of `operations` that suit, in forward order.
         inputs, held: See `Workspace`; sequences are those of each `take`.
+        crew: See `Workspace`.
     """
 
-    def __init__(self, operations, inputs, held):
-        super().__init__(inputs, {}, None, None, STEPS, held)
+    def __init__(self, operations, inputs, held, crew=None):
+        super().__init__(inputs, {}, None, None, STEPS, held, crew)
         own = {
             Source: self._read,
             Neurons: self._fire,
@@ -193,17 +139,25 @@ class LayerFirst(Workspace):
     def _fire(self, x):
         currents = self.frame(x.source)
         spikes = self.new_spikes(x.key, x.shape, unit=True)
+        state = self._state(x, x.initial_potential)
+        numbers = np.float32(x.beta), np.float32(x.threshold), x.subtract
+        before = self.crew and self.crew.ending(currents)
+        if before or self.shares(NEURON * state.size):
+            fired = np.empty(state.size, "uint8")
+            arrays = (currents, state, fired)
+            arrays = (*arrays, spikes.indices, spikes.starts, self.lost)
+            fire = self.crew.neurons_of_steps(arrays, *numbers)
+            (before.then if before else self.step.append)(fire)
+            return
         self.step.append(
             functools.partial(
-                fire_steps,
+                kernels.fire_steps,
                 currents,
-                self._state(x, x.initial_potential),
+                state,
                 np.empty(currents[0, 0].size, "uint8"),
                 spikes.indices,
                 spikes.starts,
-                np.float32(x.beta),
-                np.float32(x.threshold),
-                x.subtract,
+                *numbers,
                 self.lost,
             )
         )

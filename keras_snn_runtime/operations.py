@@ -20,7 +20,7 @@ WINDOW = 8
 SMALL = 2**18
 
 # Products of a spike train that take as long as a neuron.
-NEURON = 25
+NEURON = 10
 
 # What is kept of each neuron's spikes: sums, or what the collapsed rule makes
 # of them.

@@ -14,7 +14,7 @@ from keras_snn_runtime.operations import Workspace
 TOGETHER = 8
 
 # Dense products of all steps of one sample from which on threads share it.
-LEAST_TO_SHARE = 2_000_000_000
+LEAST_TO_SHARE = 20_000_000
 
 
 def run(operations, inputs, outputs, statistics, time_steps, held, threads):
@@ -80,10 +80,9 @@ class Alone:
     ):
         products = time_steps * _products(operations, inputs)
         shared = threads > 1 and products >= LEAST_TO_SHARE
-        self._crew = crew.Crew() if shared else None
-        self._threads = threads
-        if not shared and layer_first.suits(operations, inputs, statistics):
-            space = layer_first.LayerFirst(operations, inputs, held)
+        self._crew = crew.Crew(threads) if shared else None
+        if layer_first.suits(operations, inputs, statistics):
+            space = layer_first.LayerFirst(operations, inputs, held, self._crew)
             take = functools.partial(space.take, inputs, outputs, time_steps)
         else:
             space = Workspace(
@@ -99,8 +98,7 @@ class Alone:
         if self._crew is None:
             self._take()
             return
-        helpers = min(self._threads, crew.MOST) - 1
-        with self._crew.helped(helpers):
+        with self._crew.helped():
             self._take()
 
 

@@ -146,16 +146,16 @@ def wide(seed):
 
 @pytest.fixture
 def all_shared(monkeypatch):
-    """Share every product, however small; return the list of jobs by run."""
+    """Share every product, however small; return jobs and threads by run."""
     monkeypatch.setattr(Crew, "LEAST", 0)
     monkeypatch.setattr(runs, "LEAST_TO_SHARE", 0)
     jobs, helped = [], Crew.helped
 
     @contextlib.contextmanager
-    def noted(self, helpers):
-        with helped(self, helpers):
+    def noted(self):
+        with helped(self):
             yield
-        jobs.append((len(self.jobs), helpers))
+        jobs.append((len(self.jobs), self.threads))
 
     monkeypatch.setattr(Crew, "helped", noted)
     return jobs
@@ -181,7 +181,7 @@ def test_results_are_those_of_one_thread(network, time_steps, all_shared):
             np.testing.assert_array_equal(y, whole[:batch])
     count = sum(map(is_shared, built.operations))
     # At most four threads, this one included, have one sample.
-    assert all_shared == [(count, 1), (count, 3), (count, 3)]
+    assert all_shared == [(count, 2), (count, 4), (count, 4)]
 
 
 @pytest.mark.parametrize("network", [plain, strided, residual, vectors, wide])
@@ -202,7 +202,7 @@ def test_numbers_that_are_none_stay_so(all_shared):
 @pytest.mark.parametrize("least", [0, runs.LEAST_TO_SHARE])
 def test_small_products_are_not_shared(least, monkeypatch):
     monkeypatch.setattr(runs, "LEAST_TO_SHARE", least)
-    monkeypatch.setattr(Crew, "_published" if not least else "helped", None)
+    monkeypatch.setattr(Crew, "helped" if least else "_job", None)
     plain(0).run(np.zeros((1, 2, *SHAPE), "float32"), 2, 2)
 
 

@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 pytest.importorskip("numba")
-from keras_snn_runtime import Network, kernels, layer_first  # noqa: E402
+from keras_snn_runtime import (  # noqa: E402
+    Network,
+    crew,
+    kernels,
+    layer_first,
+    samples,
+)
 from keras_snn_runtime import operations as ops  # noqa: E402
 from keras_snn_runtime.weights import pooled  # noqa: E402
 
@@ -73,6 +79,29 @@ def test_one_sample_is_that_of_a_batch(time_steps, encoder, initial):
     for i in (0, 1, 2, 0):
         one = found.predict(x[i : i + 1])
         np.testing.assert_array_equal(one[0], together[i])
+
+
+@pytest.mark.parametrize("threads", [2, 4, 9])
+@pytest.mark.parametrize("encoder", ["repeat", "rate"])
+@pytest.mark.parametrize(("least", "large"), [(0, 0), (0, 2**20), (8000, 0)])
+def test_threads_share_one_sample(threads, encoder, least, large, monkeypatch):
+    found, x = network(9, encoder), images(3)
+    expected = found.predict(x)
+    monkeypatch.setattr(samples, "LEAST_TO_SHARE", 0)
+    monkeypatch.setattr(crew.Crew, "LEAST", least)
+    monkeypatch.setattr(crew, "LARGE", large)
+    followed, then = [], crew.Job.then
+    monkeypatch.setattr(
+        crew.Job, "then", lambda *given: followed.append(then(*given))
+    )
+    found.threads = threads
+    for i in (0, 1, 2, 0) * 5:
+        one = found.predict(x[i : i + 1])
+        np.testing.assert_array_equal(one[0], expected[i])
+    # The first neurons follow their convolution, unless it is computed once.
+    assert len(followed) == (encoder == "rate")
+    x[0, 4, 3, 1] = np.nan
+    assert np.isnan(found.predict(x[:1])).all()
 
 
 def test_a_number_that_is_none_concerns_one_call():
