@@ -32,6 +32,9 @@ LEAK_CORRECTED = "leak_corrected"
 NO_BIAS, NO_SCALES = "no bias", "no scales"
 
 
+# Of a workspace's functions.
+LISTS = "begin", "sources", "once", "step", "record", "window", "end"
+
 # Bytes of a line of the cache. What begins with one is read and written in
 # half the time. TensorFlow takes arrays at such addresses without a copy.
 ALIGNMENT = 64
@@ -253,6 +256,13 @@ class Workspace:
     def shares(self, products):
         """Return whether what takes as long as products is worth help."""
         return self.crew is not None and products >= self.crew.LEAST
+
+    def close(self):
+        """Forget all functions, which refer to this: its arrays are free."""
+        for name in LISTS:
+            getattr(self, name).clear()
+        if self.crew is not None:
+            self.crew.jobs.clear()
 
     def run(self, first, samples):
         """Take samples `first`, `first + 1`, ... through all steps."""

@@ -31,9 +31,11 @@ def run(operations, inputs, outputs, statistics, time_steps, held, threads):
     """
     batch = len(inputs[operations[0].key])
     if batch == 1:
-        Alone(
+        alone = Alone(
             operations, inputs, outputs, statistics, time_steps, held, threads
-        ).run()
+        )
+        alone.run()
+        alone.close()
         return
     together = max(min(-(-batch // threads), TOGETHER), 1)
     samples = itertools.count(0, together)
@@ -48,6 +50,7 @@ def run(operations, inputs, outputs, statistics, time_steps, held, threads):
         # Threads take the next samples when they are done with some.
         while (first := next(samples)) < batch:
             space.run(first, min(together, batch - first))
+        space.close()
 
     in_threads(work, [()] * max(workers, 1), threads)
 
@@ -73,6 +76,9 @@ class Alone:
         inputs, outputs: See `Workspace`; of one sample.
         statistics, time_steps, held: As in `run`.
         threads: Most threads.
+
+    Attributes:
+        close: Function that sets the arrays free, which ends its use.
     """
 
     def __init__(
@@ -91,7 +97,7 @@ class Alone:
             for operation in operations:
                 operation.build(space)
             take = functools.partial(space.run, 0, 1)
-        self._take = take
+        self._take, self.close = take, space.close
 
     def run(self):
         """Take what the inputs hold through all steps."""

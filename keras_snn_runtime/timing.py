@@ -3,9 +3,7 @@
 import statistics
 import time
 
-from keras_snn_runtime.operations import Workspace
-
-LISTS = ("begin", "sources", "once", "step", "record", "window", "end")
+from keras_snn_runtime.operations import LISTS, Workspace
 
 
 def seconds(operations, inputs, outputs, time_steps, samples, held, repeats=5):

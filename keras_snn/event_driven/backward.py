@@ -148,6 +148,8 @@ def _run(program, inputs, wanted, time_steps):
         with np.errstate(all="ignore"):
             for first in firsts[worker::workers]:
                 space.run(first, min(together, batch - first))
+        # Its functions refer to it: without them its arrays are free at once.
+        space.work.clear()
         return space.changes
 
     found = samples.in_threads(work, [(x,) for x in range(workers)], threads())

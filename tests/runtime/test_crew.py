@@ -2,6 +2,8 @@
 
 import concurrent.futures
 import contextlib
+import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -216,6 +218,32 @@ def test_many_callers_at_once_share_a_pool(all_shared):
         for found in pool.map(lambda _: built.run(x, 4, 2), range(24)):
             for y, whole in zip(found, expected):
                 np.testing.assert_array_equal(y, whole)
+
+
+@pytest.fixture
+def workspaces(monkeypatch):
+    """Collect no garbage; return references to all workspaces."""
+    found, init = [], ops.Workspace.__init__
+
+    def noted(self, *arguments, **named):
+        found.append(weakref.ref(self))
+        init(self, *arguments, **named)
+
+    monkeypatch.setattr(ops.Workspace, "__init__", noted)
+    gc.disable()
+    yield found
+    gc.enable()
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("network", [plain, residual])
+def test_arrays_are_free_after_a_call(
+    network, threads, batch, all_shared, workspaces
+):
+    built, x = network(0), np.ones((batch, 3, *SHAPE), "float32")
+    built.run(x, 3, threads)
+    assert workspaces and not any(reference() for reference in workspaces)
 
 
 def test_an_error_ends_the_helpers(all_shared, monkeypatch):
