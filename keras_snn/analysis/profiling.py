@@ -220,10 +220,9 @@ def profile(
     - What prepares images before the encoder without weights of its own, such
       as scaling and resizing, is not counted.
 
-    One forward pass, without keeping spike trains; only networks in which more
-    than inputs and spiking layers has to be watched (max pooling of spikes,
-    two layers with weights without neurons between) run layer by layer, with
-    memory for all steps of a batch. Dropout is off.
+    One forward pass, without keeping spike trains; only networks that do not
+    run one step at a time (such as those that return sequences) run layer by
+    layer, with memory for all steps of a batch. Dropout is off.
 
     Args:
         model: A functional model with one input.

@@ -15,9 +15,10 @@ from keras_snn.running.shared_model import SharedModel
 class Activity(SharedModel, keras.Model):
     """Counts what is not zero, position by position, in one forward pass.
 
-    Runs the loop over time where that shows all that is asked for, and layer
-    by layer elsewhere. Neither weights nor random seeds of the model change,
-    if it is used by `counts`.
+    Runs the loop over time, and layer by layer where there is none. The
+    neurons' own sums are enough for those, which the event-driven engine
+    gives; anything else in the loop is counted step by step. Neither weights
+    nor random seeds of the model change, if it is used by `counts`.
 
     Args:
         network: A `Network`.
@@ -43,39 +44,80 @@ class Activity(SharedModel, keras.Model):
     def call(self, inputs):
         """Return a dict of counts by name; see `counts`."""
         network = self.network_read
-        if self.time_first:
+        if network.no_loop is None:
             values = time_first.values_before_loop(network, inputs, False)
-            sums, time_steps = time_first.count_spikes_in_loop(network, values)
+            count = self._neurons if self.time_first else self._step_by_step
+            counted, time_steps = count(values)
         else:
             values = all_values(network, inputs)
-            sums, time_steps = {}, _time_steps(network, values)
+            counted, time_steps = {}, _time_steps(network, values)
         found = {
-            name: self._count(x, values, sums)
+            name: counted.get(name) or _counted(x, values[x.key], x.over_time)
             for name, x in self.values.items()
         }
+        found = keras.tree.map_structure(lambda x: x[None], found)
         time_steps = ops.convert_to_tensor(time_steps, "int32")
         samples = ops.shape(next(iter(values.values())))[0]
         size = ops.cast(ops.stack([samples, time_steps]), "int32")
         # Outputs of batch size 1, which `predict` strings together.
         return {"counts": found, "size": size[None]}
 
-    def _count(self, value, values, sums):
-        """Return `active`, counts by position, and whether it is `analog`."""
-        name = value.node.name
-        if name in sums:
-            active = ops.sum(ops.cast(sums[name].total, "int32"), axis=0)
-            analog = ops.zeros((), "int32")
-        else:
-            x = values[value.key]
-            axes = (0, 1) if value.over_time else 0
-            active = ops.sum(ops.cast(ops.not_equal(x, 0), "int32"), axis=axes)
-            analog = ops.zeros((), "int32")
-            if not isinstance(value.node.layer, SpikingLayer):
-                analog = ops.any(ops.not_equal(x, ops.sign(x)))
-        return {
-            "active": active[None],
-            "analog": ops.cast(ops.reshape(analog, (1,)), "int32"),
+    def _neurons(self, values):
+        """Return what the neurons' sums tell, by name, and T."""
+        sums, time_steps = time_first.count_spikes_in_loop(
+            self.network_read, values
+        )
+        found = {
+            name: {
+                "active": ops.sum(
+                    ops.cast(sums[x.node.name].total, "int32"), axis=0
+                ),
+                "analog": ops.zeros((), "int32"),
+            }
+            for name, x in self.values.items()
+            if x.node.name in sums
         }
+        return found, time_steps
+
+    def _step_by_step(self, values):
+        """Return what is watched in the loop, by name, and T.
+
+        `values` receive what comes after the loop.
+        """
+        network = self.network_read
+        loop = time_first.TimeLoop(network, values, False)
+        inside = {x.key for node in network.loop for x in node.outputs}
+        inside = {
+            name: x
+            for name, x in self.values.items()
+            if x.key in inside and x.over_time
+        }
+
+        def step(t, state, found):
+            seen, state = loop.values_at(t, state)
+            now = {
+                name: _counted(x, seen[x.key], False)
+                for name, x in inside.items()
+            }
+            return t + 1, state, keras.tree.map_structure(ops.add, found, now)
+
+        nothing = {
+            name: {
+                "active": ops.zeros(x.frame, "int32"),
+                "analog": ops.zeros((), "int32"),
+            }
+            for name, x in inside.items()
+        }
+        _, final, found = ops.while_loop(
+            lambda t, *_: t < loop.time_steps,
+            step,
+            (0, loop.initial_state(), nothing),
+        )
+        values.update(loop.results(final))
+        network.run(
+            values, lambda node, known: node(known, False), network.after
+        )
+        return found, loop.time_steps
 
     def counts(self, x, batch_size=64):
         """Return the `Counts` of some samples.
@@ -157,6 +199,22 @@ class Sequences(SharedModel, keras.Model):
     def call(self, inputs):
         values = all_values(self.network_read, inputs)
         return [values[key] for key in self.keys]
+
+
+def _counted(value, x, over_time):
+    """Return how often each position of `x` is not 0, and if it is `analog`.
+
+    Args:
+        value: The `Value` that it is of.
+        x: Axes (sample, time, ...) if it is `over_time`, else (sample, ...).
+        over_time: As above.
+    """
+    axes = (0, 1) if over_time else 0
+    active = ops.sum(ops.cast(ops.not_equal(x, 0), "int32"), axis=axes)
+    analog = ops.zeros((), "int32")
+    if not isinstance(value.node.layer, SpikingLayer):
+        analog = ops.any(ops.not_equal(x, ops.sign(x)))
+    return {"active": active, "analog": ops.cast(analog, "int32")}
 
 
 def all_values(network, inputs):

@@ -289,6 +289,10 @@ class TimeLoop:
 
     def step_at(self, t, before):
         """Return the states after step `t` (counted from 0)."""
+        return self.values_at(t, before)[1]
+
+    def values_at(self, t, before):
+        """Return the values of step `t`, by key, and the states after it."""
         frames = {key: x[:, t] for key, x in self.sources.items()}
         before, after = iter(before), []
 
@@ -297,8 +301,7 @@ class TimeLoop:
             after.append(state)
             return outputs
 
-        self.network.run(frames, visit, self.network.loop)
-        return after
+        return self.network.run(frames, visit, self.network.loop), after
 
     def step_of(self, node, frames, state):
         """Return `(outputs, state)` of one node at one step."""

@@ -8,6 +8,7 @@ import keras_snn as snn
 from keras_snn.analysis.wiring import Wiring
 from keras_snn.layers.time_layer import TimeLayer
 from keras_snn.network import kinds, read
+from keras_snn.running import activity
 from tests.analysis import connections as synapses
 from tests.analysis.networks import by_name, randomize, spikes, trains
 
@@ -290,7 +291,13 @@ def test_event_counts_are_analog():
     assert found["a"].effective_macs > 0 == found["d"].effective_macs
 
 
-def test_layers_that_work_layer_by_layer():
+@pytest.fixture
+def no_trains(monkeypatch):
+    """Keep no spike trains, of which there would be T."""
+    monkeypatch.setattr(activity, "all_values", None)
+
+
+def test_what_is_between_layers_is_counted_step_by_step(no_trains):
     """Max pooling passes spikes on; pooling before a kernel makes values."""
     x = inputs = keras.Input((4, 6, 6, 1))
     x = TimeFold(L.Conv2D(2, 3, padding="same", name="a"))(x)
@@ -328,7 +335,7 @@ def pooled_counts(train, shape):
     return rises.reshape(*train.shape[:2], -1)
 
 
-def test_max_pooling_of_rates_passes_spikes_on():
+def test_max_pooling_of_rates_passes_spikes_on(no_trains):
     x = inputs = keras.Input((6, 7, 5, 1), name="events")
     x = TimeFold(L.Conv2D(2, 3, padding="same", use_bias=False, name="a"))(x)
     x = LIF(threshold=0.3, name="a_lif")(x)
