@@ -27,6 +27,10 @@ AVX512 = llvmlite.binding.get_host_cpu_features().get("avx512f", False)
 INT8, INT16, INT32, INT64 = (ir.IntType(x) for x in (8, 16, 32, 64))
 FLOAT = ir.FloatType()
 
+# Outputs that ones are added up for at once, in eight of the registers that
+# AVX-512 has. Those of int8 rows are 256: their sums are in int16.
+WIDEST_ONES = 128 if AVX512 else 64
+
 # Rows of int8 that are added up in int16: 256 * 127 < 2^15.
 MOST_ONES = 256
 
@@ -231,10 +235,7 @@ nonzero_bytes = _nonzero_bits(ir.IntType(8), "icmp_unsigned")
 
 
 def _adder(unit, quantized):
-    """Return `_row_sum` for any number of outputs up to 64.
-
-    For those up to 256 where sums are in int16, which take fewer registers.
-    """
+    """Return `_row_sum` for any number of outputs that `_widest` gives."""
     sum_64, sum_32, sum_16, sum_8, sum_4, sum_2, sum_1 = (
         _row_sum(x, unit, quantized) for x in (64, 32, 16, 8, 4, 2, 1)
     )
@@ -270,7 +271,7 @@ def _adder(unit, quantized):
         else:
             sum_1(*given)
 
-    if not (unit and quantized):
+    if not unit or (WIDEST_ONES == 64 and not quantized):
         return add
     sum_256, sum_128 = (_row_sum(x, unit, quantized) for x in (256, 128))
     both_128, both_64 = (
@@ -302,7 +303,9 @@ _add_quantized_ones = _adder(True, True)
 @inlined
 def _widest(channels, size, unit):
     """Return how many of the next `channels` outputs to sum at once."""
-    return min(256 if size == 1 and unit else 64, channels)
+    if not unit:
+        return min(64, channels)
+    return min(256 if size == 1 else WIDEST_ONES, channels)
 
 
 @njit(nogil=True, inline="always")

@@ -42,7 +42,8 @@ def operations(beta=0.5, initial=0.0):
     return [
         ops.Source(0, SHAPE),
         ops.Convolution(0, 1, wide, "first", "bias", *before),
-        ops.Neurons(1, 2, wide, *neurons),
+        ops.Reshape(1, 10, wide),
+        ops.Neurons(10, 2, wide, *neurons),
         ops.Convolution(2, 3, wide, "second", ops.NO_BIAS, *before),
         ops.Sum((3, 1), 4, wide),
         ops.Neurons(4, 5, wide, *neurons),
