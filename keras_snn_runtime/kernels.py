@@ -917,6 +917,21 @@ def count_maximum(frames, counts, peaks, out, height, width, sy, sx, samples):
 
 
 @inlined
+def _fire_row(current, v, fired, beta, threshold, subtract):
+    """Advance neurons one step; `fired` receives which of them fire."""
+    zero, one = np.float32(0), np.float32(1)
+    for k in range(len(v)):
+        u = v[k] + current[k]
+        spike = u > threshold
+        if subtract:
+            kept = u - (threshold if spike else zero)
+        else:
+            kept = u * (zero if spike else one)
+        v[k] = beta * kept
+        fired[k] = spike
+
+
+@inlined
 def _fire_rows(
     currents,
     potentials,
@@ -933,20 +948,11 @@ def _fire_rows(
     """Advance rows `first` to `last` of one sample's neurons, as in `fire`."""
     _, pixels, channels = currents.shape
     size = pixels * channels
-    zero, one = np.float32(0), np.float32(1)
     for y in range(first, last):
         current = currents[y].reshape(size)
         v = potentials[y].reshape(size)
         history = bytes_[y].reshape(size)
-        for k in range(size):
-            u = v[k] + current[k]
-            spike = u > threshold
-            if subtract:
-                kept = u - (threshold if spike else zero)
-            else:
-                kept = u * (zero if spike else one)
-            v[k] = beta * kept
-            fired[k] = spike
+        _fire_row(current, v, fired, beta, threshold, subtract)
         for k in range(size):
             history[k] = np.uint8(2 * history[k] + fired[k])
         list_fired(fired, channels, indices[y], starts[y])
@@ -1024,17 +1030,11 @@ def _fire_steps(
     """Advance rows `first` to `last` of neurons, as in `fire_steps`."""
     count, _, pixels, channels = currents.shape
     size = pixels * channels
-    one = np.float32(1)
     for y in range(first, last):
         v = potentials[0, y].reshape(size)
         for t in range(steps):
             current = currents[min(t, count - 1), y].reshape(size)
-            for k in range(size):
-                u = v[k] + current[k]
-                spike = u > threshold
-                kept = u - threshold * spike if subtract else u * (one - spike)
-                v[k] = beta * kept
-                fired[k] = spike
+            _fire_row(current, v, fired, beta, threshold, subtract)
             list_fired(fired, channels, indices[t, y], starts[t, y])
         missing = np.uint32(0)
         for k in range(size):
