@@ -12,6 +12,7 @@ from keras_snn_runtime import kernels
 from keras_snn_runtime.kernels import _INTEGER, _NUMBER
 from keras_snn_runtime.operations import (
     NEURON,
+    PAIR,
     Convolution,
     Integration,
     Neurons,
@@ -87,25 +88,29 @@ class LayerFirst(Workspace):
             else:
                 x.build(self)
 
-    def take(self, inputs, outputs, time_steps):
+    def take(self, inputs, outputs, time_steps, sure=None):
         """Take the one sample of `inputs` through all steps.
 
         Args:
             inputs: See `Workspace`; weights are those of before.
             outputs: Of readouts, see `Workspace`.
             time_steps: T.
+            sure: As in `Workspace.run`.
         """
         self.inputs, self.lost[:] = inputs, False
         for function in self.begin:
             function()
-        for t in range(0, time_steps, STEPS):
-            steps = min(STEPS, time_steps - t)
+        most = STEPS if sure is None else PAIR
+        for t in range(0, time_steps, most):
+            steps = min(most, time_steps - t)
             for function in self.sources:
                 function(t, steps)
             for function in self.once if t == 0 else ():
                 function(1)
             for function in self.step:
                 function(steps)
+            if sure is not None and sure(t + steps):
+                break
         for (key, _), result in outputs.items():
             result[...] = self.states[key].reshape(result.shape)
             if self.lost[0]:

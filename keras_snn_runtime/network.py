@@ -59,6 +59,46 @@ class Network:
         """
         return self._run(x, seed)[0]
 
+    def predict_until_sure(self, x, margin, seed=None):
+        """Return scores of as many steps as an answer takes, and their number.
+
+        A sample's steps end when its largest score is `margin` above the next
+        one, which is looked at after every second step; at the latest after T.
+        The margin has to be found on samples that training did not see.
+
+        Args:
+            x: As in `predict`; samples go one after the other.
+            margin: At least 0.
+            seed: As in `predict`.
+
+        Returns:
+            Tuple: the scores for the steps taken, `(samples, classes)`; and
+            integers `(samples,)`.
+
+        Raises:
+            ValueError: As `predict`, or for less than two scores a sample.
+        """
+        if not margin >= 0:
+            raise ValueError(
+                f"`margin` must be at least 0. Received: {margin}."
+            )
+        if len(self.output_shape) != 1 or self.output_shape[0] < 2:
+            raise ValueError(
+                "predict_until_sure() expects scores of two classes or more. "
+                f"'{self.name}' gives {self.output_shape}."
+            )
+        x, time_steps, held = self._prepared(x, seed)
+        scores = self._scores(len(x))
+        steps = np.full(len(x), time_steps)
+        for i in range(len(x)):
+            state, steps[i] = self._score_one(
+                x[i : i + 1], time_steps, held, margin
+            )
+            scores[i] = state[0]
+        if self.divides:
+            scores /= steps[:, None].astype("float32")
+        return scores, steps
+
     def spike_rates(self, x, seed=None):
         """Return the mean spikes a neuron and step of each layer, in order.
 
@@ -83,9 +123,9 @@ class Network:
             )
         return np.ascontiguousarray(x, "float32")
 
-    def _run(self, x, seed, statistics=None):
-        source = self.operations[0].key
-        held = {source} if self._is_held() else ()
+    def _prepared(self, x, seed):
+        """Return sequences, T, and the keys of those of equal steps."""
+        held = {self.operations[0].key} if self._is_held() else ()
         if self.encoder is None:
             x = self._checked(x, 2)
             time_steps = self.time_steps or x.shape[1]
@@ -99,8 +139,12 @@ class Network:
                 self._checked(x, 1), self.encoder, self.time_steps, seed
             )
             time_steps = self.time_steps
+        return x, time_steps, held
+
+    def _run(self, x, seed, statistics=None):
+        x, time_steps, held = self._prepared(x, seed)
         if len(x) == 1 and not statistics:
-            scores = self._score_one(x, time_steps, held)
+            scores, _ = self._score_one(x, time_steps, held)
             return scores / time_steps if self.divides else scores, None
         scores = self._scores(len(x))
         outputs = {(self.operations[-1].key, "state"): scores}
@@ -113,7 +157,7 @@ class Network:
                 outputs[y.key, name] = counts
         samples.run(
             self.operations,
-            {source: x, **self.arrays},
+            {self.operations[0].key: x, **self.arrays},
             outputs,
             statistics,
             time_steps,
@@ -127,8 +171,8 @@ class Network:
         ]
         return scores / time_steps if self.divides else scores, rates
 
-    def _score_one(self, x, time_steps, held):
-        """Return the state of the readout for one sample."""
+    def _score_one(self, x, time_steps, held, margin=None):
+        """Return the readout's state for one sample, and how many steps."""
         key = x.shape, self.threads
         # Lists do this at once, whichever threads call.
         kept = self._idle.pop() if self._idle else None
@@ -145,10 +189,23 @@ class Network:
             kept = key, given, scores, alone
         _, given, scores, alone = kept
         given[...] = x
-        alone.run()
+        taken, sure = time_steps, None
+        if margin is not None:
+            state = alone.states[self.operations[-1].key].ravel()
+
+            def sure(steps):
+                nonlocal taken
+                second, first = np.partition(state, -2)[-2:]
+                least = margin * steps if self.divides else margin
+                if not first - second >= least:
+                    return False
+                taken = steps
+                return True
+
+        alone.run(sure)
         result = scores.copy()
         self._idle.append(kept)
-        return result
+        return result, taken
 
     def _scores(self, count):
         return np.zeros((count, *self.output_shape), "float32")

@@ -15,6 +15,10 @@ from keras_snn_runtime import kernels
 # Steps whose spikes fit into a byte.
 WINDOW = 8
 
+# Steps after which an answer may be sure: in pairs they share what is read of
+# large weights.
+PAIR = 2
+
 # Bytes of weights that are soon in the cache again for each sample. With more,
 # samples share one pass through them.
 SMALL = 2**18
@@ -264,13 +268,21 @@ class Workspace:
         if self.crew is not None:
             self.crew.jobs.clear()
 
-    def run(self, first, samples):
-        """Take samples `first`, `first + 1`, ... through all steps."""
+    def run(self, first, samples, sure=None):
+        """Take samples `first`, `first + 1`, ... through all steps.
+
+        Args:
+            first, samples: Which.
+            sure: Function of the number of steps, called after every second
+                one, that returns whether these are enough. None takes all.
+        """
         self.lost[:] = False
         for function in self.begin:
             function(first, samples)
         for t in range(self.time_steps):
             self.take_step(first, samples, t)
+            if sure is not None and t % PAIR == PAIR - 1 and sure(t + 1):
+                break
         for function in self.end:
             function(first, samples)
 

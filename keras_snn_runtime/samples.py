@@ -78,6 +78,7 @@ class Alone:
         threads: Most threads.
 
     Attributes:
+        states: Of the `Workspace`.
         close: Function that sets the arrays free, which ends its use.
     """
 
@@ -98,14 +99,19 @@ class Alone:
                 operation.build(space)
             take = functools.partial(space.run, 0, 1)
         self._take, self.close = take, space.close
+        self.states = space.states
 
-    def run(self):
-        """Take what the inputs hold through all steps."""
+    def run(self, sure=None):
+        """Take what the inputs hold through all steps.
+
+        Args:
+            sure: As in `Workspace.run`.
+        """
         if self._crew is None:
-            self._take()
+            self._take(sure=sure)
             return
         with self._crew.helped():
-            self._take()
+            self._take(sure=sure)
 
 
 def _products(operations, inputs):

@@ -116,21 +116,25 @@ def by_rate(results):
 def early(results):
     """Return the lines of the table of early answers."""
     columns = (
-        *("accuracy, T = 4", "early", "steps", "a stream's image"),
-        *("steps there", "all of it, `predict`"),
+        *("accuracy, T = 4", "early", "steps", "early, one thread"),
+        *("all steps", "early, two threads", "all steps"),
     )
     lines = _head("early answers", columns)
     for title, (_, network) in NETWORKS.items():
         exits = results["networks"].get(network, {}).get("exits", {})
         for weights, found in exits.items():
-            row, full = (
-                rows_of(results, network, f"{x}-{weights}").get((1, 1))
-                for x in ("exit", "runtime")
-            )
-            steps = "-"
-            if row and row["status"] == "ok":
-                steps = f"{row['cells'][0]['steps']:.2f}"
-            index = _index_of_four(full)
+            times = []
+            for threads in (1, 2):
+                row, full = (
+                    rows_of(results, network, f"{x}-{weights}").get(
+                        (1, threads)
+                    )
+                    for x in ("exit", "runtime")
+                )
+                times += [
+                    _milliseconds(row),
+                    _milliseconds(full, _index_of_four(full)),
+                ]
             test = found["test"]
             lines.append(
                 _line(
@@ -138,9 +142,7 @@ def early(results):
                     f"{test['full_accuracy']:.2%}",
                     f"{test['accuracy']:.2%}",
                     f"{test['steps']:.2f}",
-                    _milliseconds(row),
-                    steps,
-                    _milliseconds(full, index),
+                    *times,
                 )
             )
     return lines

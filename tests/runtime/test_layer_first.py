@@ -105,6 +105,43 @@ def test_threads_share_one_sample(threads, encoder, least, large, monkeypatch):
     assert np.isnan(found.predict(x[:1])).all()
 
 
+@pytest.mark.parametrize("time_steps", [1, 5, 8])
+@pytest.mark.parametrize("by_layer", [True, False])
+@pytest.mark.parametrize("divides", [True, False])
+def test_an_answer_is_that_after_its_steps(
+    time_steps, by_layer, divides, monkeypatch
+):
+    if not by_layer:
+        monkeypatch.setattr(layer_first, "suits", lambda *_: False)
+    found, x = network(time_steps), images(6)
+    found.divides = divides
+    by_step = []
+    for image in x:
+        stream = found.stream()
+        by_step.append([stream.step(image) for _ in range(time_steps)])
+    by_step = np.stack(by_step)
+    largest = np.sort(by_step, axis=-1)
+    ahead = (largest[..., -1] - largest[..., -2])[:, 1::2]
+    for margin in (0, float(np.median(ahead)) if ahead.size else 1, np.inf):
+        scores, steps = found.predict_until_sure(x, margin)
+        sure = np.concatenate([ahead >= margin, np.ones((6, 1), bool)], 1)
+        expected = np.minimum(2 * sure.argmax(axis=1) + 2, time_steps)
+        np.testing.assert_array_equal(steps, expected)
+        np.testing.assert_allclose(
+            scores, by_step[range(6), steps - 1], rtol=1e-6
+        )
+
+
+def test_margins_that_no_answer_has():
+    for margin in (-1, float("nan")):
+        with pytest.raises(ValueError, match="`margin` must be at least 0"):
+            network(2).predict_until_sure(images(1), margin)
+    found = network(2)
+    found.output_shape = (1,)
+    with pytest.raises(ValueError, match=r"two classes or more.* \(1,\)"):
+        found.predict_until_sure(images(1), 1)
+
+
 def test_a_number_that_is_none_concerns_one_call():
     found, x = network(5), images(2)
     expected = found.predict(x)
