@@ -12,7 +12,9 @@ vector registers:
     I[y, x, :] = sum_{dy, dx, c: s != 0} s[y+dy, x+dx, c] * w[dy, dx, c, :]
 """
 
+import hashlib
 import math
+import pathlib
 
 import llvmlite.binding
 import numpy as np
@@ -55,9 +57,28 @@ _SPIKES = (_INDICES, _write(3), _STARTS)
 _BYTES = _array(types.uint8, 4)
 
 
+# Of this file, whose functions those of other files call.
+SOURCE = hashlib.sha256(pathlib.Path(__file__).read_bytes()).hexdigest()[:8]
+
+
+def _kept(*signatures):
+    """Compile functions, free of Python's lock and kept on disk.
+
+    Numba's cache knows a function by its name and the source of its own file,
+    not of what it calls elsewhere: so the name has a digest of that.
+    """
+    compile_ = njit(*signatures, nogil=True, cache=True)
+
+    def decorate(function):
+        function.__qualname__ += f"_{SOURCE}"
+        return compile_(function)
+
+    return decorate
+
+
 def compiled(*arguments, returns=types.void):
     """Compile a function at once, kept on disk, free of Python's lock."""
-    return njit(returns(*arguments), nogil=True, cache=True)
+    return _kept(returns(*arguments))
 
 
 def compiled_for_weights(before, ndim, after):
@@ -72,10 +93,10 @@ def compiled_for_weights(before, ndim, after):
         types.void(*before, _array(dtype, ndim, readonly=True), *after)
         for dtype in (types.float32, types.int8)
     ]
-    return njit(signatures, nogil=True, cache=True)
+    return _kept(signatures)
 
 
-inlined = njit(nogil=True, cache=True)
+inlined = _kept()
 
 
 def pointer(builder, address, kind):
