@@ -66,11 +66,10 @@ def run(case):
 
 def _exits(network, images, case):
     (cell,) = case["cells"]
-    network.threads, steps = case["threads"], []
+    network.threads = case["threads"]
 
     def call(number):
         image = images[number % len(images)][None]
-        steps.extend(network.predict_until_sure(image, cell["margin"])[1])
+        network.predict_until_sure(image, cell["margin"])
 
-    found = timed.cell(call, case)
-    return {**found, "steps": float(np.mean(steps))}
+    return timed.cell(call, case)
