@@ -1,7 +1,10 @@
 """What several tests need, on every backend."""
 
+import contextlib
+import gc
 import os
 import pathlib
+import weakref
 
 import keras
 import numpy as np
@@ -27,6 +30,23 @@ GOLDEN_CASES = {
     "resnet11": "ResNet11",
     "resnet11_dropout": "ResNet11",
 }
+
+
+@contextlib.contextmanager
+def uncollected(cls, monkeypatch):
+    """Collect no garbage; give weak references to all that is made of `cls`."""
+    found, init = [], cls.__init__
+
+    def noted(self, *arguments, **named):
+        found.append(weakref.ref(self))
+        init(self, *arguments, **named)
+
+    monkeypatch.setattr(cls, "__init__", noted)
+    gc.disable()
+    try:
+        yield found
+    finally:
+        gc.enable()
 
 
 def gradients(function, tensors, variables=()):

@@ -1,8 +1,6 @@
 """The exact rule's backward pass in the engine equals the dense one."""
 
-import gc
 import re
-import weakref
 
 import keras
 import numpy as np
@@ -11,7 +9,7 @@ import pytest
 import keras_snn
 from keras_snn import event_driven, layers
 from keras_snn.event_driven import backward, switch
-from tests.helpers import gradients, relative_error
+from tests.helpers import gradients, relative_error, uncollected
 
 pytestmark = pytest.mark.skipif(
     keras.config.backend() != "tensorflow", reason="runs on TensorFlow only"
@@ -230,21 +228,11 @@ def test_fit_learns_what_it_learns_with_dense_products(monkeypatch):
 
 
 def test_arrays_are_free_after_a_call(monkeypatch):
-    found, init = [], backward.Workspace.__init__
-
-    def noted(self, *arguments):
-        found.append(weakref.ref(self))
-        init(self, *arguments)
-
-    monkeypatch.setattr(backward.Workspace, "__init__", noted)
     x = spikes(4, 4, 1)
     model = sequential(x, L.Conv2D(3, 3), lif())
-    gc.disable()
-    try:
+    with uncollected(backward.Workspace, monkeypatch) as workspaces:
         check_equal(model, x, monkeypatch=monkeypatch)
-        assert found and not any(reference() for reference in found)
-    finally:
-        gc.enable()
+        assert workspaces and not any(reference() for reference in workspaces)
 
 
 def test_the_graph_of_a_step_does_not_grow_with_time(monkeypatch):

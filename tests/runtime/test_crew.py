@@ -2,10 +2,8 @@
 
 import concurrent.futures
 import contextlib
-import gc
 import hashlib
 import pathlib
-import weakref
 
 import numpy as np
 import pytest
@@ -15,6 +13,7 @@ from keras_snn_runtime import crew, kernels  # noqa: E402
 from keras_snn_runtime import operations as ops  # noqa: E402
 from keras_snn_runtime import samples as runs  # noqa: E402
 from keras_snn_runtime.crew import Crew  # noqa: E402
+from tests.helpers import uncollected  # noqa: E402
 
 SHAPE = (9, 7, 3)
 
@@ -222,30 +221,16 @@ def test_many_callers_at_once_share_a_pool(all_shared):
                 np.testing.assert_array_equal(y, whole)
 
 
-@pytest.fixture
-def workspaces(monkeypatch):
-    """Collect no garbage; return references to all workspaces."""
-    found, init = [], ops.Workspace.__init__
-
-    def noted(self, *arguments, **named):
-        found.append(weakref.ref(self))
-        init(self, *arguments, **named)
-
-    monkeypatch.setattr(ops.Workspace, "__init__", noted)
-    gc.disable()
-    yield found
-    gc.enable()
-
-
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("network", [plain, residual])
 def test_arrays_are_free_after_a_call(
-    network, threads, batch, all_shared, workspaces
+    network, threads, batch, all_shared, monkeypatch
 ):
     built, x = network(0), np.ones((batch, 3, *SHAPE), "float32")
-    built.run(x, 3, threads)
-    assert workspaces and not any(reference() for reference in workspaces)
+    with uncollected(ops.Workspace, monkeypatch) as workspaces:
+        built.run(x, 3, threads)
+        assert workspaces and not any(reference() for reference in workspaces)
 
 
 def test_what_is_kept_on_disk_is_of_these_sources():
