@@ -33,6 +33,7 @@ from keras_snn_runtime.kernels import (
     INT64,
     _fire_rows,
     _fire_steps,
+    average_part,
     compiled,
     convolve_part,
     inlined,
@@ -57,8 +58,9 @@ PATIENCE, AWAKE, LINGER = 5000, 7000, 8000
 _TICKET, _PARTS, _JOB, _DONE = 0, 8, 16, 128
 _FIRST, _LAST = 1, 1 << 16  # what a ticket counts parts taken by
 _NONE = 0xFFFFFFFF  # no parts are left
-_NUMBERS, _THEN = 24, 23  # of a job, and which leads to the next
-_CONVOLUTION, _PRODUCT, _NEURONS, _STEPS = range(4)
+# Numbers of a job, which of them lead to sums, and which to the next job.
+_NUMBERS, _SUMS, _THEN = 24, 9, 23
+_CONVOLUTION, _PRODUCT, _AVERAGE, _NEURONS, _STEPS = range(5)
 
 
 @intrinsic
@@ -178,15 +180,18 @@ def _convolve_band(job, part):
         job[19],
         job[20],
         job[21],
-        (0, samples),
         (part * out_height // job[1], (part + 1) * out_height // job[1]),
     )
     spikes = _listed(job, samples, height, width, width * channels)
     weights, shape = _as_pointer(job[6]), (rows, columns, channels, outputs)
-    if job[7]:
-        convolve_part(*spikes, carray(weights, shape, np.int8), *given)
-    else:
-        convolve_part(*spikes, carray(weights, shape, np.float32), *given)
+    for first in range(0, samples, job[22]):
+        some = first, min(first + job[22], samples)
+        if job[7]:
+            kernel = carray(weights, shape, np.int8)
+            convolve_part(*spikes, kernel, *given, some)
+        else:
+            kernel = carray(weights, shape, np.float32)
+            convolve_part(*spikes, kernel, *given, some)
 
 
 @inlined
@@ -237,26 +242,64 @@ def _fire_band(job, part):
 
 
 @inlined
-def _fire_band_of_steps(job, part, parts, steps):
+def _average_band(job, part):
+    """Compute some rows of what `kernels.average_spikes` computes."""
+    samples, rows, pixels, channels = job[2], job[7], job[8], job[9]
+    out_rows, out_pixels = job[10], job[11]
+    average_part(
+        *_listed(job, samples, rows, pixels, pixels * channels),
+        carray(
+            _as_pointer(job[6]),
+            (samples, out_rows, out_pixels, channels),
+            np.float32,
+        ),
+        job[12],
+        job[13],
+        job[14],
+        job[15],
+        samples,
+        part * out_rows // job[1],
+        (part + 1) * out_rows // job[1],
+    )
+
+
+@inlined
+def _frames(address, count, shape):
+    """Return frames at an address; none for no address."""
+    count = count if address else 0
+    return carray(_as_pointer(address), (count, *shape), np.float32)
+
+
+@inlined
+def _fire_band_of_steps(job, part, parts, frames):
     """Take steps of some rows of neurons, as `kernels.fire_steps` does."""
-    frames = job[9]
-    rows, pixels, channels, subtract = job[10], job[11], job[12], job[13]
+    before, samples = _load(job[19]), _load(job[19] + 8)
+    steps = frames // samples
+    subtract, held, kind = job[12] != 0, job[13] != 0, job[14]
+    rows, pixels, channels = job[15], job[16], job[17]
     first = part * rows // parts
     size, shape = pixels * channels, (rows, pixels, channels)
-    numbers = carray(_as_pointer(job[14]), (2,), np.float32)
+    numbers = carray(_as_pointer(job[18]), (3,), np.float32)
     _fire_steps(
-        carray(_as_pointer(job[3]), (frames, *shape), np.float32),
-        carray(_as_pointer(job[4]), (1, *shape), np.float32),
+        _frames(job[3], samples if held else frames, shape),
+        _frames(job[4], samples, shape),
         carray(_as_pointer(job[5] + first * size), (size,), np.uint8),
-        carray(_as_pointer(job[6]), (steps, rows, size), np.int32),
-        carray(_as_pointer(job[7]), (steps, rows, pixels + 1), np.int64),
-        numbers[0],
-        numbers[1],
-        subtract != 0,
-        carray(_as_pointer(job[8]), (1,), np.bool_),
+        carray(_as_pointer(job[6]), (frames, rows, size), np.int32),
+        carray(_as_pointer(job[7]), (frames, rows, pixels + 1), np.int64),
+        carray(_as_pointer(job[8]), (samples,), np.bool_),
+        (
+            _frames(job[_SUMS], samples, shape),
+            _frames(job[_SUMS + 1], samples, shape),
+            _frames(job[_SUMS + 2], samples, shape),
+        ),
+        (numbers[0], numbers[1]),
+        (kind, numbers[2]),
+        subtract,
+        held,
+        before,
+        samples,
         steps,
-        first,
-        (part + 1) * rows // parts,
+        (first, (part + 1) * rows // parts),
     )
 
 
@@ -279,6 +322,8 @@ def _take_parts(box, ticket, helping):
                 _convolve_band(job, part)
             elif job[0] == _PRODUCT:
                 _multiply_lanes(job, part)
+            elif job[0] == _AVERAGE:
+                _average_band(job, part)
             elif job[0] == _NEURONS:
                 _fire_band(job, part)
             else:
@@ -381,6 +426,8 @@ class Crew:
 
     Attributes:
         jobs: List of the `Job`s that it can publish.
+        now: Array of the numbers of steps before those of `neurons_of_steps`,
+            and of samples.
     """
 
     # Products of a layer, or what takes as long, from which on it is shared.
@@ -391,7 +438,7 @@ class Crew:
         # Where nobody looks for jobs.
         self._own = _new_box()
         self._use(self._own)
-        self.jobs = []
+        self.jobs, self.now = [], np.zeros(2, "int64")
 
     def _use(self, box):
         self._box, self.address = box, box.ctypes.data
@@ -411,13 +458,13 @@ class Crew:
             self._use(self._own)
             team.lock.release()
 
-    def convolution(self, spikes, weights, out, strides, before):
+    def convolution(self, spikes, weights, out, strides, before, together):
         """Return a function that computes what `kernels.convolve` does.
 
         Args:
             spikes: Arrays of the spikes of the input.
             weights: Kernel, scales and biases, as there.
-            out, strides, before: As there.
+            out, strides, before, together: As there.
         """
         starts = spikes[2]
         rows, columns, channels, outputs = weights[0].shape
@@ -425,6 +472,7 @@ class Crew:
         numbers = (
             *(starts.shape[1], starts.shape[2] - 1, rows, columns),
             *(channels, outputs, out_height, out_width, *strides, *before),
+            together,
         )
         # Each part reads all weights.
         bands = BANDS if weights[0].nbytes <= LARGE else self.threads
@@ -434,8 +482,20 @@ class Crew:
         job.out = out
         return job
 
+    def average(self, spikes, out, *windows):
+        """Return a function that does what `kernels.average_spikes` does."""
+        starts = spikes[2]
+        _, rows, pixels, channels = out.shape
+        numbers = (
+            *(starts.shape[1], starts.shape[2] - 1, channels, rows, pixels),
+            *windows,
+        )
+        job = self._job(_AVERAGE, min(rows, BANDS), (*spikes, out), numbers)
+        job.out = out
+        return job
+
     def ending(self, out):
-        """Return the last job if it is the convolution that gives `out`."""
+        """Return the last job if it gives the rows of `out`."""
         last = self.jobs[-1].out if self.jobs else None
         same = last is not None and (
             (last.shape, last.ctypes.data) == (out.shape, out.ctypes.data)
@@ -460,25 +520,33 @@ class Crew:
                 rows, indices and starts.
             beta, threshold, subtract: As there.
         """
-        return self._fired(_NEURONS, arrays, (), beta, threshold, subtract)
+        numbers = np.array([beta, threshold], "float32")
+        _, *shape = arrays[0].shape
+        given = *shape, subtract, numbers.ctypes.data
+        job = self._job(_NEURONS, min(shape[0], BANDS), arrays, given)
+        job.kept.append(numbers)
+        return job
 
-    def neurons_of_steps(self, arrays, beta, threshold, subtract):
+    def neurons_of_steps(
+        self, arrays, sums, beta, threshold, kind, parameter, subtract, held
+    ):
         """Return a function that does what `kernels.fire_steps` does.
 
         Args:
-            arrays: Currents, potentials, room for the spikes of all rows,
-                indices, starts and whether a potential was lost.
-            beta, threshold, subtract: As there.
+            arrays: Currents, potentials, room for the spikes of a frame,
+                indices, starts, and whether potentials were lost.
+            sums: The three arrays of sums.
+            beta, threshold, kind, parameter, subtract, held: As there.
         """
-        frames = (len(arrays[0]),)
-        return self._fired(_STEPS, arrays, frames, beta, threshold, subtract)
-
-    def _fired(self, kind, arrays, frames, beta, threshold, subtract):
-        numbers = np.array([beta, threshold], "float32")
-        _, rows, *others = arrays[0].shape
-        shape = *frames, rows, *others, subtract, numbers.ctypes.data
-        job = self._job(kind, min(rows, BANDS), arrays, shape)
-        job.kept.append(numbers)
+        numbers = np.array([beta, threshold, parameter], "float32")
+        _, *shape = arrays[0].shape
+        given = (
+            *(subtract, held, kind, *shape),
+            *(numbers.ctypes.data, self.now.ctypes.data),
+        )
+        parts = min(shape[0], BANDS)
+        job = self._job(_STEPS, parts, (*arrays, *sums), given)
+        job.kept += numbers, self.now
         return job
 
     def _job(self, *given):
@@ -497,13 +565,14 @@ class Job:
 
     Attributes:
         kept: List of what it has the addresses of.
-        out: Array that the rows of a convolution are written to.
+        sums: What `keep` was given.
+        out: Array that its parts write rows of, or None.
     """
 
     def __init__(self, crew, kind, parts, arrays, numbers):
         self._crew, self.kept, self.out = crew, [*arrays], None
-        addresses = [x.ctypes.data if x.size else 0 for x in arrays]
-        given = kind, parts, 1, *addresses, *numbers
+        self.sums = ()
+        given = kind, parts, 1, *map(_address, arrays), *numbers
         self.numbers = np.zeros(_NUMBERS, "int64")
         self.numbers[: len(given)] = given
         self.address = self.numbers.ctypes.data
@@ -512,14 +581,24 @@ class Job:
         self.numbers[2] = samples
         share(self._crew.address, self.address)
 
+    def keep(self, sums):
+        """Let `Crew.neurons_of_steps` keep other sums than before."""
+        self.numbers[_SUMS : _SUMS + 3] = list(map(_address, sums))
+        self.sums = sums
+
     def then(self, neurons):
-        """Let each part of a convolution go on with the neurons of its rows.
+        """Let each part go on with the neurons of its rows.
 
         Args:
             neurons: Job of `Crew.neurons_of_steps`.
         """
         self.numbers[_THEN] = neurons.address
         self.kept.append(neurons)
+
+
+def _address(x):
+    """Return where an array is, or 0 if there are no numbers in it."""
+    return x.ctypes.data if x.size else 0
 
 
 def _checked(*arrays):

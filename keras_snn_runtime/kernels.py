@@ -67,7 +67,8 @@ def _kept(*signatures):
     Numba's cache knows a function by its name and the source of its own file,
     not of what it calls elsewhere: so the name has a digest of that.
     """
-    compile_ = njit(*signatures, nogil=True, cache=True)
+    # Python divisions look for zeros, and keep loops from running in vectors.
+    compile_ = njit(*signatures, nogil=True, cache=True, error_model="numpy")
 
     def decorate(function):
         function.__qualname__ += f"_{SOURCE}"
@@ -507,24 +508,44 @@ def fill_frames(indices, values, starts, frames, samples):
                 row[indices[i, y, event]] = value
 
 
-@compiled(*_SPIKES, _read(4), *_SPIKES, _INTEGER)
+@compiled(*_SPIKES, _read(4), *_SPIKES, types.boolean, *[_INTEGER] * 2)
 def mask_spikes(
-    indices, values, starts, masks, to, to_values, to_starts, samples
+    indices,
+    values,
+    starts,
+    masks,
+    to,
+    to_values,
+    to_starts,
+    held,
+    steps,
+    frames,
 ):
-    """List spikes times a mask, without those that become zero."""
+    """List spikes times a mask, without those that become zero.
+
+    Args:
+        indices, values, starts: Spikes of frames.
+        masks: Of each sample.
+        to, to_values, to_starts: Receive spikes.
+        held: Whether there is one list a sample, the same at every step.
+        steps: Number of frames of a sample, which come one after the other.
+        frames: Number of frames.
+    """
     _, rows, pixels, channels = masks.shape
-    for i in range(samples):
+    for i in range(frames):
+        sample = i // steps
+        given = sample if held else i
         for y in range(rows):
-            mask = masks[i, y].reshape(pixels * channels)
+            mask = masks[sample, y].reshape(pixels * channels)
             found = 0
             for pixel in range(pixels):
                 to_starts[i, y, pixel] = found
-                end = starts[i, y, pixel + 1]
-                for event in range(starts[i, y, pixel], end):
-                    index = indices[i, y, event]
+                end = starts[given, y, pixel + 1]
+                for event in range(starts[given, y, pixel], end):
+                    index = indices[given, y, event]
                     value = mask[index]
                     if values.size:
-                        value *= values[i, y, event]
+                        value *= values[given, y, event]
                     to[i, y, found] = index
                     to_values[i, y, found] = value
                     found += value != 0
@@ -654,13 +675,13 @@ def convolve_part(
     sx,
     top,
     left,
-    samples,
     rows,
+    samples,
 ):
     """Compute some of what `convolve` computes.
 
     Args:
-        samples, rows: First and last of each.
+        rows, samples: First and last of each.
         indices, values, starts, weights, scales, bias, out, sy, sx, top, left:
             As in `convolve`.
     """
@@ -755,8 +776,8 @@ def convolve(
             sx,
             top,
             left,
-            (first, min(first + together, samples)),
             (0, out.shape[1]),
+            (first, min(first + together, samples)),
         )
 
 
@@ -877,6 +898,43 @@ def average(frames, out, height, width, sy, sx, samples):
                     out[i, y, x, c] /= size
 
 
+@inlined
+def average_part(
+    indices, values, starts, out, height, width, sy, sx, samples, first, last
+):
+    """Compute rows `first` to `last` of what `average_spikes` computes."""
+    _, _, out_width, channels = out.shape
+    size = np.float32(height * width)
+    for i in range(samples):
+        for y in range(first, last):
+            out[i, y] = 0
+            for row in range(y * sy, y * sy + height):
+                places, pixels = indices[i, row], starts[i, row]
+                for x in range(out_width):
+                    total = out[i, y, x]
+                    for pixel in range(x * sx, x * sx + width):
+                        corner = pixel * channels
+                        for event in range(pixels[pixel], pixels[pixel + 1]):
+                            value = np.float32(1)
+                            if values.size:
+                                value = values[i, row, event]
+                            total[places[event] - corner] += value
+            row_of_totals = out[i, y].reshape(out_width * channels)
+            for k in range(len(row_of_totals)):
+                row_of_totals[k] /= size
+
+
+@compiled(*_SPIKES, _write(4), *[_INTEGER] * 5)
+def average_spikes(
+    indices, values, starts, out, height, width, sy, sx, samples
+):
+    """Do what `average` does, given the spikes of the frames."""
+    rows = out.shape[1]
+    average_part(
+        indices, values, starts, out, height, width, sy, sx, samples, 0, rows
+    )
+
+
 @compiled(_read(4), _write(4), *[_INTEGER] * 5)
 def maximum(frames, out, height, width, sy, sx, samples):
     """Take the maximum of windows of frames, all within the frame."""
@@ -935,6 +993,92 @@ def count_maximum(frames, counts, peaks, out, height, width, sy, sx, samples):
     counts[:samples] += frames[:samples]
     maximum(counts, out, height, width, sy, sx, samples)
     out[:samples] -= peaks[:samples]
+
+
+@inlined
+def _exp(x):
+    """Return exp(x) within 1e-7 of it, in vectors where it is in a loop.
+
+    2^n e^r with |r| < 0.35: the polynomial is that of Cephes.
+    """
+    x = min(max(x, np.float32(-87)), np.float32(88))
+    n = np.floor(x * np.float32(1.44269504) + np.float32(0.5))
+    # ln 2 in two numbers, so that n times the first one is exact.
+    r = x - n * np.float32(0.693359375) + n * np.float32(2.12194440e-4)
+    y = np.float32(1.9875691500e-4)
+    y = y * r + np.float32(1.3981999507e-3)
+    y = y * r + np.float32(8.3334519073e-3)
+    y = y * r + np.float32(4.1665795894e-2)
+    y = y * r + np.float32(1.6666665459e-1)
+    y = y * r + np.float32(5.0000001201e-1)
+    y = y * r * r + r + np.float32(1)
+    power = (np.int32(n) + np.int32(127)) << np.int32(23)
+    return y * np.int32(power).view(np.float32)
+
+
+@inlined
+def _surrogate_derivatives(kind, parameter, x):
+    """Replace `x` by a surrogate's derivatives, numbered as in `SURROGATES`."""
+    one, half = np.float32(1), np.float32(0.5)
+    # A loop each, so that they run in vectors.
+    if kind == 0:
+        for k in range(len(x)):
+            scaled = np.float32(math.pi / 2) * parameter * x[k]
+            x[k] = half * parameter / (one + scaled * scaled)
+    elif kind == 1:
+        for k in range(len(x)):
+            scaled = one + parameter * abs(x[k])
+            x[k] = one / (scaled * scaled)
+    elif kind == 2:
+        for k in range(len(x)):
+            y = one / (one + _exp(-parameter * x[k]))
+            x[k] = parameter * y * (one - y)
+    elif kind == 3:
+        for k in range(len(x)):
+            part = max(one - abs(x[k]) / parameter, np.float32(0))
+            x[k] = part / parameter
+    else:
+        for k in range(len(x)):
+            x[k] = np.float32(abs(x[k]) <= parameter) * half / parameter
+
+
+@inlined
+def _credit_row(
+    current,
+    v,
+    eligibility,
+    derivative,
+    total,
+    slopes,
+    beta,
+    threshold,
+    subtract,
+    kind,
+    parameter,
+):
+    """Take a step of some neurons, as in `credit_by_rate`.
+
+    Args:
+        slopes: Room for one number a neuron.
+        current, v, eligibility, derivative, total, beta, threshold, subtract,
+            kind, parameter: As there.
+    """
+    one, zero = np.float32(1), np.float32(0)
+    for k in range(len(v)):
+        slopes[k] = v[k] + current[k] - threshold
+    _surrogate_derivatives(kind, parameter, slopes)
+    for k in range(len(v)):
+        u = v[k] + current[k]
+        slope = slopes[k]
+        spike = one if u > threshold else zero
+        e = one + eligibility[k]
+        if subtract:
+            kept = one - threshold * slope
+        else:
+            kept = one - spike - u * slope
+        eligibility[k] = beta * kept * e
+        derivative[k] += slope * e
+        total[k] += spike
 
 
 @inlined
@@ -1034,34 +1178,92 @@ def fire(
 
 
 @inlined
+def _count_row(fired, total, t_last, now):
+    """Add a step's spikes to sums."""
+    for k in range(len(fired)):
+        spike = fired[k] != 0
+        total[k] += np.float32(spike)
+        t_last[k] = now if spike else t_last[k]
+
+
+@inlined
+def _decay_row(fired, trace, beta):
+    """Add a step's spikes to leaky traces."""
+    for k in range(len(fired)):
+        trace[k] = beta * trace[k] + np.float32(fired[k])
+
+
+@inlined
 def _fire_steps(
     currents,
     potentials,
     fired,
     indices,
     starts,
-    beta,
-    threshold,
-    subtract,
     lost,
+    sums,
+    numbers,
+    surrogate,
+    subtract,
+    held,
+    before,
+    samples,
     steps,
-    first,
-    last,
+    rows,
 ):
-    """Advance rows `first` to `last` of neurons, as in `fire_steps`."""
-    count, _, pixels, channels = currents.shape
-    size = pixels * channels
-    for y in range(first, last):
-        v = potentials[0, y].reshape(size)
-        for t in range(steps):
-            current = currents[min(t, count - 1), y].reshape(size)
-            _fire_row(current, v, fired, beta, threshold, subtract)
-            list_fired(fired, channels, indices[t, y], starts[t, y])
-        missing = np.uint32(0)
-        for k in range(size):
-            missing |= np.uint32(v[k] != v[k])
-        if missing:
-            lost[0] = True
+    """Advance some rows of neurons, as in `fire_steps`.
+
+    Args:
+        sums: `totals`, `others` and `traces` as there.
+        numbers: `beta` and `threshold` as there.
+        surrogate: `kind` and `parameter` as there.
+        rows: First and last.
+        currents, potentials, fired, indices, starts, lost, subtract, held,
+            before, samples, steps: As there.
+    """
+    size = currents.shape[2] * currents.shape[3]
+    channels = currents.shape[3]
+    totals, others, traces = sums
+    beta, threshold = numbers
+    kind, parameter = surrogate
+    slopes = np.empty(size if kind >= 0 else 0, np.float32)
+    for i in range(samples):
+        for y in range(*rows):
+            v = potentials[i, y].reshape(size)
+            if before == 0 and totals.size:
+                totals[i, y], others[i, y] = 0, 0
+                if traces.size:
+                    traces[i, y] = 0
+            for t in range(steps):
+                frame = i * steps + t
+                current = currents[i if held else frame, y].reshape(size)
+                if kind >= 0:
+                    _credit_row(
+                        current,
+                        v,
+                        traces[i, y].reshape(size),
+                        others[i, y].reshape(size),
+                        totals[i, y].reshape(size),
+                        slopes,
+                        beta,
+                        threshold,
+                        subtract,
+                        kind,
+                        parameter,
+                    )
+                _fire_row(current, v, fired, beta, threshold, subtract)
+                list_fired(fired, channels, indices[frame, y], starts[frame, y])
+                if kind < 0 and totals.size:
+                    now = np.float32(before + t + 1)
+                    total = totals[i, y].reshape(size)
+                    _count_row(fired, total, others[i, y].reshape(size), now)
+                    if traces.size:
+                        _decay_row(fired, traces[i, y].reshape(size), beta)
+            missing = np.uint32(0)
+            for k in range(size):
+                missing |= np.uint32(v[k] != v[k])
+            if missing:
+                lost[i] = True
 
 
 @compiled(
@@ -1070,10 +1272,13 @@ def _fire_steps(
     _array(types.uint8, 1),
     _INDICES,
     _STARTS,
-    *[_NUMBER] * 2,
-    types.boolean,
     _array(types.boolean, 1),
+    *[_write(4)] * 3,
+    *[_NUMBER] * 2,
     _INTEGER,
+    _NUMBER,
+    *[types.boolean] * 2,
+    *[_INTEGER] * 3,
 )
 def fire_steps(
     currents,
@@ -1081,22 +1286,38 @@ def fire_steps(
     fired,
     indices,
     starts,
+    lost,
+    totals,
+    others,
+    traces,
     beta,
     threshold,
+    kind,
+    parameter,
     subtract,
-    lost,
+    held,
+    before,
+    samples,
     steps,
 ):
-    """Do what `fire` does for some steps of one sample.
+    """Do what `fire` does for some steps of some samples.
 
     Args:
-        currents: Axes (step, row, pixel, channel); one step is all of them.
-        potentials: Axes (1, row, pixel, channel), updated.
+        currents: Of steps 0, 1, ... of sample 0, then those of sample 1, ...
+        potentials: Of each sample, updated.
         fired: Room for the spikes of one row.
-        indices, starts: Receive the spikes of each step.
-        beta, threshold, subtract: As there.
-        lost: Becomes True if a potential is no number.
-        steps: Number of steps.
+        indices, starts: Receive the spikes, in the order of currents.
+        lost: Receives True for samples with a potential that is no number.
+        totals, others, traces: Sums of each sample, begun at step 0 and
+            updated, or without any numbers. Without a surrogate: number of
+            spikes, time of the last one, leaky traces, which may be without
+            numbers. With one: number of spikes, derivatives, eligibilities.
+        beta, threshold, subtract: As in `fire`.
+        kind, parameter: As in `credit_by_rate`; without a surrogate it is
+            number -1.
+        held: Whether currents are one frame a sample, the same at every step.
+        before: Number of steps before these.
+        samples, steps: Numbers of samples and steps.
     """
     _fire_steps(
         currents,
@@ -1104,13 +1325,16 @@ def fire_steps(
         fired,
         indices,
         starts,
-        beta,
-        threshold,
-        subtract,
         lost,
+        (totals, others, traces),
+        (beta, threshold),
+        (kind, parameter),
+        subtract,
+        held,
+        before,
+        samples,
         steps,
-        0,
-        currents.shape[1],
+        (0, currents.shape[1]),
     )
 
 
@@ -1297,24 +1521,6 @@ def credit(
             total[j] /= time_steps
 
 
-@inlined
-def _surrogate_derivative(kind, parameter, x):
-    """Return the derivative of a surrogate, numbered as in `SURROGATES`."""
-    one, half = np.float32(1), np.float32(0.5)
-    if kind == 0:
-        scaled = np.float32(math.pi / 2) * parameter * x
-        return half * parameter / (one + scaled * scaled)
-    if kind == 1:
-        scaled = one + parameter * abs(x)
-        return one / (scaled * scaled)
-    if kind == 2:
-        y = one / (one + np.exp(-parameter * x))
-        return parameter * y * (one - y)
-    if kind == 3:
-        return max(one - abs(x) / parameter, np.float32(0)) / parameter
-    return np.float32(abs(x) <= parameter) * half / parameter
-
-
 @compiled(
     _read(4),
     _read(4),
@@ -1354,22 +1560,19 @@ def credit_by_rate(
         kind, parameter: Of the surrogate, see `SURROGATES`.
         samples: Number of samples.
     """
-    one = np.float32(1)
+    size = currents[0].size
+    slopes = np.empty(size, np.float32)
     for i in range(samples):
-        size = currents[i].size
-        current = currents[i].reshape(size)
-        v = potentials[i].reshape(size)
-        eligibility = eligibilities[i].reshape(size)
-        derivative = derivatives[i].reshape(size)
-        total = totals[i].reshape(size)
-        for k in range(size):
-            u = v[k] + current[k]
-            spike = np.float32(u > threshold)
-            slope = _surrogate_derivative(kind, parameter, u - threshold)
-            e = one + eligibility[k]
-            kept = one - threshold * slope
-            if not subtract:
-                kept = one - spike - u * slope
-            eligibility[k] = beta * kept * e
-            derivative[k] += slope * e
-            total[k] += spike
+        _credit_row(
+            currents[i].reshape(size),
+            potentials[i].reshape(size),
+            eligibilities[i].reshape(size),
+            derivatives[i].reshape(size),
+            totals[i].reshape(size),
+            slopes,
+            beta,
+            threshold,
+            subtract,
+            kind,
+            parameter,
+        )

@@ -1,12 +1,13 @@
-"""One sample: some steps of an operation, then those of the next one.
+"""Some steps of an operation, then those of the next one.
 
-Its steps lie side by side as the samples of a batch do elsewhere: they share
-what is read of large weights, and a row of potentials takes them at once.
+The steps of a sample lie side by side, and so do samples: they share what is
+read of large weights, and a row of potentials takes its steps at once.
 """
 
-import functools
+import math
 
 import numpy as np
+from numba import types
 
 from keras_snn_runtime import kernels
 from keras_snn_runtime.kernels import _INTEGER, _NUMBER
@@ -14,7 +15,9 @@ from keras_snn_runtime.operations import (
     NEURON,
     PAIR,
     Convolution,
+    Depthwise,
     Integration,
+    Mask,
     Neurons,
     Normalization,
     Pooling,
@@ -23,157 +26,212 @@ from keras_snn_runtime.operations import (
     Source,
     Sum,
     Workspace,
-    aligned,
-    as_frame,
 )
 
-# Frames of so many steps stay in the cache.
-STEPS = 4
+_NO_SUMS = [np.empty((0, 0, 0, 0), "float32")] * 3
 
-_STATELESS = Convolution, Normalization, Pooling, Product, Reshape, Sum
-_KNOWN = (*_STATELESS, Source, Neurons, Integration)
+# Frames of so many steps stay in the cache: of samples together no more bytes
+# than these.
+STEPS, CACHED = 4, 2**21
+
+_STATELESS = Convolution, Depthwise, Normalization, Pooling, Product, Reshape
+_KNOWN = (*_STATELESS, Source, Sum, Mask, Neurons, Integration)
 
 
-@kernels.compiled(kernels._read(4), kernels._write(4), _NUMBER, _INTEGER)
-def integrate_steps(currents, state, beta, steps):
-    """Take steps of a readout, `state = beta * (state + current)`.
+@kernels.compiled(
+    kernels._read(4),
+    kernels._write(4),
+    _NUMBER,
+    types.boolean,
+    *[_INTEGER] * 2,
+)
+def integrate_steps(currents, states, beta, held, samples, steps):
+    """Take steps of readouts, `state = beta * (state + current)`.
 
     Args:
-        currents: As in `fire_steps`.
-        state: Axes (1, row, pixel, channel), updated.
+        currents, held: As in `kernels.fire_steps`.
+        states: Of each sample, updated.
         beta: Decay per step.
-        steps: Number of steps.
+        samples, steps: Numbers of samples and steps.
     """
-    for t in range(steps):
-        current = currents[min(t, len(currents) - 1)].reshape(state.size)
-        total = state.reshape(state.size)
-        for k in range(state.size):
-            total[k] = beta * (total[k] + current[k])
+    for i in range(samples):
+        total = states[i].reshape(states[i].size)
+        for t in range(steps):
+            frame = i if held else i * steps + t
+            current = currents[frame].reshape(total.size)
+            for k in range(total.size):
+                total[k] = beta * (total[k] + current[k])
 
 
-def suits(operations, inputs, statistics):
-    """Return whether one sample can go through operations like this.
+def suits(operations, outputs):
+    """Return whether samples can go through operations like this.
 
     Args:
         operations: List of `operations`, in forward order.
-        inputs, statistics: See `Workspace`.
+        outputs: See `Workspace`.
     """
-    return statistics is None and all(
-        isinstance(x, _KNOWN)
-        and not getattr(x, "differ", False)
-        and (x.key, "state") not in inputs
+    histories = any(isinstance(x, tuple) and "history" in x for x in outputs)
+    return not histories and all(
+        isinstance(x, _KNOWN) and not getattr(x, "differ", False)
         for x in operations
     )
 
 
+def together(operations):
+    """Return how many samples' frames of some steps stay in the cache."""
+    largest = max(math.prod(x.shape) for x in operations)
+    return CACHED // (4 * STEPS * largest)
+
+
 class LayerFirst(Workspace):
-    """The arrays of one sample at some steps, and what is done to them.
+    """The arrays of some samples at some steps, and what is done to them.
+
+    Frames are those of steps 0, 1, ... of the first sample, then those of the
+    next one. Of what is held there is one frame a sample.
 
     Args:
-        operations: List of `operations` that suit, in forward order.
-        inputs, held: See `Workspace`; sequences are those of each `take`.
-        crew: See `Workspace`.
+        inputs, outputs, statistics, time_steps, samples, held, crew: See
+            `Workspace`.
     """
 
-    def __init__(self, operations, inputs, held, crew=None):
-        super().__init__(inputs, {}, None, None, STEPS, held, crew)
-        own = {
+    def __init__(
+        self,
+        inputs,
+        outputs,
+        statistics,
+        time_steps,
+        samples,
+        held=(),
+        crew=None,
+    ):
+        super().__init__(
+            *(inputs, outputs, statistics, time_steps, samples, held, crew),
+            steps=min(STEPS, time_steps),
+        )
+        # The samples that are taken now, and the steps that they have taken;
+        # a crew knows how many.
+        self._first, self._taken = 0, samples
+        self._now = crew.now if crew else np.zeros(2, "int64")
+        self._own = {
             Source: self._read,
+            Sum: self._add,
             Neurons: self._fire,
             Integration: self._integrate,
         }
-        for x in operations:
-            if type(x) in own:
-                own[type(x)](x)
-            else:
-                x.build(self)
 
-    def take(self, inputs, outputs, time_steps, sure=None):
-        """Take the one sample of `inputs` through all steps.
+    def build(self, operation):
+        own = self._own.get(type(operation))
+        if own is None:
+            operation.build(self)
+        else:
+            own(operation)
 
-        Args:
-            inputs: See `Workspace`; weights are those of before.
-            outputs: Of readouts, see `Workspace`.
-            time_steps: T.
-            sure: As in `Workspace.run`.
-        """
-        self.inputs, self.lost[:] = inputs, False
+    def run(self, first, samples, sure=None):
+        self.lost[:] = False
+        self._first, self._taken = first, samples
+        self._now[1] = samples
         for function in self.begin:
-            function()
+            function(first, samples)
         most = STEPS if sure is None else PAIR
-        for t in range(0, time_steps, most):
-            steps = min(most, time_steps - t)
+        for t in range(0, self.time_steps, most):
+            self._now[0] = t
+            steps = min(most, self.time_steps - t)
             for function in self.sources:
-                function(t, steps)
+                function(first, t, steps)
             for function in self.once if t == 0 else ():
-                function(1)
+                function(samples)
             for function in self.step:
-                function(steps)
+                function(samples * steps)
             if sure is not None and sure(t + steps):
                 break
-        for (key, _), result in outputs.items():
-            result[...] = self.states[key].reshape(result.shape)
-            if self.lost[0]:
-                result.fill(np.nan)
+        for function in self.end:
+            function(first, samples)
+
+    def steps_of(self, frames):
+        return frames // self._taken
+
+    def close(self):
+        super().close()
+        self._own.clear()
+
+    def frame(self, key):
+        frames = super().frame(key)
+        return frames[: self.samples] if key in self.held else frames
 
     def _read(self, source):
         frames = self.new_frame(source.key, source.shape)
+        sequence = self.inputs[source.key]
+        sequence = sequence.reshape(*sequence.shape[:2], *frames.shape[1:])
         held = source.key in self.held
 
-        def read(t, steps):
-            given = self.inputs[source.key][0]
-            given = given.reshape(-1, *frames.shape[1:])
-            if not held:
-                frames[:steps] = given[t : t + steps]
-            elif t == 0:
-                frames[0] = given[0]
+        def read(first, t, steps):
+            if held and t:
+                return
+            steps = 1 if held else steps
+            given = sequence[first : first + self._taken, t : t + steps]
+            target = frames[: self._taken * steps]
+            target.reshape(given.shape)[...] = given
 
         self.sources.append(read)
 
-    def _state(self, x, initial):
-        """Return the array of a state, which begins anew at each sample."""
-        state = self.states[x.key] = aligned((1, *as_frame(x.shape)))
-        self.begin.append(functools.partial(state.fill, initial))
-        return state
+    def _add(self, x):
+        self.follows(x.key, *x.sources)
+        held = [key in self.held for key in x.sources]
+        given = [self.frame(key) for key in x.sources]
+        out = self.new_frame(x.key, x.shape)
 
-    def frame(self, key):
-        """Return `key` as an array: one frame if it is the same every time."""
-        frames = super().frame(key)
-        return frames[:1] if key in self.held else frames
+        def step(count):
+            steps = self.steps_of(count)
+            whole = self._taken, steps, *out.shape[1:]
+            target = out[:count].reshape(whole)
+            first, second, *others = [
+                frames[: self._taken, None]
+                if one and not all(held)
+                else frames[:count].reshape(whole)
+                for frames, one in zip(given, held)
+            ]
+            np.add(first, second, target)
+            for other in others:
+                np.add(target, other, target)
+
+        self.call(x.key, step)
 
     def _fire(self, x):
-        currents = self.frame(x.source)
+        currents, held = self.frame(x.source), x.source in self.held
         spikes = self.new_spikes(x.key, x.shape, unit=True)
-        state = self._state(x, x.initial_potential)
-        numbers = np.float32(x.beta), np.float32(x.threshold), x.subtract
+        lists = spikes.indices, spikes.starts
+        state = self.new_state(x.key, x.shape, x.initial_potential)
+        sums = x.sums(self) or (lambda first, samples: _NO_SUMS)
+        kind, parameter = x.surrogate if x.is_by_rate(self) else (-1, 0)
+        numbers = np.float32(x.beta), np.float32(x.threshold)
+        given = *numbers, kind, np.float32(parameter), x.subtract, held
         before = self.crew and self.crew.ending(currents)
         if before or self.shares(NEURON * state.size):
-            fired = np.empty(state.size, "uint8")
-            arrays = (currents, state, fired)
-            arrays = (*arrays, spikes.indices, spikes.starts, self.lost)
-            fire = self.crew.neurons_of_steps(arrays, *numbers)
+            fired = np.empty(currents[0].size, "uint8")
+            arrays = currents, state, fired, *lists, self.lost
+            fire = self.crew.neurons_of_steps(
+                arrays, sums(0, self.samples), *given
+            )
             (before.then if before else self.step.append)(fire)
+            self.begin.append(lambda *which: fire.keep(sums(*which)))
             return
+        fired = np.empty(currents[0, 0].size, "uint8")
+        arrays = currents, state, fired, *lists, self.lost
         self.step.append(
-            functools.partial(
-                kernels.fire_steps,
-                currents,
-                state,
-                np.empty(currents[0, 0].size, "uint8"),
-                spikes.indices,
-                spikes.starts,
-                *numbers,
-                self.lost,
+            lambda count: kernels.fire_steps(
+                *arrays,
+                *sums(self._first, self._taken),
+                *given,
+                *self._now,
+                self.steps_of(count),
             )
         )
 
     def _integrate(self, x):
-        state = self._state(x, 0)
+        arrays = self.frame(x.source), x.new_state(self), np.float32(x.beta)
+        held = x.source in self.held
         self.step.append(
-            functools.partial(
-                integrate_steps,
-                self.frame(x.source),
-                state,
-                np.float32(x.beta),
+            lambda count: integrate_steps(
+                *arrays, held, self._taken, self.steps_of(count)
             )
         )

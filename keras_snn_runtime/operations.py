@@ -63,7 +63,7 @@ class Spikes:
     """Listed spikes of frames.
 
     Args:
-        samples: Number of samples.
+        frames: Number of frames.
         shape: Axes of a frame.
         unit: Whether all have the value 1.
 
@@ -71,12 +71,12 @@ class Spikes:
         shape: Rows, pixels and channels of a frame.
     """
 
-    def __init__(self, samples, shape, unit=False):
+    def __init__(self, frames, shape, unit=False):
         self.shape = rows, pixels, channels = as_frame(shape)
-        places = (samples, rows, pixels * channels)
+        places = (frames, rows, pixels * channels)
         self.indices = np.empty(places, "int32")
         self.values = np.empty((0, 0, 0) if unit else places, "float32")
-        self.starts = np.zeros((samples, rows, pixels + 1), "int64")
+        self.starts = np.zeros((frames, rows, pixels + 1), "int64")
 
     @property
     def arrays(self):
@@ -94,13 +94,16 @@ class Workspace:
         statistics: Key of `STATISTICS`, or None.
         time_steps: T.
         samples: Samples that run side by side.
+        steps: Steps that an operation takes before the next one does.
         held: Keys of sources that are the same at every step.
-        crew: The `Crew` that shares large operations, for one sample; or None.
+        crew: The `Crew` that shares large operations, for one sample unless
+            it is alone and operations go layer by layer; or None.
         changed: Set of the keys of sources and neurons whose values are others
             than at the last step, kept by the caller and by neurons. What
             follows from others alone is not computed again. None computes it.
 
     Attributes:
+        frames: Number of frames side by side.
         states: Dict of the arrays of potentials, and of readouts, by key.
         begin: Functions of `(first, samples)`, called before the first step
             of samples `first`, `first + 1`, ...
@@ -124,6 +127,7 @@ class Workspace:
         held=(),
         crew=None,
         changed=None,
+        steps=1,
     ):
         self.crew, self.changed = crew, changed
         nothing = np.empty(0, "float32")
@@ -131,7 +135,7 @@ class Workspace:
         self.outputs = outputs
         self.statistics = statistics
         self.time_steps = time_steps
-        self.samples = samples
+        self.samples, self.frames = samples, samples * steps
         self.held = set(held)
         self.states = {}
         self.begin, self.sources = [], []
@@ -157,29 +161,36 @@ class Workspace:
         return self._frames[key]
 
     def array(self, shape, dtype="float32"):
-        """Return zeros for the frames of all samples."""
-        frames = aligned((self.samples, *as_frame(shape)), dtype)
+        """Return zeros for all frames."""
+        return self._zeros(self.frames, shape, dtype)
+
+    def array_of_samples(self, shape, dtype="float32"):
+        """Return zeros for a frame of each sample."""
+        return self._zeros(self.samples, shape, dtype)
+
+    def _zeros(self, count, shape, dtype):
+        frames = aligned((count, *as_frame(shape)), dtype)
         frames.fill(0)
         return frames
 
     def new_spikes(self, key, shape, unit=False):
         """Return the `Spikes` that the operation giving `key` writes to."""
-        return self.keep_spikes(key, shape, Spikes(self.samples, shape, unit))
+        return self.keep_spikes(key, shape, Spikes(self.frames, shape, unit))
 
     def keep_spikes(self, key, shape, spikes):
         """Let `key` be some `Spikes`, and return them."""
         self._shapes[key], self._spikes[key] = shape, spikes
         return spikes
 
-    def keep_state(self, key, state, initial):
-        """Begin with the state of `key`; write it out where it is wanted.
+    def new_state(self, key, shape, initial):
+        """Return the array of a state, written out where it is wanted.
 
         Args:
             key: Of the operation.
-            state: Its array.
+            shape: Axes of a frame.
             initial: What it is filled with, unless there is an input of it.
         """
-        self.states[key] = state
+        state = self.states[key] = self.array_of_samples(shape)
         given = self.inputs.get((key, "state"))
         wanted = self.outputs.get((key, "state"))
 
@@ -197,6 +208,11 @@ class Workspace:
         self.begin.append(begin)
         if wanted is not None:
             self.end.append(end)
+        return state
+
+    def build(self, operation):
+        """Add what an operation does, after those before it."""
+        operation.build(self)
 
     def reshape(self, source, key, shape):
         """Let `key` be another shape of `source`."""
@@ -286,6 +302,10 @@ class Workspace:
         for function in self.end:
             function(first, samples)
 
+    def steps_of(self, frames):
+        """Return how many frames of a sample are among so many."""
+        return 1
+
     def take_step(self, first, samples, t):
         """Take step `t`, from 0."""
         for function in self.sources:
@@ -356,9 +376,10 @@ class Convolution:
         spikes = space.spikes(self.source).arrays
         weights = kernel, *others
         out = space.new_frame(self.key, self.shape)
+        together = space.frames if kernel.nbytes > SMALL else 1
         if space.shares(out[0, ..., 0].size * kernel.size):
             convolve = space.crew.convolution(
-                spikes, weights, out, self.strides, self.before
+                spikes, weights, out, self.strides, self.before, together
             )
             space.call(self.key, convolve)
             return
@@ -370,7 +391,7 @@ class Convolution:
             out,
             *self.strides,
             *self.before,
-            space.samples if kernel.nbytes > SMALL else 1,
+            together,
         )
 
 
@@ -408,7 +429,7 @@ class Depthwise:
         """Return the frame with each channel several times."""
         *sizes, channels = frame.shape[1:]
         wide = space.array((*sizes, channels * multiplier))
-        each = wide.reshape(*frame.shape, multiplier)
+        each = wide[: len(frame)].reshape(*frame.shape, multiplier)
         space.call(self.key, lambda samples: np.copyto(each, frame[..., None]))
         return wide
 
@@ -449,10 +470,21 @@ class Pooling:
 
     def build(self, space):
         space.follows(self.key, self.source)
+        windows = *self.size, *self.strides
+        if self.kind == "average" and space.is_listed(self.source):
+            spikes = space.spikes(self.source).arrays
+            out = space.new_frame(self.key, self.shape)
+            if space.shares(out.size):
+                average = space.crew.average(spikes, out, *windows)
+                space.call(self.key, average)
+            else:
+                average = kernels.average_spikes
+                space.call(self.key, average, *spikes, out, *windows)
+            return
         frame = space.frame(self.source)
         out = space.new_frame(self.key, self.shape)
         kernel = getattr(kernels, self.kind)
-        space.call(self.key, kernel, frame, out, *self.size, *self.strides)
+        space.call(self.key, kernel, frame, out, *windows)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -467,9 +499,9 @@ class MaxRatePooling:
 
     def build(self, space):
         frame = space.frame(self.source)
-        counts, peaks = np.zeros_like(frame), space.array(self.shape)
+        counts = space.new_state(self.key, frame.shape[1:], 0)
+        peaks = space.array(self.shape)
         out = space.new_frame(self.key, self.shape)
-        space.keep_state(self.key, counts, 0)
         if space.changed is not None:
             space.changed.add(self.key)
 
@@ -526,8 +558,8 @@ class Normalization:
         out = space.new_frame(self.key, self.shape)
 
         def step(samples):
-            np.multiply(frame, scale, out)
-            np.add(out, shift, out)
+            np.multiply(frame[:samples], scale, out[:samples])
+            np.add(out[:samples], shift, out[:samples])
 
         space.call(self.key, step)
 
@@ -580,7 +612,7 @@ class Concatenation:
             shape = list(first.shape)
             shape[self.axis] += other.shape[self.axis]
             unit = not (first.values.size or other.values.size)
-            both = Spikes(space.samples, shape, unit)
+            both = Spikes(space.frames, shape, unit)
             space.call(
                 self.key,
                 kernels.join_spikes,
@@ -615,13 +647,12 @@ class Neurons:
     surrogate: tuple | None = None
 
     def build(self, space):
-        v = space.array(self.shape)
+        v = space.new_state(self.key, self.shape, self.initial_potential)
         byte = space.array(self.shape, "uint8")
         spikes = space.new_spikes(self.key, self.shape, unit=True)
-        space.keep_state(self.key, v, self.initial_potential)
-        by_rate = space.statistics == "credit" and self.surrogate is not None
-        if by_rate:
-            self._credit_by_rate(space, v)
+        sums = self.sums(space)
+        if sums and self.is_by_rate(space):
+            self._credit_by_rate(space, v, sums)
         arrays = space.frame(self.source), v, byte
         lists = spikes.indices, spikes.starts
         numbers = (
@@ -642,8 +673,8 @@ class Neurons:
             space.end.append(lambda first, samples: watch(samples))
         else:
             space.advance(self._tell_changes, watch, space.changed)
-        if space.statistics and not by_rate:
-            self._keep_statistics(space, byte)
+        if sums and not self.is_by_rate(space):
+            self._count(space, byte, sums)
 
     def _tell_changes(self, watch, changed, samples):
         tell = changed.add if watch(samples) else changed.discard
@@ -666,22 +697,58 @@ class Neurons:
             return np.float32(value)
         return arrays[value].reshape(as_frame(self.shape))
 
-    def _credit_by_rate(self, space, potentials):
-        names = STATISTICS["credit"]
-        rate, derivative = (self._output(space, name) for name in names)
-        eligibility, slopes, total = (space.array(self.shape) for _ in range(3))
+    def is_by_rate(self, space):
+        """Return whether the sums kept are those of the rate rule."""
+        return space.statistics == "credit" and self.surrogate is not None
 
-        def begin(first, samples):
-            for x in (eligibility, slopes, total):
-                x[:samples] = 0
+    def sums(self, space):
+        """Return a function of `(first, samples)`, or None without statistics.
 
-        def end(first, samples):
+        It gives three arrays, as `kernels.fire_steps` takes them, that are to
+        be zeros before the first step. After the last one they become what is
+        kept of these samples.
+        """
+        if not space.statistics:
+            return None
+        by_rate = self.is_by_rate(space)
+        kept = [
+            self._output(space, name) for name in STATISTICS[space.statistics]
+        ]
+        if by_rate:
+            own = [space.array_of_samples(self.shape) for _ in range(3)]
+            total, slopes, _ = own
+
+            def end(first, samples):
+                rows = slice(first, first + samples)
+                for result, x in zip(kept, (total, slopes)):
+                    np.divide(x[:samples], space.time_steps, result[rows])
+
+            space.end.append(end)
+            return lambda first, samples: [x[:samples] for x in own]
+        local = np.empty((0, 0, 0, 0), "float32")
+        trace = self._output(space, "trace")
+        if self.factor == LEAK_CORRECTED and trace is None:
+            local = space.array_of_samples(self.shape)
+
+        def sums(first, samples):
             rows = slice(first, first + samples)
-            for kept, x in ((rate, total), (derivative, slopes)):
-                np.divide(x[:samples], space.time_steps, kept[rows])
+            traces = local[:samples] if trace is None else trace[rows]
+            return [*(x[rows] for x in kept), traces]
+
+        if space.statistics == "credit":
+            space.end.append(self._credit(space.time_steps, sums))
+        return sums
+
+    def _begin_sums(self, space, sums):
+        def begin(first, samples):
+            for x in sums(first, samples):
+                x.fill(0)
 
         space.begin.append(begin)
-        space.end.append(end)
+
+    def _credit_by_rate(self, space, potentials, sums):
+        self._begin_sums(space, sums)
+        total, slopes, eligibility = sums(0, space.samples)
         space.advance(
             kernels.credit_by_rate,
             space.frame(self.source),
@@ -696,25 +763,12 @@ class Neurons:
             np.float32(self.surrogate[1]),
         )
 
-    def _keep_statistics(self, space, byte):
-        names = STATISTICS[space.statistics]
-        total, t_last = (self._output(space, name) for name in names)
-        local = np.empty((0, 0, 0, 0), "float32")
-        trace = self._output(space, "trace")
-        if self.factor == LEAK_CORRECTED and trace is None:
-            local = space.array(self.shape)
+    def _count(self, space, byte, sums):
+        """Add up spikes, window by window."""
+        self._begin_sums(space, sums)
         history = space.outputs.get((self.key, "history"))
         beta = 1.0 if self.differ else self.beta
         decays = np.float32(beta) ** np.arange(WINDOW, dtype="float32")
-
-        def sums(first, samples):
-            rows = slice(first, first + samples)
-            kept = local[:samples] if trace is None else trace[rows]
-            return total[rows], t_last[rows], kept
-
-        def begin(first, samples):
-            for x in sums(first, samples):
-                x.fill(0)
 
         def window(first, samples, t):
             if history is not None:
@@ -729,10 +783,7 @@ class Neurons:
                 samples,
             )
 
-        space.begin.append(begin)
         space.window.append(window)
-        if space.statistics == "credit":
-            space.end.append(self._credit(space.time_steps, sums))
 
     def _output(self, space, name):
         """Return an output as frames, or None if nobody asks for it."""
@@ -764,16 +815,22 @@ class Mask:
 
     def build(self, space):
         masks = space.inputs[self.key]
-        mask = space.array(self.shape)
+        mask = space.array_of_samples(self.shape)
         spikes = space.spikes(self.source)
         masked = space.new_spikes(self.key, self.shape)
+        arrays = *spikes.arrays, mask, *masked.arrays
+        held = self.source in space.held
 
         def begin(first, samples):
             drawn = masks[first : first + samples]
             mask[:samples] = drawn.reshape(mask[:samples].shape)
 
         space.begin.append(begin)
-        space.advance(kernels.mask_spikes, *spikes.arrays, mask, *masked.arrays)
+        space.advance(
+            lambda frames: kernels.mask_spikes(
+                *arrays, held, space.steps_of(frames), frames
+            )
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -786,17 +843,19 @@ class Integration:
     beta: float
 
     def build(self, space):
-        frame = space.frame(self.source)
-        state = np.empty_like(frame)
-        beta = np.float32(self.beta)
+        frame, state = space.frame(self.source), self.new_state(space)
+        space.advance(kernels.integrate, frame, state, np.float32(self.beta))
+
+    def new_state(self, space):
+        """Return the array of the state, whose end is an output."""
+        state = space.new_state(self.key, self.shape, 0)
         results = space.outputs[self.key, "state"]
-        space.keep_state(self.key, state, 0)
 
         def end(first, samples):
             results[first : first + samples][space.lost[:samples]] = np.nan
 
-        space.advance(kernels.integrate, frame, state, beta)
         space.end.append(end)
+        return state
 
 
 @dataclasses.dataclass(frozen=True)

@@ -37,16 +37,20 @@ def run(operations, inputs, outputs, statistics, time_steps, held, threads):
         alone.run()
         alone.close()
         return
-    together = max(min(-(-batch // threads), TOGETHER), 1)
+    together = min(-(-batch // threads), TOGETHER)
+    by_layer = _by_layer(operations, outputs)
+    if by_layer:
+        together = min(together, layer_first.together(operations))
+    together = max(together, 1)
     samples = itertools.count(0, together)
     workers = min(threads, -(-batch // together))
 
     def work():
-        space = Workspace(
-            inputs, outputs, statistics, time_steps, together, held
+        space = _built(
+            *(operations, inputs, outputs, statistics, time_steps, together),
+            # Which goes on with the neurons of what is in the cache.
+            *(held, crew.Crew(1) if by_layer else None),
         )
-        for operation in operations:
-            operation.build(space)
         # Threads take the next samples when they are done with some.
         while (first := next(samples)) < batch:
             space.run(first, min(together, batch - first))
@@ -88,18 +92,12 @@ class Alone:
         products = time_steps * _products(operations, inputs)
         shared = threads > 1 and products >= LEAST_TO_SHARE
         self._crew = crew.Crew(threads) if shared else None
-        if layer_first.suits(operations, inputs, statistics):
-            space = layer_first.LayerFirst(operations, inputs, held, self._crew)
-            take = functools.partial(space.take, inputs, outputs, time_steps)
-        else:
-            space = Workspace(
-                inputs, outputs, statistics, time_steps, 1, held, self._crew
-            )
-            for operation in operations:
-                operation.build(space)
-            take = functools.partial(space.run, 0, 1)
-        self._take, self.close = take, space.close
-        self.states = space.states
+        space = _built(
+            *(operations, inputs, outputs, statistics, time_steps, 1, held),
+            self._crew,
+        )
+        self._take = functools.partial(space.run, 0, 1)
+        self.states, self.close = space.states, space.close
 
     def run(self, sure=None):
         """Take what the inputs hold through all steps.
@@ -112,6 +110,37 @@ class Alone:
             return
         with self._crew.helped():
             self._take(sure=sure)
+
+
+def new_workspace(
+    operations, inputs, outputs, statistics, time_steps, samples, *others
+):
+    """Return the `Workspace` that suits some operations.
+
+    Args:
+        operations: List of `operations`, in forward order, for it to build.
+        inputs, outputs, statistics, time_steps, samples, others: See
+            `Workspace`.
+    """
+    by_layer = _by_layer(operations, outputs, samples)
+    kind = layer_first.LayerFirst if by_layer else Workspace
+    return kind(inputs, outputs, statistics, time_steps, samples, *others)
+
+
+def _by_layer(operations, outputs, samples=None):
+    """Return whether operations take some steps before the next one does.
+
+    Frames that are small stay in the cache as well step by step.
+    """
+    large = layer_first.together(operations) < TOGETHER
+    return (large or samples == 1) and layer_first.suits(operations, outputs)
+
+
+def _built(operations, *given):
+    space = new_workspace(operations, *given)
+    for operation in operations:
+        space.build(operation)
+    return space
 
 
 def _products(operations, inputs):

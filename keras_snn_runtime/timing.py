@@ -3,7 +3,8 @@
 import statistics
 import time
 
-from keras_snn_runtime.operations import LISTS, Workspace
+from keras_snn_runtime.operations import LISTS
+from keras_snn_runtime.samples import new_workspace
 
 
 def seconds(operations, inputs, outputs, time_steps, samples, held, repeats=5):
@@ -24,7 +25,9 @@ def seconds(operations, inputs, outputs, time_steps, samples, held, repeats=5):
         Tuple: dict from keys to seconds, and the set of the keys that are
         computed once for all steps.
     """
-    space = Workspace(inputs, outputs, None, time_steps, samples, held)
+    space = new_workspace(
+        operations, inputs, outputs, None, time_steps, samples, held
+    )
     spent = {operation.key: 0.0 for operation in operations}
 
     def timed(function, key):
@@ -37,7 +40,7 @@ def seconds(operations, inputs, outputs, time_steps, samples, held, repeats=5):
 
     for operation in operations:
         before = {name: len(getattr(space, name)) for name in LISTS}
-        operation.build(space)
+        space.build(operation)
         for name, count in before.items():
             functions = getattr(space, name)
             functions[count:] = [

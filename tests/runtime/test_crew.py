@@ -166,6 +166,8 @@ def all_shared(monkeypatch):
 
 def is_shared(operation):
     products = isinstance(operation, ops.Convolution | ops.Product)
+    # Of spikes, here.
+    products |= getattr(operation, "kind", None) == "average"
     alike = isinstance(operation, ops.Neurons) and not operation.differ
     return products or alike
 

@@ -68,6 +68,10 @@ def images(*shape, seed=1):
     return x.astype("float32")
 
 
+def go_step_by_step(monkeypatch):
+    monkeypatch.setattr(layer_first, "suits", lambda *_: False)
+
+
 @pytest.mark.parametrize("time_steps", [1, 3, 4, 9])
 @pytest.mark.parametrize("encoder", ["repeat", "rate", None])
 @pytest.mark.parametrize("initial", [0.0, 0.25])
@@ -112,7 +116,7 @@ def test_an_answer_is_that_after_its_steps(
     time_steps, by_layer, divides, monkeypatch
 ):
     if not by_layer:
-        monkeypatch.setattr(layer_first, "suits", lambda *_: False)
+        go_step_by_step(monkeypatch)
     found, x = network(time_steps), images(6)
     found.divides = divides
     by_step = []
@@ -179,13 +183,102 @@ def test_two_threads_do_not_share_their_arrays():
             np.testing.assert_array_equal(scores, [expected[i]] * 20)
 
 
-def test_numbers_of_each_neuron_sums_and_states_go_step_by_step():
+def test_numbers_of_each_neuron_and_histories_go_step_by_step():
     numbers = "betas", "thresholds"
     each = ops.Neurons(0, 1, (3,), *numbers, True, 0.0, None)
-    assert not layer_first.suits([ops.Source(0, (3,)), each], {}, None)
-    assert layer_first.suits(operations(), {}, None)
-    assert not layer_first.suits(operations(), {}, "sums")
-    assert not layer_first.suits(operations(), {(2, "state"): 0}, None)
+    assert not layer_first.suits([ops.Source(0, (3,)), each], {})
+    assert layer_first.suits(operations(), {})
+    assert layer_first.suits(operations(), {(2, "state"): 0})
+    assert not layer_first.suits(operations(), {(2, "history"): 0})
+
+
+def every_operation(factor, surrogate):
+    """Return operations that go layer by layer, of all kinds, and arrays."""
+    rng = np.random.default_rng(2)
+    neurons = 0.75, 0.5, True, 0.1, factor, surrogate
+    wide, narrow = (8, 6, 37), (4, 3, 37)
+    names = "gamma", "beta", "moving_mean", "moving_variance"
+    found = [
+        ops.Source(0, SHAPE),
+        ops.Convolution(0, 1, wide, "first", "bias", (1, 1), (1, 1)),
+        ops.Normalization(1, 2, wide, tuple(zip(names, names)), 1e-3),
+        ops.Neurons(2, 3, wide, *neurons),
+        ops.Pooling(3, 4, narrow, "average", (2, 2), (2, 2)),
+        ops.Mask(4, 5, narrow),
+        ops.Depthwise(5, 6, narrow, "channels", ops.NO_BIAS, (1, 1), (1, 1)),
+        ops.Sum((4, 6), 7, narrow),
+        ops.Neurons(7, 8, narrow, *neurons),
+        ops.Depthwise(0, 9, (8, 6, 6), "both", ops.NO_BIAS, (1, 1), (1, 1)),
+        ops.Mask(0, 10, SHAPE),
+        ops.Pooling(9, 11, (4, 3, 6), "maximum", (2, 2), (2, 2)),
+        ops.Reshape(8, 12, (444,)),
+        ops.Product(12, 13, (5,), "dense", ops.NO_BIAS),
+        ops.Integration(13, 14, (5,), 0.9),
+        ops.Integration(11, 15, (4, 3, 6), 1.0),
+        ops.Product(10, 16, (5,), "image", ops.NO_BIAS),
+        ops.Integration(16, 17, (5,), 0.5),
+    ]
+    weights = {
+        "channels": rng.normal(0, 0.5, (3, 3, 37, 1)),
+        "both": rng.normal(0, 0.5, (3, 3, 3, 2)),
+        "image": rng.normal(0, 0.5, (144, 5)),
+        **{name: rng.uniform(0.5, 1, 37) for name in names},
+        5: 1.5 * (rng.random((5, *narrow)) < 0.7),
+        10: 1.5 * (rng.random((5, *SHAPE)) < 0.7),
+        (3, "state"): rng.normal(0, 0.3, (5, *wide)),
+    }
+    weights = {k: x.astype("float32") for k, x in weights.items()}
+    return found, {**arrays(), **weights}
+
+
+def all_outputs(time_steps, held, statistics, factor, surrogate, threads):
+    found, inputs = every_operation(factor, surrogate)
+    inputs[0] = images(5, 1 if held else time_steps)
+    shapes = {x.key: x.shape for x in found}
+    names = {k: ["state"] for k in (3, 8, 14, 15, 17)}
+    for key in (3, 8) if statistics else ():
+        names[key] += ops.STATISTICS[statistics]
+        names[key] += ["trace"] if statistics == "sums" else []
+    outputs = {
+        (key, name): np.full((5, *shapes[key]), np.nan, "float32")
+        for key, given in names.items()
+        for name in given
+    }
+    samples.run(
+        *(found, inputs, outputs, statistics, time_steps, held, threads)
+    )
+    return outputs
+
+
+@pytest.mark.parametrize("together", [0, 3])
+@pytest.mark.parametrize("time_steps", [1, 4, 11])
+@pytest.mark.parametrize("held", [(), {0}])
+@pytest.mark.parametrize(
+    ("statistics", "factor", "surrogate"),
+    [
+        (None, None, None),
+        ("sums", None, None),
+        ("credit", 0.7, None),
+        ("credit", ops.LEAK_CORRECTED, None),
+        *(("credit", None, (kind, 1.5)) for kind in range(5)),
+    ],
+)
+def test_a_batch_is_what_it_is_step_by_step(
+    together, time_steps, held, statistics, factor, surrogate, monkeypatch
+):
+    given = time_steps, held, statistics, factor, surrogate
+    monkeypatch.setattr(layer_first, "together", lambda _: together)
+    monkeypatch.setattr(crew.Crew, "LEAST", 0)
+    by_layer = [all_outputs(*given, threads) for threads in (1, 2)]
+    go_step_by_step(monkeypatch)
+    by_step = all_outputs(*given, 1)
+    for found in by_layer:
+        for name, expected in by_step.items():
+            assert np.ptp(expected) > 0
+            exact = name[1] in ("total", "t_last", "state")
+            np.testing.assert_allclose(
+                found[name], expected, rtol=0 if exact else 2e-5, atol=1e-6
+            )
 
 
 def averages(kernel, strides, size, shape):
