@@ -68,7 +68,7 @@ MONITOR_EPILOG = """
 
 ENGINE = "keras_snn_runtime"
 # Compiled one after the other, for a bar that knows how far it is.
-KERNELS = 22
+KERNELS = 23
 
 Device = Annotated[
     str,
