@@ -201,7 +201,8 @@ class LayerFirst(Workspace):
         spikes = self.new_spikes(x.key, x.shape, unit=True)
         lists = spikes.indices, spikes.starts
         state = self.new_state(x.key, x.shape, x.initial_potential)
-        sums = x.sums(self) or (lambda first, samples: _NO_SUMS)
+        kept = x.sums(self)
+        sums = kept or (lambda first, samples: _NO_SUMS)
         kind, parameter = x.surrogate if x.is_by_rate(self) else (-1, 0)
         numbers = np.float32(x.beta), np.float32(x.threshold)
         given = *numbers, kind, np.float32(parameter), x.subtract, held
@@ -213,7 +214,8 @@ class LayerFirst(Workspace):
                 arrays, sums(0, self.samples), *given
             )
             (before.then if before else self.step.append)(fire)
-            self.begin.append(lambda *which: fire.keep(sums(*which)))
+            if kept:
+                self.begin.append(lambda *which: fire.keep(kept(*which)))
             return
         fired = np.empty(currents[0, 0].size, "uint8")
         arrays = currents, state, fired, *lists, self.lost
