@@ -96,8 +96,8 @@ class Workspace:
         samples: Samples that run side by side.
         steps: Steps that an operation takes before the next one does.
         held: Keys of sources that are the same at every step.
-        crew: The `Crew` that shares large operations, for one sample unless
-            it is alone and operations go layer by layer; or None.
+        crew: The `Crew` that takes large operations, or None. Step by step it
+            takes those of one sample.
         changed: Set of the keys of sources and neurons whose values are others
             than at the last step, kept by the caller and by neurons. What
             follows from others alone is not computed again. None computes it.
