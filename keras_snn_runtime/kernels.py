@@ -1390,14 +1390,23 @@ def fire_each(
             list_fired(fired, channels, indices[i, y], starts[i, y])
 
 
-@compiled(_read(4), _write(4), _NUMBER, _INTEGER)
-def integrate(currents, states, beta, samples):
-    """Take a step of readouts, `state = beta * (state + current)`."""
+@compiled(_read(4), _write(4), _NUMBER, types.boolean, *[_INTEGER] * 2)
+def integrate(currents, states, beta, held, samples, steps):
+    """Take steps of readouts, `state = beta * (state + current)`.
+
+    Args:
+        currents, held: As in `fire_steps`.
+        states: Of each sample, updated.
+        beta: Decay per step.
+        samples, steps: Numbers of samples and steps.
+    """
     for i in range(samples):
-        current = currents[i].reshape(currents[i].size)
-        state = states[i].reshape(states[i].size)
-        for k in range(len(state)):
-            state[k] = beta * (state[k] + current[k])
+        total = states[i].reshape(states[i].size)
+        for t in range(steps):
+            frame = i if held else i * steps + t
+            current = currents[frame].reshape(total.size)
+            for k in range(total.size):
+                total[k] = beta * (total[k] + current[k])
 
 
 @compiled(

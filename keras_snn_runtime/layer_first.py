@@ -7,10 +7,8 @@ read of large weights, and a row of potentials takes its steps at once.
 import math
 
 import numpy as np
-from numba import types
 
 from keras_snn_runtime import kernels
-from keras_snn_runtime.kernels import _INTEGER, _NUMBER
 from keras_snn_runtime.operations import (
     NEURON,
     PAIR,
@@ -36,31 +34,6 @@ STEPS, CACHED = 4, 2**21
 
 _STATELESS = Convolution, Depthwise, Normalization, Pooling, Product, Reshape
 _KNOWN = (*_STATELESS, Source, Sum, Mask, Neurons, Integration)
-
-
-@kernels.compiled(
-    kernels._read(4),
-    kernels._write(4),
-    _NUMBER,
-    types.boolean,
-    *[_INTEGER] * 2,
-)
-def integrate_steps(currents, states, beta, held, samples, steps):
-    """Take steps of readouts, `state = beta * (state + current)`.
-
-    Args:
-        currents, held: As in `kernels.fire_steps`.
-        states: Of each sample, updated.
-        beta: Decay per step.
-        samples, steps: Numbers of samples and steps.
-    """
-    for i in range(samples):
-        total = states[i].reshape(states[i].size)
-        for t in range(steps):
-            frame = i if held else i * steps + t
-            current = currents[frame].reshape(total.size)
-            for k in range(total.size):
-                total[k] = beta * (total[k] + current[k])
 
 
 def suits(operations, outputs):
@@ -90,33 +63,22 @@ class LayerFirst(Workspace):
     next one. Of what is held there is one frame a sample.
 
     Args:
-        inputs, outputs, statistics, time_steps, samples, held, crew: See
-            `Workspace`.
+        inputs, outputs, statistics, time_steps, others: See `Workspace`.
     """
 
-    def __init__(
-        self,
-        inputs,
-        outputs,
-        statistics,
-        time_steps,
-        samples,
-        held=(),
-        crew=None,
-    ):
+    def __init__(self, inputs, outputs, statistics, time_steps, *others):
         super().__init__(
-            *(inputs, outputs, statistics, time_steps, samples, held, crew),
+            *(inputs, outputs, statistics, time_steps, *others),
             steps=min(STEPS, time_steps),
         )
         # The samples that are taken now, and the steps that they have taken;
         # a crew knows how many.
-        self._first, self._taken = 0, samples
-        self._now = crew.now if crew else np.zeros(2, "int64")
+        self._first, self._taken = 0, self.samples
+        self._now = self.crew.now if self.crew else np.zeros(2, "int64")
         self._own = {
             Source: self._read,
             Sum: self._add,
             Neurons: self._fire,
-            Integration: self._integrate,
         }
 
     def build(self, operation):
@@ -226,14 +188,5 @@ class LayerFirst(Workspace):
                 *given,
                 *self._now,
                 self.steps_of(count),
-            )
-        )
-
-    def _integrate(self, x):
-        arrays = self.frame(x.source), x.new_state(self), np.float32(x.beta)
-        held = x.source in self.held
-        self.step.append(
-            lambda count: integrate_steps(
-                *arrays, held, self._taken, self.steps_of(count)
             )
         )

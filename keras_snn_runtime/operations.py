@@ -843,19 +843,21 @@ class Integration:
     beta: float
 
     def build(self, space):
-        frame, state = space.frame(self.source), self.new_state(space)
-        space.advance(kernels.integrate, frame, state, np.float32(self.beta))
-
-    def new_state(self, space):
-        """Return the array of the state, whose end is an output."""
+        frame = space.frame(self.source)
         state = space.new_state(self.key, self.shape, 0)
         results = space.outputs[self.key, "state"]
+        arrays = frame, state, np.float32(self.beta)
+        held = self.source in space.held
+
+        def step(frames):
+            steps = space.steps_of(frames)
+            kernels.integrate(*arrays, held, frames // steps, steps)
 
         def end(first, samples):
             results[first : first + samples][space.lost[:samples]] = np.nan
 
+        space.advance(step)
         space.end.append(end)
-        return state
 
 
 @dataclasses.dataclass(frozen=True)
