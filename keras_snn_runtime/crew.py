@@ -30,7 +30,6 @@ from numba import carray, njit, types
 from numba.extending import intrinsic
 
 from keras_snn_runtime.kernels import (
-    INT64,
     _fire_rows,
     _fire_steps,
     average_part,
@@ -38,8 +37,8 @@ from keras_snn_runtime.kernels import (
     convolve_part,
     inlined,
     multiply_part,
-    pointer,
 )
+from keras_snn_runtime.vectors import INT64, pointer
 
 # Most threads of one sample, the first one included.
 MOST = 4
@@ -59,7 +58,7 @@ _TICKET, _PARTS, _JOB, _DONE = 0, 8, 16, 128
 _FIRST, _LAST = 1, 1 << 16  # what a ticket counts parts taken by
 _NONE = 0xFFFFFFFF  # no parts are left
 # Numbers of a job, which of them lead to sums, and which to the next job.
-_NUMBERS, _SUMS, _THEN = 24, 9, 23
+_NUMBERS, _SUMS, _THEN = 24, 8, 23
 _CONVOLUTION, _PRODUCT, _AVERAGE, _NEURONS, _STEPS = range(5)
 
 
@@ -273,20 +272,19 @@ def _frames(address, count, shape):
 @inlined
 def _fire_band_of_steps(job, part, parts, frames):
     """Take steps of some rows of neurons, as `kernels.fire_steps` does."""
-    before, samples = _load(job[19]), _load(job[19] + 8)
+    before, samples = _load(job[18]), _load(job[18] + 8)
     steps = frames // samples
-    subtract, held, kind = job[12] != 0, job[13] != 0, job[14]
-    rows, pixels, channels = job[15], job[16], job[17]
+    subtract, held, kind = job[11] != 0, job[12] != 0, job[13]
+    rows, pixels, channels = job[14], job[15], job[16]
     first = part * rows // parts
     size, shape = pixels * channels, (rows, pixels, channels)
-    numbers = carray(_as_pointer(job[18]), (3,), np.float32)
+    numbers = carray(_as_pointer(job[17]), (3,), np.float32)
     _fire_steps(
         _frames(job[3], samples if held else frames, shape),
         _frames(job[4], samples, shape),
-        carray(_as_pointer(job[5] + first * size), (size,), np.uint8),
-        carray(_as_pointer(job[6]), (frames, rows, size), np.int32),
-        carray(_as_pointer(job[7]), (frames, rows, pixels + 1), np.int64),
-        carray(_as_pointer(job[8]), (samples,), np.bool_),
+        carray(_as_pointer(job[5]), (frames, rows, size), np.int32),
+        carray(_as_pointer(job[6]), (frames, rows, pixels + 1), np.int64),
+        carray(_as_pointer(job[7]), (samples,), np.bool_),
         (
             _frames(job[_SUMS], samples, shape),
             _frames(job[_SUMS + 1], samples, shape),
@@ -533,8 +531,8 @@ class Crew:
         """Return a function that does what `kernels.fire_steps` does.
 
         Args:
-            arrays: Currents, potentials, room for the spikes of a frame,
-                indices, starts, and whether potentials were lost.
+            arrays: Currents, potentials, indices, starts, and whether
+                potentials were lost.
             sums: The three arrays of sums.
             beta, threshold, kind, parameter, subtract, held: As there.
         """

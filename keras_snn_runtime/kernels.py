@@ -16,22 +16,28 @@ import hashlib
 import math
 import pathlib
 
-import llvmlite.binding
 import numpy as np
-from llvmlite import ir
 from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
-# Other processors' features have other names.
-AVX512 = llvmlite.binding.get_host_cpu_features().get("avx512f", False)
-
-INT8, INT16, INT32, INT64 = (ir.IntType(x) for x in (8, 16, 32, 64))
-FLOAT = ir.FloatType()
+from keras_snn_runtime import vectors
+from keras_snn_runtime.vectors import (
+    AVX512,
+    VECTOR,
+    compress_places,
+    compress_values,
+    lowest_bit,
+    neuron_steps,
+    nonzero_bytes,
+    nonzero_floats,
+    row_sums,
+)
 
 # Outputs that ones are added up for at once, in eight of the registers that
 # AVX-512 has. Those of int8 rows are 256: their sums are in int16.
 WIDEST_ONES = 128 if AVX512 else 64
+
+# Neurons whose potentials and sums fit into the registers, too.
+NEURONS = 32 if AVX512 else 16
 
 # Rows of int8 that are added up in int16: 256 * 127 < 2^15.
 MOST_ONES = 256
@@ -57,8 +63,10 @@ _SPIKES = (_INDICES, _write(3), _STARTS)
 _BYTES = _array(types.uint8, 4)
 
 
-# Of this file, whose functions those of other files call.
-SOURCE = hashlib.sha256(pathlib.Path(__file__).read_bytes()).hexdigest()[:8]
+# Of these files, whose functions those of others call.
+SOURCE = hashlib.sha256(
+    b"".join(pathlib.Path(x).read_bytes() for x in (__file__, vectors.__file__))
+).hexdigest()[:8]
 
 
 def _kept(*signatures):
@@ -100,169 +108,13 @@ def compiled_for_weights(before, ndim, after):
 inlined = _kept()
 
 
-def pointer(builder, address, kind):
-    return builder.inttoptr(address, kind.as_pointer())
-
-
-def _row_sum(lanes, unit, quantized, both=False):
-    """Return the function that adds a list of spikes to neighbouring outputs.
-
-    Args:
-        lanes: Outputs of a vector.
-        unit: Whether all spikes have the value 1; then `values` is not read.
-        quantized: Whether weights are int8. Ones are then added up in int16,
-            no more than `MOST_ONES` at once, and these sums in int32.
-        both: Whether there are two vectors, at the first and at the last of
-            the outputs. Where they overlap both come to the same sum.
-    """
-    floats = ir.VectorType(FLOAT, lanes)
-    counts = ir.VectorType(INT32, lanes)
-    row_kind = ir.VectorType(INT8, lanes) if quantized else floats
-    short = quantized and unit
-    kind = ir.VectorType(INT16, lanes) if short else floats
-    undefined = ir.Constant(floats, ir.Undefined)
-    size = 1 if quantized else 4
-
-    @intrinsic
-    def row_sum(
-        typing, width, out, weights, stride, indices, values, first, last
-    ):
-        """out[:] += sum_{first <= e < last} values[e] * weights[indices[e], :].
-
-        Takes addresses of numbers; `width` is the number of outputs, `stride`
-        that of bytes of a whole row of `weights`.
-        """
-
-        def emit(context, builder, signature, arguments):
-            width, out, weights, stride, indices, values, first, last = (
-                arguments
-            )
-            places = [INT64(0)]
-            if both:
-                places.append(builder.sub(width, INT64(lanes)))
-            outs, columns = (
-                [
-                    builder.add(address, builder.mul(x, INT64(bytes_)))
-                    for x in places
-                ]
-                for address, bytes_ in ((out, 4), (weights, size))
-            )
-            before = builder.block
-            head = builder.append_basic_block("head")
-            body = builder.append_basic_block("body")
-            done = builder.append_basic_block("done")
-            targets = [
-                pointer(builder, x, counts if short else kind) for x in outs
-            ]
-            starts = [ir.Constant(kind, None)] * len(targets)
-            if not short:
-                starts = [builder.load(x, align=4) for x in targets]
-            builder.branch(head)
-
-            builder.position_at_end(head)
-            event = builder.phi(INT64)
-            event.add_incoming(first, before)
-            totals = [builder.phi(kind) for _ in targets]
-            for total, start in zip(totals, starts):
-                total.add_incoming(start, before)
-            more = builder.icmp_signed("<", event, last)
-            builder.cbranch(more, body, done)
-
-            builder.position_at_end(body)
-            offset = builder.shl(event, INT64(2))
-            index = builder.load(
-                pointer(builder, builder.add(indices, offset), INT32), align=4
-            )
-            address = builder.mul(builder.sext(index, INT64), stride)
-            if not unit:
-                value = builder.load(
-                    pointer(builder, builder.add(values, offset), FLOAT),
-                    align=4,
-                )
-                value = builder.insert_element(undefined, value, INT32(0))
-                value = builder.shuffle_vector(
-                    value, undefined, ir.Constant(counts, None)
-                )
-            event.add_incoming(builder.add(event, INT64(1)), body)
-            for total, column in zip(totals, columns):
-                row = builder.load(
-                    pointer(builder, builder.add(column, address), row_kind),
-                    align=size,
-                )
-                if short:
-                    added = builder.add(total, builder.sext(row, kind))
-                else:
-                    if quantized:
-                        row = builder.sitofp(row, kind)
-                    if unit:
-                        added = builder.fadd(total, row)
-                    else:
-                        # May become one instruction, rounded once.
-                        term = builder.fmul(value, row, flags=("contract",))
-                        added = builder.fadd(total, term, flags=("contract",))
-                total.add_incoming(added, body)
-            builder.branch(head)
-
-            builder.position_at_end(done)
-            results = totals
-            if short:
-                results = [
-                    builder.add(
-                        builder.load(x, align=4), builder.sext(total, counts)
-                    )
-                    for x, total in zip(targets, totals)
-                ]
-            for x, result in zip(targets, results):
-                builder.store(result, x, align=4)
-            return context.get_dummy_value()
-
-        return types.void(*[types.intp] * 8), emit
-
-    return row_sum
-
-
-def _nonzero_bits(element, compare):
-    """Return the function that finds values that are not zero, as bits."""
-    kind = ir.VectorType(element, 32)
-
-    @intrinsic
-    def nonzero_bits(typing, address):
-        """Return which of the 32 values at `address` are not zero."""
-
-        def emit(context, builder, signature, arguments):
-            values = builder.load(pointer(builder, *arguments, kind), align=1)
-            found = getattr(builder, compare)(
-                "!=", values, ir.Constant(kind, None)
-            )
-            return builder.bitcast(found, INT32)
-
-        return types.uint32(types.intp), emit
-
-    return nonzero_bits
-
-
-@intrinsic
-def lowest_bit(typing, bits):
-    """Return the position of the lowest 1 in `bits`, which are not 0."""
-
-    def emit(context, builder, signature, arguments):
-        position = builder.cttz(*arguments, ir.Constant(ir.IntType(1), 1))
-        return builder.zext(position, INT64)
-
-    return types.intp(types.uint32), emit
-
-
-_nonzero_floats = _nonzero_bits(FLOAT, "fcmp_unordered")
-nonzero_bytes = _nonzero_bits(ir.IntType(8), "icmp_unsigned")
-
-
 def _adder(unit, quantized):
-    """Return `_row_sum` for any number of outputs that `_widest` gives."""
+    """Return `row_sums` for any number of outputs that `_widest` gives."""
     sum_64, sum_32, sum_16, sum_8, sum_4, sum_2, sum_1 = (
-        _row_sum(x, unit, quantized) for x in (64, 32, 16, 8, 4, 2, 1)
+        row_sums(x, unit, quantized) for x in (64, 32, 16, 8, 4, 2, 1)
     )
     both_32, both_16, both_8, both_4, both_2 = (
-        _row_sum(x, unit, quantized, both=True) for x in (32, 16, 8, 4, 2)
+        row_sums(x, unit, quantized, both=True) for x in (32, 16, 8, 4, 2)
     )
 
     @njit(nogil=True)
@@ -295,9 +147,9 @@ def _adder(unit, quantized):
 
     if not unit or (WIDEST_ONES == 64 and not quantized):
         return add
-    sum_256, sum_128 = (_row_sum(x, unit, quantized) for x in (256, 128))
+    sum_256, sum_128 = (row_sums(x, unit, quantized) for x in (256, 128))
     both_128, both_64 = (
-        _row_sum(x, unit, quantized, both=True) for x in (128, 64)
+        row_sums(x, unit, quantized, both=True) for x in (128, 64)
     )
 
     @njit(nogil=True)
@@ -358,8 +210,8 @@ def _add_spikes(
         )
 
 
-# Values that are found as bits of a vector; fewer are looked at one by one.
-VECTOR, LEAST = 32, 4
+# Fewer values are not found as bits of a vector, but looked at one by one.
+LEAST = 4
 
 
 @inlined
@@ -379,66 +231,16 @@ def bits_before(bits, place, end):
     return bits
 
 
-def _places_from(builder, first):
-    kind = ir.VectorType(INT32, VECTOR)
-    undefined = ir.Constant(kind, ir.Undefined)
-    first = builder.trunc(first, INT32)
-    first = builder.insert_element(undefined, first, INT32(0))
-    first = builder.shuffle_vector(first, undefined, ir.Constant(kind, None))
-    steps = ir.Constant(kind, [INT32(j) for j in range(VECTOR)])
-    return builder.add(first, steps)
-
-
-def _values_at(builder, address):
-    kind = ir.VectorType(FLOAT, VECTOR)
-    return builder.load(pointer(builder, address, kind), align=4)
-
-
-def _compressing(given, name):
-    """Return the function that writes those of a vector that bits say.
-
-    Args:
-        given: Function of a builder and a number, which gives the vector.
-        name: Of the kind of its elements.
-    """
-
-    @intrinsic
-    def compress(typing, bits, number, address):
-        """Write them to `address`; return how many there are."""
-
-        def emit(context, builder, signature, arguments):
-            bits, number, address = arguments
-            vector = given(builder, number)
-            target = pointer(builder, address, vector.type.element)
-            mask = ir.VectorType(ir.IntType(1), VECTOR)
-            kinds = vector.type, target.type, mask
-            store = cgutils.get_or_insert_function(
-                builder.module,
-                ir.FunctionType(ir.VoidType(), kinds),
-                f"llvm.masked.compressstore.v{VECTOR}{name}",
-            )
-            builder.call(store, (vector, target, builder.bitcast(bits, mask)))
-            return builder.zext(builder.ctpop(bits), INT64)
-
-        return types.intp(types.uint32, types.intp, types.intp), emit
-
-    return compress
-
-
-_compress_places = _compressing(_places_from, "i32")
-_compress_values = _compressing(_values_at, "f32")
-
-
 @inlined
 def _compressed_places(bits, first, places):
     """List `first + j` for each bit j that is 1; return how many."""
-    return _compress_places(bits, first, places.ctypes.data)
+    return compress_places(bits, first, places.ctypes.data)
 
 
 @inlined
 def _compressed_values(bits, given, values):
     """List `given[j]` for each bit j that is 1."""
-    _compress_values(bits, given.ctypes.data, values.ctypes.data)
+    compress_values(bits, given.ctypes.data, values.ctypes.data)
 
 
 @inlined
@@ -481,7 +283,7 @@ def list_spikes(frames, indices, values, starts, samples):
                 k, end = pixel * channels, (pixel + 1) * channels
                 while k < end:
                     if _fills_vector(k, end, size):
-                        bits = _nonzero_floats(address + 4 * k)
+                        bits = nonzero_floats(address + 4 * k)
                         bits = bits_before(bits, k, end)
                         if bits:
                             _list_values(bits, row[k:], values[i, y, found:])
@@ -1177,27 +979,75 @@ def fire(
         )
 
 
-@inlined
-def _count_row(fired, total, t_last, now):
-    """Add a step's spikes to sums."""
-    for k in range(len(fired)):
-        spike = fired[k] != 0
-        total[k] += np.float32(spike)
-        t_last[k] = now if spike else t_last[k]
+def _any_neurons(sums):
+    """Return `neuron_steps` for `NEURONS`, 8 or 1."""
+    many, some, one = (neuron_steps(x, sums) for x in (NEURONS, 8, 1))
+
+    @njit(nogil=True)
+    def take_steps(lanes, *given):
+        if lanes == NEURONS:
+            return many(*given)
+        return some(*given) if lanes == 8 else one(*given)
+
+    return take_steps
+
+
+_without_sums, _with_sums, _with_traces = map(_any_neurons, (0, 2, 3))
 
 
 @inlined
-def _decay_row(fired, trace, beta):
-    """Add a step's spikes to leaky traces."""
-    for k in range(len(fired)):
-        trace[k] = beta * trace[k] + np.float32(fired[k])
+def _take_steps(
+    currents, stride, fired, v, sums, traces, numbers, subtract, before
+):
+    """Advance a row of neurons some steps.
+
+    Args:
+        currents: Of the first step.
+        stride: Bytes to those of the next.
+        fired: Receives which neurons fire, axes (step, neuron).
+        v: Potentials, updated.
+        sums: `totals` and `others` of the row, updated, or without numbers.
+        traces: As these.
+        numbers, subtract, before: As in `_fire_steps`.
+
+    Returns:
+        Whether a potential is no number.
+    """
+    steps, size = fired.shape
+    totals, others = sums
+    beta, threshold = numbers
+    zero, one = np.float32(0), np.float32(1)
+    strides = stride, size
+    amount, factor = (threshold, one) if subtract else (zero, zero)
+    numbers = beta, threshold, amount, factor
+    current, bytes_, state = currents.ctypes, fired.ctypes, v.ctypes
+    missing, n = False, 0
+    while n < size:
+        lanes = 8 if size - n >= 8 else 1
+        lanes = NEURONS if size - n >= NEURONS else lanes
+        places = (
+            current.data + 4 * n,
+            bytes_.data + n,
+            state.data + 4 * n,
+            totals.ctypes.data + 4 * n,
+            others.ctypes.data + 4 * n,
+            traces.ctypes.data + 4 * n,
+        )
+        given = lanes, places, strides, numbers, before, steps
+        if traces.size:
+            missing |= _with_traces(*given)
+        elif totals.size:
+            missing |= _with_sums(*given)
+        else:
+            missing |= _without_sums(*given)
+        n += lanes
+    return missing
 
 
 @inlined
 def _fire_steps(
     currents,
     potentials,
-    fired,
     indices,
     starts,
     lost,
@@ -1218,8 +1068,8 @@ def _fire_steps(
         numbers: `beta` and `threshold` as there.
         surrogate: `kind` and `parameter` as there.
         rows: First and last.
-        currents, potentials, fired, indices, starts, lost, subtract, held,
-            before, samples, steps: As there.
+        currents, potentials, indices, starts, lost, subtract, held, before,
+            samples, steps: As there.
     """
     size = currents.shape[2] * currents.shape[3]
     channels = currents.shape[3]
@@ -1227,17 +1077,31 @@ def _fire_steps(
     beta, threshold = numbers
     kind, parameter = surrogate
     slopes = np.empty(size if kind >= 0 else 0, np.float32)
+    fired = np.empty((steps, size), np.uint8)
     for i in range(samples):
+        first = i if held else i * steps
         for y in range(*rows):
             v = potentials[i, y].reshape(size)
             if before == 0 and totals.size:
                 totals[i, y], others[i, y] = 0, 0
                 if traces.size:
                     traces[i, y] = 0
-            for t in range(steps):
-                frame = i * steps + t
-                current = currents[i if held else frame, y].reshape(size)
-                if kind >= 0:
+            if kind < 0:
+                missing = _take_steps(
+                    currents[first, y],
+                    0 if held else currents[0].nbytes,
+                    fired,
+                    v,
+                    (totals[i : i + 1, y], others[i : i + 1, y]),
+                    traces[i : i + 1, y],
+                    numbers,
+                    subtract,
+                    before,
+                )
+            else:
+                for t in range(steps):
+                    frame = first if held else first + t
+                    current = currents[frame, y].reshape(size)
                     _credit_row(
                         current,
                         v,
@@ -1251,25 +1115,22 @@ def _fire_steps(
                         kind,
                         parameter,
                     )
-                _fire_row(current, v, fired, beta, threshold, subtract)
-                list_fired(fired, channels, indices[frame, y], starts[frame, y])
-                if kind < 0 and totals.size:
-                    now = np.float32(before + t + 1)
-                    total = totals[i, y].reshape(size)
-                    _count_row(fired, total, others[i, y].reshape(size), now)
-                    if traces.size:
-                        _decay_row(fired, traces[i, y].reshape(size), beta)
-            missing = np.uint32(0)
-            for k in range(size):
-                missing |= np.uint32(v[k] != v[k])
+                    _fire_row(current, v, fired[t], beta, threshold, subtract)
+                missing = False
+                for k in range(size):
+                    missing |= v[k] != v[k]
             if missing:
                 lost[i] = True
+            for t in range(steps):
+                frame = i * steps + t
+                list_fired(
+                    fired[t], channels, indices[frame, y], starts[frame, y]
+                )
 
 
 @compiled(
     _read(4),
     _write(4),
-    _array(types.uint8, 1),
     _INDICES,
     _STARTS,
     _array(types.boolean, 1),
@@ -1283,7 +1144,6 @@ def _fire_steps(
 def fire_steps(
     currents,
     potentials,
-    fired,
     indices,
     starts,
     lost,
@@ -1305,7 +1165,6 @@ def fire_steps(
     Args:
         currents: Of steps 0, 1, ... of sample 0, then those of sample 1, ...
         potentials: Of each sample, updated.
-        fired: Room for the spikes of one row.
         indices, starts: Receive the spikes, in the order of currents.
         lost: Receives True for samples with a potential that is no number.
         totals, others, traces: Sums of each sample, begun at step 0 and
@@ -1322,7 +1181,6 @@ def fire_steps(
     _fire_steps(
         currents,
         potentials,
-        fired,
         indices,
         starts,
         lost,

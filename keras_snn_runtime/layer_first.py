@@ -168,10 +168,9 @@ class LayerFirst(Workspace):
         kind, parameter = x.surrogate if x.is_by_rate(self) else (-1, 0)
         numbers = np.float32(x.beta), np.float32(x.threshold)
         given = *numbers, kind, np.float32(parameter), x.subtract, held
+        arrays = currents, state, *lists, self.lost
         before = self.crew and self.crew.ending(currents)
         if before or self.shares(NEURON * state.size):
-            fired = np.empty(currents[0].size, "uint8")
-            arrays = currents, state, fired, *lists, self.lost
             fire = self.crew.neurons_of_steps(
                 arrays, sums(0, self.samples), *given
             )
@@ -179,8 +178,6 @@ class LayerFirst(Workspace):
             if kept:
                 self.begin.append(lambda *which: fire.keep(kept(*which)))
             return
-        fired = np.empty(currents[0, 0].size, "uint8")
-        arrays = currents, state, fired, *lists, self.lost
         self.step.append(
             lambda count: kernels.fire_steps(
                 *arrays,

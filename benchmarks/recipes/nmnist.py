@@ -203,7 +203,11 @@ def main():
     parser.add_argument("--made", type=int, default=36_000)
     parser.add_argument("--made-epochs", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--learning-rule", default="rate")
+    parser.add_argument("--bfloat16", action="store_true")
     args = parser.parse_args()
+    if args.bfloat16:
+        keras.mixed_precision.set_global_policy("mixed_bfloat16")
     if args.publish:
         into_package(args)
         return
@@ -214,7 +218,9 @@ def main():
     digits, labels = digits[chosen], labels[chosen]
     train, held_out, test = split(args.data_dir)
     watched = frames(held_out), held_out.labels
-    model = snn.models.LeNet(**INPUTS, **NETWORK, seed=0)
+    model = snn.models.LeNet(
+        **INPUTS, **NETWORK, learning_rule=args.learning_rule, seed=0
+    )
     start = time.perf_counter()
     made = [
         events.saccades(x, SENSOR, seed=i, **CAMERA)
@@ -238,7 +244,8 @@ def main():
     result = measured(model, held_out, test)
     record = {
         "command": "python -m benchmarks.recipes.nmnist --data-dir DIR "
-        "--output OUTPUT",
+        f"--output OUTPUT --learning-rule {args.learning_rule}"
+        f"{' --bfloat16' if args.bfloat16 else ''}",
         "recordings": len(train),
         "made": len(made),
         "simulation_seconds": simulated,

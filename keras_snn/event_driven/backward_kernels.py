@@ -12,13 +12,12 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from keras_snn_runtime.kernels import (
+from keras_snn_runtime.kernels import bits_before, compiled
+from keras_snn_runtime.vectors import (
     AVX512,
     FLOAT,
     INT32,
     INT64,
-    bits_before,
-    compiled,
     lowest_bit,
     nonzero_bytes,
     pointer,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("numba")
-from keras_snn_runtime import crew, kernels  # noqa: E402
+from keras_snn_runtime import crew, kernels, vectors  # noqa: E402
 from keras_snn_runtime import operations as ops  # noqa: E402
 from keras_snn_runtime import samples as runs  # noqa: E402
 from keras_snn_runtime.crew import Crew  # noqa: E402
@@ -138,7 +138,7 @@ def residual(seed):
     return network.pool("maximum", 2, 1).multiply(3)
 
 
-def vectors(seed):
+def dense_layers(seed):
     network = Network(seed).multiply(67).fire(subtract=True)
     return network.multiply(20).fire(each=True).multiply(2)
 
@@ -172,7 +172,9 @@ def is_shared(operation):
     return products or alike
 
 
-@pytest.mark.parametrize("network", [plain, strided, residual, vectors, wide])
+@pytest.mark.parametrize(
+    "network", [plain, strided, residual, dense_layers, wide]
+)
 @pytest.mark.parametrize("time_steps", [1, 4, 26])
 def test_results_are_those_of_one_thread(network, time_steps, all_shared):
     built = network(time_steps)
@@ -189,7 +191,9 @@ def test_results_are_those_of_one_thread(network, time_steps, all_shared):
     assert all_shared == [(count, 2), (count, 4), (count, 4)]
 
 
-@pytest.mark.parametrize("network", [plain, strided, residual, vectors, wide])
+@pytest.mark.parametrize(
+    "network", [plain, strided, residual, dense_layers, wide]
+)
 def test_input_that_stays_gives_the_same_too(network, all_shared):
     built, x = network(3), np.full((1, 1, *SHAPE), 0.3, "float32")
     expected = built.run(np.repeat(x, 6, axis=1), 6, 1)
@@ -237,7 +241,8 @@ def test_arrays_are_free_after_a_call(
 
 def test_what_is_kept_on_disk_is_of_these_sources():
     """Numba looks at a function's own file, not at those that it calls."""
-    source = pathlib.Path(kernels.__file__).read_bytes()
+    files = [pathlib.Path(x.__file__) for x in (kernels, vectors)]
+    source = b"".join(x.read_bytes() for x in files)
     digest = hashlib.sha256(source).hexdigest()[:8]
     for function in (crew.share, crew._convolve_band, kernels.convolve):
         assert function.py_func.__qualname__.endswith(f"_{digest}")
