@@ -203,7 +203,7 @@ def main():
     parser.add_argument("--made", type=int, default=36_000)
     parser.add_argument("--made-epochs", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=15)
-    parser.add_argument("--learning-rule", default="rate")
+    parser.add_argument("--learning-rule", default="arctan")
     parser.add_argument("--bfloat16", action="store_true")
     args = parser.parse_args()
     if args.bfloat16:
