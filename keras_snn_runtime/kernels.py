@@ -996,9 +996,7 @@ _without_sums, _with_sums, _with_traces = map(_any_neurons, (0, 2, 3))
 
 
 @inlined
-def _take_steps(
-    currents, stride, fired, v, sums, traces, numbers, subtract, before
-):
+def _take_steps(currents, stride, fired, v, sums, numbers, subtract, before):
     """Advance a row of neurons some steps.
 
     Args:
@@ -1006,15 +1004,15 @@ def _take_steps(
         stride: Bytes to those of the next.
         fired: Receives which neurons fire, axes (step, neuron).
         v: Potentials, updated.
-        sums: `totals` and `others` of the row, updated, or without numbers.
-        traces: As these.
+        sums: `totals`, `others` and `traces` of the row, updated, each of one
+            sample or of none.
         numbers, subtract, before: As in `_fire_steps`.
 
     Returns:
         Whether a potential is no number.
     """
     steps, size = fired.shape
-    totals, others = sums
+    totals, others, traces = sums
     beta, threshold = numbers
     zero, one = np.float32(0), np.float32(1)
     strides = stride, size
@@ -1079,7 +1077,7 @@ def _fire_steps(
     slopes = np.empty(size if kind >= 0 else 0, np.float32)
     fired = np.empty((steps, size), np.uint8)
     for i in range(samples):
-        first = i if held else i * steps
+        first, which = i if held else i * steps, slice(i, i + 1)
         for y in range(*rows):
             v = potentials[i, y].reshape(size)
             if before == 0 and totals.size:
@@ -1092,8 +1090,7 @@ def _fire_steps(
                     0 if held else currents[0].nbytes,
                     fired,
                     v,
-                    (totals[i : i + 1, y], others[i : i + 1, y]),
-                    traces[i : i + 1, y],
+                    (totals[which, y], others[which, y], traces[which, y]),
                     numbers,
                     subtract,
                     before,
