@@ -3,14 +3,25 @@
 All take addresses of numbers.
 """
 
-import llvmlite.binding
 from llvmlite import ir
-from numba import types
-from numba.core import cgutils
+from numba import config, types
+from numba.core import cgutils, codegen
 from numba.extending import intrinsic
 
-# Other processors' features have other names.
-AVX512 = llvmlite.binding.get_host_cpu_features().get("avx512f", False)
+
+def _features():
+    """Return the names of what Numba compiles for, not of all there is.
+
+    `NUMBA_CPU_NAME`, `NUMBA_CPU_FEATURES` and `NUMBA_ENABLE_AVX` choose less.
+    Other processors' features have other names.
+    """
+    features = config.CPU_FEATURES
+    if features is None:
+        features = codegen.get_host_cpu_features()
+    return features.split(",")
+
+
+AVX512 = "+avx512f" in _features()
 
 INT8, INT16, INT32, INT64 = (ir.IntType(x) for x in (8, 16, 32, 64))
 FLOAT = ir.FloatType()

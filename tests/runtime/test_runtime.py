@@ -3,6 +3,7 @@
 import concurrent.futures
 import io
 import json
+import os
 import pathlib
 import pickle
 import subprocess
@@ -414,3 +415,28 @@ def test_it_runs_where_there_is_no_keras(tmp_path):
     np.testing.assert_allclose(
         np.load(tmp_path / "y.npy"), model.predict(x, verbose=0), atol=1e-5
     )
+
+
+@pytest.mark.slow
+def test_numba_may_compile_for_less_than_the_processor(tmp_path):
+    """Vectors are chosen by what is compiled for, not by what there is."""
+    network = exported(lenet(encoder="repeat"), tmp_path)
+    x = images((10, 12, 2))
+    np.save(tmp_path / "x.npy", x)
+    code = """
+        import sys
+        import numpy as np
+        import keras_snn_runtime
+        folder = sys.argv[1]
+        network = keras_snn_runtime.load(folder + "/net.npz")
+        np.save(folder + "/y.npy", network.predict(np.load(folder + "/x.npy")))
+    """
+    chosen = {"NUMBA_CPU_NAME": "generic", "NUMBA_CACHE_DIR": str(tmp_path)}
+    subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), str(tmp_path)],
+        env={**os.environ, **chosen},
+        cwd=ROOT,
+        check=True,
+    )
+    found = np.load(tmp_path / "y.npy")
+    np.testing.assert_allclose(found, network.predict(x), rtol=1e-5, atol=1e-6)
