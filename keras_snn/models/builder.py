@@ -37,7 +37,8 @@ _DOC = """{summary}
             `(batch, time, height, width, channels)`. `"auto"` (default) is
             {encoder}.
         learning_rule: `"rate"`, `"collapsed"`, `"exact"`, or a surrogate; see
-            `keras_snn.layers.LIF`. Defaults to
+            `keras_snn.layers.LIF`. The first two see means over time: of
+            events, whose steps differ, a surrogate learns more. Defaults to
             {learning_rule}.
         norm: `"none"`, as in the paper: no normalization, and pooling of
             spikes into neurons; `"batch"`: batch normalization of all
