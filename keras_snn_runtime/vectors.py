@@ -35,6 +35,14 @@ def pointer(builder, address, kind):
     return builder.inttoptr(address, kind.as_pointer())
 
 
+def all_lanes(builder, x, lanes):
+    """Return a vector of one number."""
+    vector = ir.Constant(ir.VectorType(x.type, lanes), ir.Undefined)
+    vector = builder.insert_element(vector, x, INT32(0))
+    places = ir.Constant(ir.VectorType(INT32, lanes), None)
+    return builder.shuffle_vector(vector, vector, places)
+
+
 def row_sums(lanes, unit, quantized, both=False):
     """Return the function that adds a list of spikes to neighbouring outputs.
 
@@ -51,7 +59,6 @@ def row_sums(lanes, unit, quantized, both=False):
     row_kind = ir.VectorType(INT8, lanes) if quantized else floats
     short = quantized and unit
     kind = ir.VectorType(INT16, lanes) if short else floats
-    undefined = ir.Constant(floats, ir.Undefined)
     size = 1 if quantized else 4
 
     @intrinsic
@@ -110,10 +117,7 @@ def row_sums(lanes, unit, quantized, both=False):
                     pointer(builder, builder.add(values, offset), FLOAT),
                     align=4,
                 )
-                value = builder.insert_element(undefined, value, INT32(0))
-                value = builder.shuffle_vector(
-                    value, undefined, ir.Constant(counts, None)
-                )
+                value = all_lanes(builder, value, lanes)
             event.add_incoming(builder.add(event, INT64(1)), body)
             for total, column in zip(totals, columns):
                 row = builder.load(
@@ -184,15 +188,12 @@ def lowest_bit(typing, bits):
 
 
 nonzero_floats = nonzero_bits_of(FLOAT, "fcmp_unordered")
-nonzero_bytes = nonzero_bits_of(ir.IntType(8), "icmp_unsigned")
+nonzero_bytes = nonzero_bits_of(INT8, "icmp_unsigned")
 
 
 def _places_from(builder, first):
     kind = ir.VectorType(INT32, VECTOR)
-    undefined = ir.Constant(kind, ir.Undefined)
-    first = builder.trunc(first, INT32)
-    first = builder.insert_element(undefined, first, INT32(0))
-    first = builder.shuffle_vector(first, undefined, ir.Constant(kind, None))
+    first = all_lanes(builder, builder.trunc(first, INT32), VECTOR)
     steps = ir.Constant(kind, [INT32(j) for j in range(VECTOR)])
     return builder.add(first, steps)
 
@@ -250,14 +251,6 @@ compress_places = _compressing(_places_from, "i32")
 compress_values = _compressing(_values_at, "f32")
 
 
-def _all_lanes(builder, x, lanes):
-    """Return a vector of one number."""
-    vector = ir.Constant(ir.VectorType(FLOAT, lanes), ir.Undefined)
-    vector = builder.insert_element(vector, x, INT32(0))
-    places = ir.Constant(ir.VectorType(INT32, lanes), None)
-    return builder.shuffle_vector(vector, vector, places)
-
-
 def neuron_steps(lanes, sums):
     """Return the function that takes neighbouring neurons through some steps.
 
@@ -299,7 +292,7 @@ def neuron_steps(lanes, sums):
             )
             before, steps = arguments[3:]
             beta, threshold, amount, factor = (
-                _all_lanes(builder, x, lanes) for x in numbers
+                all_lanes(builder, x, lanes) for x in numbers
             )
             targets = [
                 pointer(builder, x, floats) for x in places[2 : 3 + sums]
@@ -330,7 +323,7 @@ def neuron_steps(lanes, sums):
             following = builder.add(t, INT64(1))
             if sums:
                 now = builder.sitofp(builder.add(before, following), FLOAT)
-                now = _all_lanes(builder, now, lanes)
+                now = all_lanes(builder, now, lanes)
                 after.append(builder.fadd(state[1], ones))
                 after.append(builder.select(fired, now, state[2]))
             if sums == 3:

@@ -18,6 +18,7 @@ from keras_snn_runtime.vectors import (
     FLOAT,
     INT32,
     INT64,
+    all_lanes,
     lowest_bit,
     nonzero_bytes,
     pointer,
@@ -41,13 +42,6 @@ _NUMBERS = _array(types.float32, 2)
 _COUNTS = _array(types.int64, 1)
 _GIVEN = _array(types.float32, 2, readonly=True)
 _BYTES = _array(types.uint8, 2, readonly=True)
-
-
-def _broadcast(builder, value):
-    undefined = ir.Constant(_VECTOR, ir.Undefined)
-    value = builder.insert_element(undefined, value, INT32(0))
-    zeros = ir.Constant(ir.VectorType(INT32, LANES), None)
-    return builder.shuffle_vector(value, undefined, zeros)
 
 
 def _multiply_add(builder, a, b, c):
@@ -115,7 +109,7 @@ def _credit_row(vectors, wanted):
                 )
                 for address, kind in ((rows, INT32), (values, FLOAT))
             )
-            value = _broadcast(builder, value)
+            value = all_lanes(builder, value, LANES)
             start = builder.mul(builder.sext(row, INT64), stride)
             start = builder.add(credit, start)
             found = [
