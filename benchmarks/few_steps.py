@@ -6,8 +6,8 @@
 
 Each row is a process of its own: the network with ReLUs, then the spiking one
 by each rule, on the same made images; `rate_time_first` is the rate rule in
-the order of more steps. It makes two updates to compile and warm up, then
-takes the median of some.
+the order of more steps, `rate_dense` without the event-driven engine. It makes
+two updates to compile and warm up, then takes the median of some.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def measure(args, name):
     import keras_snn as snn
     from keras_snn.running import obstacles
 
-    rule = name.removesuffix("_time_first")
+    rule = name.removesuffix("_time_first").removesuffix("_dense")
     _, imported = memory()
     rng = np.random.default_rng(0)
     x = rng.random((args.batch, 32, 32, 3)).astype("float32")
@@ -38,8 +38,10 @@ def measure(args, name):
     if rule == "relu":
         options["spiking"] = False
     else:
-        if rule != name:
+        if name.endswith("_time_first"):
             obstacles.MOST_STEPS_KEPT = 0
+        if name.endswith("_dense"):
+            snn.event_driven.disable()
         options.update(learning_rule=rule, time_steps=args.time_steps)
     model = getattr(snn.models, args.network)(**options)
     if args.scale_to and rule != "relu":

@@ -167,18 +167,29 @@ def run_keras_snn(rule, folder):
         return np.mean(outputs.argmax(-1) == y_test)
 
     curve = Curve(evaluate)
-    for first in range(0, len(images), EVERY):
-        part = slice(first, first + EVERY)
-        curve.begin()
-        model.fit(
-            scaled(images[part].reshape(-1, 32, 32, 3)),
-            keras.utils.to_categorical(labels[part].reshape(-1), 10),
-            batch_size=BATCH,
-            shuffle=False,
-            verbose=0,
-        )
-        if curve.end(min(first + EVERY, len(images))):
-            break
+
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return len(images)
+
+        def __getitem__(self, index):
+            y = keras.utils.to_categorical(labels[index], 10)
+            return scaled(images[index]), y
+
+    class Evaluate(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            curve.begin()
+
+        def on_train_batch_end(self, batch, logs=None):
+            updates = batch + 1
+            if updates % EVERY == 0 or updates == len(images):
+                if curve.end(updates):
+                    self.model.stop_training = True
+                curve.begin()
+
+    # One call: at the end of each, TensorFlow may wait for a thread that looks
+    # every few seconds how to read faster.
+    model.fit(Batches(), callbacks=[Evaluate()], shuffle=False, verbose=0)
     return curve.points
 
 

@@ -13,20 +13,19 @@ vector registers:
 """
 
 import hashlib
-import math
 import pathlib
 
 import numpy as np
 from numba import njit, types
 
-from keras_snn_runtime import vectors
+from keras_snn_runtime import neuron_vectors, vectors
+from keras_snn_runtime.neuron_vectors import CREDIT, neuron_steps
 from keras_snn_runtime.vectors import (
     AVX512,
     VECTOR,
     compress_places,
     compress_values,
     lowest_bit,
-    neuron_steps,
     nonzero_bytes,
     nonzero_floats,
     row_sums,
@@ -65,7 +64,10 @@ _BYTES = _array(types.uint8, 4)
 
 # Of these files, whose functions those of others call.
 SOURCE = hashlib.sha256(
-    b"".join(pathlib.Path(x).read_bytes() for x in (__file__, vectors.__file__))
+    b"".join(
+        pathlib.Path(x).read_bytes()
+        for x in (__file__, neuron_vectors.__file__, vectors.__file__)
+    )
 ).hexdigest()[:8]
 
 
@@ -798,92 +800,6 @@ def count_maximum(frames, counts, peaks, out, height, width, sy, sx, samples):
 
 
 @inlined
-def _exp(x):
-    """Return exp(x) within 1e-7 of it, in vectors where it is in a loop.
-
-    2^n e^r with |r| < 0.35: the polynomial is that of Cephes.
-    """
-    x = min(max(x, np.float32(-87)), np.float32(88))
-    n = np.floor(x * np.float32(1.44269504) + np.float32(0.5))
-    # ln 2 in two numbers, so that n times the first one is exact.
-    r = x - n * np.float32(0.693359375) + n * np.float32(2.12194440e-4)
-    y = np.float32(1.9875691500e-4)
-    y = y * r + np.float32(1.3981999507e-3)
-    y = y * r + np.float32(8.3334519073e-3)
-    y = y * r + np.float32(4.1665795894e-2)
-    y = y * r + np.float32(1.6666665459e-1)
-    y = y * r + np.float32(5.0000001201e-1)
-    y = y * r * r + r + np.float32(1)
-    power = (np.int32(n) + np.int32(127)) << np.int32(23)
-    return y * np.int32(power).view(np.float32)
-
-
-@inlined
-def _surrogate_derivatives(kind, parameter, x):
-    """Replace `x` by a surrogate's derivatives, numbered as in `SURROGATES`."""
-    one, half = np.float32(1), np.float32(0.5)
-    # A loop each, so that they run in vectors.
-    if kind == 0:
-        for k in range(len(x)):
-            scaled = np.float32(math.pi / 2) * parameter * x[k]
-            x[k] = half * parameter / (one + scaled * scaled)
-    elif kind == 1:
-        for k in range(len(x)):
-            scaled = one + parameter * abs(x[k])
-            x[k] = one / (scaled * scaled)
-    elif kind == 2:
-        for k in range(len(x)):
-            y = one / (one + _exp(-parameter * x[k]))
-            x[k] = parameter * y * (one - y)
-    elif kind == 3:
-        for k in range(len(x)):
-            part = max(one - abs(x[k]) / parameter, np.float32(0))
-            x[k] = part / parameter
-    else:
-        for k in range(len(x)):
-            x[k] = np.float32(abs(x[k]) <= parameter) * half / parameter
-
-
-@inlined
-def _credit_row(
-    current,
-    v,
-    eligibility,
-    derivative,
-    total,
-    slopes,
-    beta,
-    threshold,
-    subtract,
-    kind,
-    parameter,
-):
-    """Take a step of some neurons, as in `credit_by_rate`.
-
-    Args:
-        slopes: Room for one number a neuron.
-        current, v, eligibility, derivative, total, beta, threshold, subtract,
-            kind, parameter: As there.
-    """
-    one, zero = np.float32(1), np.float32(0)
-    for k in range(len(v)):
-        slopes[k] = v[k] + current[k] - threshold
-    _surrogate_derivatives(kind, parameter, slopes)
-    for k in range(len(v)):
-        u = v[k] + current[k]
-        slope = slopes[k]
-        spike = one if u > threshold else zero
-        e = one + eligibility[k]
-        if subtract:
-            kept = one - threshold * slope
-        else:
-            kept = one - spike - u * slope
-        eligibility[k] = beta * kept * e
-        derivative[k] += slope * e
-        total[k] += spike
-
-
-@inlined
 def _fire_row(current, v, fired, beta, threshold, subtract):
     """Advance neurons one step; `fired` receives which of them fire."""
     zero, one = np.float32(0), np.float32(1)
@@ -992,11 +908,15 @@ def _any_neurons(sums):
     return take_steps
 
 
-_without_sums, _with_sums, _with_traces = map(_any_neurons, (0, 2, 3))
+_without_sums, _with_sums, _with_traces, _with_credit = map(
+    _any_neurons, (0, 2, 3, CREDIT)
+)
 
 
 @inlined
-def _take_steps(currents, stride, fired, v, sums, numbers, subtract, before):
+def _take_steps(
+    currents, stride, fired, v, sums, numbers, surrogate, subtract, before
+):
     """Advance a row of neurons some steps.
 
     Args:
@@ -1006,7 +926,7 @@ def _take_steps(currents, stride, fired, v, sums, numbers, subtract, before):
         v: Potentials, updated.
         sums: `totals`, `others` and `traces` of the row, updated, each of one
             sample or of none.
-        numbers, subtract, before: As in `_fire_steps`.
+        numbers, surrogate, subtract, before: As in `_fire_steps`.
 
     Returns:
         Whether a potential is no number.
@@ -1017,7 +937,8 @@ def _take_steps(currents, stride, fired, v, sums, numbers, subtract, before):
     zero, one = np.float32(0), np.float32(1)
     strides = stride, size
     amount, factor = (threshold, one) if subtract else (zero, zero)
-    numbers = beta, threshold, amount, factor
+    kind, parameter = surrogate
+    numbers = beta, threshold, amount, factor, parameter
     current, bytes_, state = currents.ctypes, fired.ctypes, v.ctypes
     missing, n = False, 0
     while n < size:
@@ -1032,7 +953,11 @@ def _take_steps(currents, stride, fired, v, sums, numbers, subtract, before):
             traces.ctypes.data + 4 * n,
         )
         given = lanes, places, strides, numbers, before, steps
-        if traces.size:
+        if kind >= 0:
+            missing |= _with_credit(
+                lanes, places, strides, numbers, kind, steps
+            )
+        elif traces.size:
             missing |= _with_traces(*given)
         elif totals.size:
             missing |= _with_sums(*given)
@@ -1072,9 +997,6 @@ def _fire_steps(
     size = currents.shape[2] * currents.shape[3]
     channels = currents.shape[3]
     totals, others, traces = sums
-    beta, threshold = numbers
-    kind, parameter = surrogate
-    slopes = np.empty(size if kind >= 0 else 0, np.float32)
     fired = np.empty((steps, size), np.uint8)
     for i in range(samples):
         first, which = i if held else i * steps, slice(i, i + 1)
@@ -1084,38 +1006,17 @@ def _fire_steps(
                 totals[i, y], others[i, y] = 0, 0
                 if traces.size:
                     traces[i, y] = 0
-            if kind < 0:
-                missing = _take_steps(
-                    currents[first, y],
-                    0 if held else currents[0].nbytes,
-                    fired,
-                    v,
-                    (totals[which, y], others[which, y], traces[which, y]),
-                    numbers,
-                    subtract,
-                    before,
-                )
-            else:
-                for t in range(steps):
-                    frame = first if held else first + t
-                    current = currents[frame, y].reshape(size)
-                    _credit_row(
-                        current,
-                        v,
-                        traces[i, y].reshape(size),
-                        others[i, y].reshape(size),
-                        totals[i, y].reshape(size),
-                        slopes,
-                        beta,
-                        threshold,
-                        subtract,
-                        kind,
-                        parameter,
-                    )
-                    _fire_row(current, v, fired[t], beta, threshold, subtract)
-                missing = False
-                for k in range(size):
-                    missing |= v[k] != v[k]
+            missing = _take_steps(
+                currents[first, y],
+                0 if held else currents[0].nbytes,
+                fired,
+                v,
+                (totals[which, y], others[which, y], traces[which, y]),
+                numbers,
+                surrogate,
+                subtract,
+                before,
+            )
             if missing:
                 lost[i] = True
             for t in range(steps):
@@ -1424,19 +1325,26 @@ def credit_by_rate(
         kind, parameter: Of the surrogate, see `SURROGATES`.
         samples: Number of samples.
     """
-    size = currents[0].size
-    slopes = np.empty(size, np.float32)
+    _, rows, pixels, channels = currents.shape
+    # Neurons go on from the potentials as they are.
+    v = np.empty(pixels * channels, np.float32)
+    fired = np.empty((1, len(v)), np.uint8)
     for i in range(samples):
-        _credit_row(
-            currents[i].reshape(size),
-            potentials[i].reshape(size),
-            eligibilities[i].reshape(size),
-            derivatives[i].reshape(size),
-            totals[i].reshape(size),
-            slopes,
-            beta,
-            threshold,
-            subtract,
-            kind,
-            parameter,
-        )
+        which = slice(i, i + 1)
+        for y in range(rows):
+            v[:] = potentials[i, y].reshape(len(v))
+            _take_steps(
+                currents[i, y],
+                0,
+                fired,
+                v,
+                (
+                    totals[which, y],
+                    derivatives[which, y],
+                    eligibilities[which, y],
+                ),
+                (beta, threshold),
+                (kind, parameter),
+                subtract,
+                0,
+            )

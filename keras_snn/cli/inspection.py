@@ -66,9 +66,15 @@ MONITOR_EPILOG = """
   keras-snn monitor runs
 """
 
-ENGINE = "keras_snn_runtime"
-# Compiled one after the other, for a bar that knows how far it is.
-KERNELS = 23
+# What is compiled, and the number of its functions, for a bar that knows how
+# far it is.
+ENGINE = (
+    "keras_snn_runtime.kernels",
+    "keras_snn_runtime.crew",
+    "keras_snn.event_driven.backward_kernels",
+    "keras_snn.event_driven.layer_kernels",
+)
+KERNELS = 32
 
 Device = Annotated[
     str,
@@ -428,13 +434,14 @@ def _compile_engine():
         def on_end(self, event):
             # What kernels are made of has a name with a score.
             made = event.data["dispatcher"].py_func
-            if made.__module__.startswith(ENGINE) and made.__name__[0] != "_":
+            if made.__module__ in ENGINE and made.__name__[0] != "_":
                 next(bar, None)
 
     display = progress.display()
     bar = iter(display.track(range(KERNELS), "Compiling the engine"))
     next(bar)
     with event.install_listener("numba:compile", Kernels()):
-        importlib.import_module(ENGINE)
+        for name in ENGINE:
+            importlib.import_module(name)
     for _ in bar:
         pass

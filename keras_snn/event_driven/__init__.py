@@ -21,7 +21,10 @@ callbacks count spikes,
   a TimeFold convolutions of one and two axes (depthwise and separable ones,
   too), Dense, their average, maximum and global poolings, zero padding,
   Flatten, Reshape, Rescaling, and what does nothing but in training: Dropout;
-  and BatchNormalization and Affine that do not train.
+  and BatchNormalization and Affine that do not train. Up to eight steps a
+  BatchNormalization may train, too, by `"collapsed"` and `"rate"`: each
+  convolution of spikes then runs event by event with the neurons behind it,
+  all steps of a layer before the next one.
 
 In `evaluate`, `predict` and where spikes are counted, layers that it does not
 know run through Keras between those that it knows, eight steps at a time; in
@@ -56,6 +59,9 @@ _LAZY = {
     "connect_backward": "backward",
     "Program": "lowering",
     "Unknown": "lowering",
+    "surrogate_of": "lowering",
+    "Layer": "layers",
+    "run_layer": "layers",
     "run": "engine",
     "seconds": "engine",
     "split": "segments",

@@ -246,7 +246,7 @@ def _neurons(program, node):
             layer.reset == "subtract",
             layer.initial_potential,
             factor,
-            _surrogate(layer),
+            surrogate_of(layer),
         )
     )
 
@@ -264,7 +264,7 @@ def _of_each(program, layer, name, shape):
     return key
 
 
-def _surrogate(layer):
+def surrogate_of(layer):
     """Return number and parameter of a rate rule's surrogate, or None."""
     if layer.rule != "rate":
         return None

@@ -38,6 +38,11 @@ def event_driven_split(network):
     return event_driven.split(network)
 
 
+def event_driven_layers(model):
+    """Return whether single layers may run event by event now."""
+    return _may_call_python(model) and not event_driven.why_not()
+
+
 def _may_call_python(model):
     """Return whether the graph that is made now may call Python."""
     if keras.config.backend() != "tensorflow" or portable.on:

@@ -21,6 +21,7 @@ from keras_snn.network import kinds
 from keras_snn.neurons import means
 from keras_snn.running import (
     compilation,
+    layer_events,
     normalization,
     pooled_convolution,
     processes,
@@ -48,12 +49,15 @@ class Train(NamedTuple):
             through, `scale * x + shift`, by whoever reads them; or None.
         due: The convolution that they are still to be taken through, together
             with the pooling that reads them; or None.
+        ahead: Tuple of what neurons give, a `Train`, and their `Outcome`,
+            where layers up to these ran as one; or None.
     """
 
     frames: list
     mean: Any
     affine: tuple | None = None
     due: Any = None
+    ahead: tuple | None = None
 
     @property
     def held(self):
@@ -143,6 +147,7 @@ class _Layers:
         self.batch = ops.shape(first.mean)[0]
         self.by_step = steps[0] <= MOST_STEPS and compilation.on_processors()
         self.shared = processes.current() is not None
+        self.by_event = layer_events.may_run(network, steps[0], training)
         self.results, self.found = {}, ByProducts()
 
     def _source(self, value, x):
@@ -162,6 +167,8 @@ class _Layers:
         if not isinstance(layer, TimeLayer):
             return [self._merge(node, trains)]
         train = trains[node.inputs[0].key]
+        if train.ahead is not None:
+            return [self._arrive(node, train)]
         if isinstance(layer, SpikingLayer):
             return [self._fire(node, train)]
         if isinstance(layer, Readout):
@@ -173,7 +180,11 @@ class _Layers:
     def _fold(self, node, train):
         """Run layers that see one frame each, one after the other."""
         stages = [*node.stages, self._reader(node)]
-        for stage, behind in itertools.pairwise(stages):
+        for n, (stage, behind) in enumerate(itertools.pairwise(stages)):
+            if self.by_event and train.due is None:
+                chain = layer_events.chain_from(node, n, train)
+                if chain is not None:
+                    return self._run_ahead(chain, train)
             if train.due is not None:
                 stage = pooled_convolution.layer(train.due, stage)
                 train = train._replace(due=None)
@@ -182,6 +193,21 @@ class _Layers:
                 continue
             train = self._frames(stage, train)
         return train
+
+    def _run_ahead(self, chain, train):
+        """Run layers up to their neurons."""
+        spikes, mean, outcome = layer_events.run(
+            chain, train, self.time_steps, self.training
+        )
+        return train._replace(ahead=(Train(spikes, mean), outcome))
+
+    def _arrive(self, node, train):
+        """Return what a node gives that ran with those before it."""
+        if not isinstance(node.layer, SpikingLayer):
+            return train
+        spikes, outcome = train.ahead
+        self.found.take(node, outcome, spikes.mean)
+        return spikes
 
     def _reader(self, node):
         """Return the layer of one frame that alone reads a node, or None."""
@@ -258,11 +284,14 @@ class _Layers:
     def _fire(self, node, train):
         layer = node.layer
         state = states.initial(node, self.batch, self.training, "credits")
-        spikes, since = [], 0
+        spikes, windows, since = [], [], 0
         for begin in range(0, self.time_steps, TOGETHER):
             end = min(begin + TOGETHER, self.time_steps)
             found, state = self._window(layer, train, state, begin, end)
-            spikes += map(ops.stop_gradient, found)
+            if layer.lif is None:
+                spikes += map(ops.stop_gradient, found)
+            else:
+                windows.append((found, end - begin))
             if end - since == spike_history.WINDOW or end == self.time_steps:
                 steps = ops.convert_to_tensor(end - since, "float32")
                 last = ops.convert_to_tensor(end, "float32")
@@ -272,10 +301,15 @@ class _Layers:
         outcome = means.Outcome(*map(ops.stop_gradient, outcome))
         mean = layer.collapsed(train.mean, outcome, None, self.training)
         self.found.take(node, outcome, mean)
+        if windows:
+            spikes = spike_history.Spikes(windows, layer.compute_dtype)
         return Train(spikes, mean)
 
     def _window(self, layer, train, state, begin, end):
-        """Return the spikes of some steps, and the state behind them."""
+        """Return the spikes of some steps, and the state behind them.
+
+        Those of LIF neurons are in a byte, others are a list of frames.
+        """
         if layer.lif is not None:
             currents = train.frames if train.held else train.frames[begin:end]
             last = end == self.time_steps

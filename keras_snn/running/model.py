@@ -13,6 +13,7 @@ from keras_snn import checks, event_driven
 from keras_snn.network import Network, readable
 from keras_snn.running import (
     by_products,
+    layer_events,
     layer_first,
     obstacles,
     time_first,
@@ -190,6 +191,12 @@ class Model(SharedModel, keras.Model):
                 order, why = obstacles.order_to_train(self.network)
                 if order == "layer first":
                     reason = f"it learns {order}: {why}"
+                    steps = [x.shape[1] for x in self.network.sources]
+                    if layer_events.few_enough(steps) and not self.jit_compile:
+                        reason += (
+                            ". Convolutions of spikes, with the neurons behind "
+                            "them, run event by event"
+                        )
         if reason is None and self.jit_compile:
             reason = "it is compiled with jit_compile=True"
         return reason

@@ -44,15 +44,23 @@ def normalize(layer, currents, mean):
         Tuple: a pair `(scale, shift)` of float32 tensors, constants, for
         `scale * x + shift` of each frame; and the normalized mean.
     """
+    axes, _ = _axes(layer, mean)
+    return normalize_by(layer, mean, *_statistics(currents, axes))
+
+
+def normalize_by(layer, mean, z, m, v, var_z):
+    """Do what `normalize` does, given what it reads all currents for.
+
+    Args:
+        layer, mean: As there.
+        z: The value of `mean`.
+        m, v, var_z: Of each channel.
+    """
     axes, shape = _axes(layer, mean)
-    z, m, v, var_z = map(ops.stop_gradient, _statistics(currents, axes))
+    m, v, var_z = (ops.reshape(x, shape) for x in (m, v, var_z))
+    z, m, v, var_z = map(ops.stop_gradient, (z, m, v, var_z))
     _move(layer, *(ops.squeeze(x, axes) for x in (m, v)))
-    gamma, beta = (
-        ops.full(shape, value, "float32")
-        if weight is None
-        else ops.reshape(ops.cast(weight, "float32"), shape)
-        for weight, value in ((layer.gamma, 1.0), (layer.beta, 0.0))
-    )
+    gamma, beta = scale_and_shift(layer, shape)
     # Where a channel is constant, so is its normalization.
     kappa = v / ops.maximum(var_z, keras.config.epsilon())
     inverse = ops.rsqrt(kappa * var_z + layer.epsilon)
@@ -61,6 +69,20 @@ def normalize(layer, currents, mean):
     scale = ops.stop_gradient(gamma) * ops.rsqrt(v + layer.epsilon)
     shift = ops.stop_gradient(beta) - m * scale
     return (scale, shift), ops.cast(normalized, layer.compute_dtype)
+
+
+def scale_and_shift(layer, shape):
+    """Return `gamma` and `beta` of a layer, in a shape, float32."""
+    channels = layer.moving_mean.shape
+    return [
+        ops.reshape(
+            ops.full(channels, value, "float32")
+            if weight is None
+            else ops.cast(weight, "float32"),
+            shape,
+        )
+        for weight, value in ((layer.gamma, 1.0), (layer.beta, 0.0))
+    ]
 
 
 @ops.custom_gradient

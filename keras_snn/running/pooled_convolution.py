@@ -49,10 +49,7 @@ def fit(convolution, pooling, shape):
 def layer(convolution, pooling):
     """Return the function of one frame that two layers which `fit` are."""
     size, dtype = tuple(pooling.pool_size), convolution.compute_dtype
-    kernel = ops.cast(convolution.kernel, "float32")
-    for axis, p in enumerate(size):
-        kernel = _spread(kernel, axis, p)
-    kernel = ops.cast(kernel / math.prod(size), dtype)
+    kernel = ops.cast(kernel_of(convolution, pooling), dtype)
 
     def call(x):
         y = ops.conv(
@@ -70,6 +67,15 @@ def layer(convolution, pooling):
         return y + ops.reshape(bias, shape)
 
     return call
+
+
+def kernel_of(convolution, pooling):
+    """Return the kernel `w'`, float32."""
+    size = tuple(pooling.pool_size)
+    kernel = ops.cast(convolution.kernel, "float32")
+    for axis, p in enumerate(size):
+        kernel = _spread(kernel, axis, p)
+    return kernel / math.prod(size)
 
 
 def _spread(kernel, axis, p):

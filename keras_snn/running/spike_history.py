@@ -6,6 +6,7 @@ the memory does not grow with T and a step touches one byte a neuron instead
 of three floats.
 """
 
+import collections.abc
 import functools
 
 import numpy as np
@@ -16,6 +17,41 @@ from keras_snn.neurons import learning_rules
 from keras_snn.running.compilation import fused
 
 WINDOW = 8
+
+
+class Spikes(collections.abc.Sequence):
+    """Frames of spikes that are bits of bytes until they are asked for.
+
+    Args:
+        windows: List of pairs of a uint8 tensor, (batch, ...), and the number
+            of steps whose spikes are lowest in it, the newest at the end.
+        dtype: Of the frames.
+    """
+
+    def __init__(self, windows, dtype):
+        self._windows, self._dtype = windows, dtype
+
+    def __len__(self):
+        return sum(steps for _, steps in self._windows)
+
+    def __getitem__(self, t):
+        return self._frames[t]
+
+    @functools.cached_property
+    def _frames(self):
+        frames = []
+        for byte, steps in self._windows:
+            shape = tuple(byte.shape)
+            frames += spikes_of(steps, self._dtype, shape)(byte)
+        return list(map(ops.stop_gradient, frames))
+
+    @functools.cached_property
+    def byte(self):
+        """The spikes of all steps, of which there are eight at most."""
+        (byte, _), *others = self._windows
+        for other, steps in others:
+            byte = join(steps, tuple(byte.shape))(byte, other)
+        return byte
 
 
 class _Array:
@@ -195,6 +231,17 @@ def spikes_of(steps, dtype, shape):
         return [ops.cast(_bit(byte, age), dtype) for age in ages]
 
     return fused(spikes)
+
+
+@cached
+def join(steps, shape):
+    """Return the function that appends the last steps of a second byte."""
+
+    def joined(byte, other):
+        last = ops.bitwise_and(other, np.uint8(2**steps - 1))
+        return ops.bitwise_or(ops.left_shift(byte, np.uint8(steps)), last)
+
+    return fused(joined)
 
 
 @cached

@@ -107,7 +107,7 @@ def _fire(layer, current, state):
 
 
 def advance_lif(layer, currents, affine, state, steps, first, time_steps):
-    """Return `(list of outputs, state)` of LIF neurons after some steps.
+    """Return `(byte, state)` of LIF neurons after some steps.
 
     Args:
         layer: The layer, which has a `lif`.
@@ -116,8 +116,9 @@ def advance_lif(layer, currents, affine, state, steps, first, time_steps):
         first: Whether they are the first steps.
 
     Returns:
-        Tuple: a list of tensors; the state, or an `Outcome` of neurons that
-        learn by the rate rule after the last steps.
+        Tuple: a uint8 tensor, the spikes of these steps lowest in it; the
+        state, or an `Outcome` of neurons that learn by the rate rule after the
+        last steps.
     """
     start = layer.initial_potential if first else None
     shape = tuple(currents[0].shape)
@@ -140,8 +141,7 @@ def advance_lif(layer, currents, affine, state, steps, first, time_steps):
         carried = () if first else (*state.own, state.byte)
         v, byte = window(currents, affine, *carried)
         state = CountingState([v], byte, state.sums)
-    spikes = spike_history.spikes_of(steps, layer.compute_dtype, shape)
-    return spikes(byte), state
+    return byte, state
 
 
 def absorbed(layer, state, steps, end):

@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 
 pytest.importorskip("numba")
-from keras_snn_runtime import crew, kernels, vectors  # noqa: E402
+from keras_snn_runtime import (  # noqa: E402
+    crew,
+    kernels,
+    neuron_vectors,
+    vectors,
+)
 from keras_snn_runtime import operations as ops  # noqa: E402
 from keras_snn_runtime import samples as runs  # noqa: E402
 from keras_snn_runtime.crew import Crew  # noqa: E402
@@ -241,7 +246,8 @@ def test_arrays_are_free_after_a_call(
 
 def test_what_is_kept_on_disk_is_of_these_sources():
     """Numba looks at a function's own file, not at those that it calls."""
-    files = [pathlib.Path(x.__file__) for x in (kernels, vectors)]
+    modules = kernels, neuron_vectors, vectors
+    files = [pathlib.Path(x.__file__) for x in modules]
     source = b"".join(x.read_bytes() for x in files)
     digest = hashlib.sha256(source).hexdigest()[:8]
     for function in (crew.share, crew._convolve_band, kernels.convolve):

@@ -1,0 +1,224 @@
+"""What a layer of a network does to all steps before the next, by Numba.
+
+A neuron's spikes of up to eight steps are the bits of one byte, the newest
+lowest. Currents have axes (sample * step, row, pixel, channel), those that are
+the same at every step (sample, row, pixel, channel).
+"""
+
+import numpy as np
+from numba import types
+
+from keras_snn_runtime.kernels import (
+    _BYTES,
+    _INDICES,
+    _INTEGER,
+    _NUMBER,
+    _STARTS,
+    _array,
+    _read,
+    _take_steps,
+    _write,
+    compiled,
+    convolve_part,
+    list_fired,
+)
+from keras_snn_runtime.operations import SMALL
+
+_READ_BYTES = _array(types.uint8, 4, readonly=True)
+_TOTALS = _array(types.float64, 2)
+
+
+@compiled(
+    _READ_BYTES,
+    _INDICES,
+    _STARTS,
+    _read(4),
+    _read(1),
+    _write(4),
+    *[_INTEGER] * 5,
+)
+def convolve_steps(
+    bytes_,
+    indices,
+    starts,
+    weights,
+    bias,
+    currents,
+    sy,
+    sx,
+    top,
+    left,
+    steps,
+):
+    """Compute the currents of some samples at all steps.
+
+    Args:
+        bytes_: Spikes of the input.
+        indices, starts: Room for the spikes of all frames.
+        weights, bias, sy, sx, top, left: As in `kernels.convolve`.
+        currents: Receives the currents.
+        steps: Number of steps.
+    """
+    samples, rows, pixels, channels = bytes_.shape
+    size = pixels * channels
+    fired = np.empty(size, np.uint8)
+    for i in range(samples):
+        for y in range(rows):
+            history = bytes_[i, y].reshape(size)
+            for t in range(steps):
+                age = np.uint8(steps - 1 - t)
+                for k in range(size):
+                    fired[k] = history[k] >> age & np.uint8(1)
+                frame = i * steps + t
+                list_fired(fired, channels, indices[frame, y], starts[frame, y])
+    frames = samples * steps
+    # Small weights stay in the cache, and so does what is then written.
+    together = 1 if weights.nbytes <= SMALL else frames
+    for frame in range(0, frames, together):
+        convolve_part(
+            indices,
+            np.empty((0, 0, 0), np.float32),
+            starts,
+            weights,
+            np.empty(0, np.float32),
+            bias,
+            currents,
+            sy,
+            sx,
+            top,
+            left,
+            (0, currents.shape[1]),
+            (frame, frame + together),
+        )
+
+
+@compiled(_read(4), _write(4), _TOTALS, _INTEGER)
+def sum_currents(currents, means, totals, steps):
+    """Take means over time, and sums over time, places and samples.
+
+    Args:
+        currents: At `steps` steps.
+        means: Receives the mean of each neuron over time.
+        totals: Of each channel, axes (sum, channel): to the sums of currents,
+            of their squares, and of squares of the means are added these.
+        steps: Number of steps.
+    """
+    samples, rows, pixels, channels = means.shape
+    of_row = np.empty((3, channels), np.float32)
+    each = np.float32(1 / steps)
+    for i in range(samples):
+        for y in range(rows):
+            of_row[:] = 0
+            # What is left of each has the size of the deviation.
+            pivot = currents[i * steps, y, 0]
+            for x in range(pixels):
+                mean = means[i, y, x]
+                mean[:] = 0
+                for t in range(steps):
+                    current = currents[i * steps + t, y, x]
+                    for c in range(channels):
+                        left = current[c] - pivot[c]
+                        mean[c] += left
+                        of_row[1, c] += left * left
+                for c in range(channels):
+                    of_row[0, c] += mean[c]
+                    left = mean[c] * each
+                    of_row[2, c] += left * left
+                    mean[c] = left + pivot[c]
+            for c in range(channels):
+                p, total = np.float64(pivot[c]), np.float64(of_row[0, c])
+                totals[0, c] += total + pixels * steps * p
+                totals[1, c] += (
+                    of_row[1, c] + 2 * p * total + pixels * steps * p * p
+                )
+                totals[2, c] += (
+                    of_row[2, c] + 2 * p * total / steps + pixels * p * p
+                )
+
+
+@compiled(
+    _read(4),
+    *[_read(1)] * 2,
+    _BYTES,
+    *[_write(4)] * 3,
+    *[_NUMBER] * 3,
+    _INTEGER,
+    _NUMBER,
+    *[types.boolean] * 2,
+    _INTEGER,
+)
+def fire_scaled(
+    currents,
+    scale,
+    shift,
+    bytes_,
+    totals,
+    others,
+    traces,
+    beta,
+    threshold,
+    initial,
+    kind,
+    parameter,
+    subtract,
+    held,
+    steps,
+):
+    """Take the neurons of some samples through all steps.
+
+    Args:
+        currents: What neurons get is `scale * current + shift`.
+        scale, shift: Of each channel.
+        bytes_: Receives the spikes.
+        totals, others, traces: As in `kernels.fire_steps`; of the rate rule
+            means over time, without eligibilities.
+        initial: Potential before the first step.
+        beta, threshold, kind, parameter, subtract, held: As there.
+        steps: Number of steps.
+    """
+    samples, rows, pixels, channels = bytes_.shape
+    size = pixels * channels
+    frames = 1 if held else steps
+    scales, shifts = np.empty(size, np.float32), np.empty(size, np.float32)
+    for k in range(size):
+        scales[k], shifts[k] = scale[k % channels], shift[k % channels]
+    scaled = np.empty((frames, 1, pixels, channels), np.float32)
+    fired = np.empty((steps, size), np.uint8)
+    v = np.empty(size, np.float32)
+    eligibility = np.empty((1, 1, pixels, channels), np.float32)
+    for i in range(samples):
+        which = slice(i, i + 1)
+        for y in range(rows):
+            for t in range(frames):
+                current = currents[i * frames + t, y].reshape(size)
+                target = scaled[t].reshape(size)
+                for k in range(size):
+                    target[k] = scales[k] * current[k] + shifts[k]
+            v[:] = initial
+            totals[i, y], others[i, y] = 0, 0
+            if kind >= 0:
+                eligibility[:] = 0
+            elif traces.size:
+                traces[i, y] = 0
+            trace = eligibility[:, 0] if kind >= 0 else traces[which, y]
+            _take_steps(
+                scaled[0, 0],
+                0 if held else 4 * size,
+                fired,
+                v,
+                (totals[which, y], others[which, y], trace),
+                (beta, threshold),
+                (kind, parameter),
+                subtract,
+                0,
+            )
+            if kind >= 0:
+                for x in range(pixels):
+                    for c in range(channels):
+                        totals[i, y, x, c] /= np.float32(steps)
+                        others[i, y, x, c] /= np.float32(steps)
+            history = bytes_[i, y].reshape(size)
+            history[:] = 0
+            for t in range(steps):
+                for k in range(size):
+                    history[k] = np.uint8(2 * history[k] + fired[t, k])

@@ -1,0 +1,242 @@
+"""All steps of a layer of a network as one operation of a TensorFlow graph.
+
+A convolution of spikes, the neurons behind it, and a normalization over batch
+and time between them: its statistics are those of the currents of all samples,
+which are computed before neurons take the first step.
+"""
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+from keras import ops
+
+from keras_snn.event_driven import layer_kernels as kernels
+from keras_snn.event_driven.engine import threads
+from keras_snn_runtime import samples
+from keras_snn_runtime.operations import aligned
+
+# Samples that a thread takes at once, which share what is read of large
+# weights.
+TOGETHER = 8
+
+# Room for currents that no call is using.
+_rooms = []
+
+_NOTHING = np.empty((0, 0, 0, 0), "float32")
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """What a layer does, besides its weights.
+
+    Attributes:
+        shape: Shape of a frame of its neurons, (rows, pixels, channels).
+        strides, before: Of the convolution, and the zeros before each axis;
+            None where currents are given, the same at every step.
+        epsilon: Of the normalization; None where there is none.
+        beta, threshold, subtract, initial_potential: Of the neurons.
+        surrogate: Number and parameter of the rate rule's; None counts what
+            the collapsed rule wants.
+        leaky: Whether that wants a leaky trace.
+        time_steps: T, at most 8.
+    """
+
+    shape: tuple
+    strides: tuple | None
+    before: tuple | None
+    epsilon: float | None
+    beta: float
+    threshold: float
+    subtract: bool
+    initial_potential: float
+    surrogate: tuple | None
+    leaky: bool
+    time_steps: int
+
+    @property
+    def held(self):
+        """Whether currents are given, the same at every step."""
+        return self.strides is None
+
+
+def run_layer(layer, x, weights, normalization):
+    """Take all samples through a layer.
+
+    Args:
+        layer: The `Layer`.
+        x: Bytes of the spikes that its convolution sees, (batch, ...); or
+            currents that are the same at every step.
+        weights: Kernel of the convolution, and its bias, which may be empty;
+            nothing where currents are given.
+        normalization: Its scale gamma and its shift beta, of each channel; or
+            nothing.
+
+    Returns:
+        Tuple: bytes of the neurons' spikes; a list of their `Sums`, or of what
+        an `Outcome` has by the rate rule; and a list of the currents' mean
+        over time `z`, their mean `m`, their variance `v` and the variance of
+        `z`, of each channel, or of nothing without a normalization.
+    """
+    import tensorflow as tf
+
+    floats = [ops.cast(w, "float32") for w in (*weights, *normalization)]
+    of_neurons = 3 + layer.leaky
+    others = of_neurons - 1 + (4 if normalization else 0)
+    found = tf.numpy_function(
+        lambda x, *numbers: _Call(layer, x, numbers).run(),
+        [x, *floats],
+        [tf.uint8, *[tf.float32] * others],
+        stateful=False,
+    )
+    for n, y in enumerate(found):
+        of_each = n <= of_neurons
+        y.set_shape((x.shape[0], *layer.shape) if of_each else layer.shape[-1:])
+    byte, *sums = found[:of_neurons]
+    return byte, sums, found[of_neurons:]
+
+
+class _Call:
+    """A layer and the arrays that it is called with.
+
+    Args:
+        layer: The `Layer`.
+        x, numbers: Arrays, see `run_layer`: the weights and the normalization.
+    """
+
+    def __init__(self, layer, x, numbers):
+        self.layer, self.x = layer, x
+        self.weights, self.normalization = numbers, ()
+        if layer.epsilon is not None:
+            self.weights, self.normalization = numbers[:-2], numbers[-2:]
+        self.steps = 1 if layer.held else layer.time_steps
+        self.shape = len(x), *layer.shape
+        self.byte = aligned(self.shape, "uint8")
+        self.sums = [aligned(self.shape) for _ in range(2 + layer.leaky)]
+
+    def run(self):
+        """Return the list of arrays that `run_layer` returns as tensors."""
+        if self.normalization:
+            return self._run_normalized()
+        channels = self.layer.shape[-1]
+        scale, shift = np.ones(channels, "f"), np.zeros(channels, "f")
+
+        def work(parts):
+            # Neurons go on with what is in the cache.
+            room = None if self.layer.held else self._frames(TOGETHER)
+            lists = self._lists()
+            for part in parts:
+                currents = self._currents(part, lists, room)
+                self._fire(part, currents, scale, shift)
+
+        self._share(work)
+        return [self.byte, *self.sums]
+
+    def _run_normalized(self):
+        if self.layer.held:
+            return self._normalize(self.x)
+        # To get memory that is new every time takes a tenth of a step.
+        size = math.prod(self.shape) * self.steps
+        room = _rooms.pop() if _rooms else aligned((0,))
+        if room.size < size:
+            room = aligned((size,))
+        currents = room[:size].reshape(-1, *self.layer.shape)
+        found = self._normalize(currents)
+        _rooms.append(room)
+        return found
+
+    def _normalize(self, currents):
+        means = aligned(self.shape)
+        gamma, beta = self.normalization
+
+        def part_of_currents(part):
+            first, last = part.start * self.steps, part.stop * self.steps
+            return currents[first:last]
+
+        # Added up in the order of parts, whichever thread takes them.
+        count = -(-len(means) // TOGETHER)
+        totals = np.zeros((count, 3, len(gamma)))
+
+        def sum_up(parts):
+            lists = self._lists()
+            for part in parts:
+                some = self._currents(part, lists, part_of_currents(part))
+                sums = totals[part.start // TOGETHER]
+                kernels.sum_currents(some, means[part], sums, self.steps)
+
+        self._share(sum_up)
+        places = means[..., 0].size
+        m, v, var_z = _statistics(totals.sum(0), self.steps, places)
+        scale = gamma / np.sqrt(v + np.float32(self.layer.epsilon))
+        shift = beta - m * scale
+
+        def fire(parts):
+            for part in parts:
+                self._fire(part, part_of_currents(part), scale, shift)
+
+        self._share(fire)
+        return [self.byte, *self.sums, means, m, v, var_z]
+
+    def _frames(self, count):
+        """Return room for the currents of some samples."""
+        return aligned((count * self.steps, *self.layer.shape))
+
+    def _lists(self):
+        """Return room for the spikes that some samples see."""
+        if self.layer.held:
+            return None
+        _, rows, pixels, channels = self.x.shape
+        frames = TOGETHER * self.steps
+        return (
+            np.empty((frames, rows, pixels * channels), "int32"),
+            np.empty((frames, rows, pixels + 1), "int64"),
+        )
+
+    def _currents(self, part, lists, room):
+        """Return the currents of some samples, written into `room`."""
+        x = self.x[part]
+        if self.layer.held:
+            return x
+        kernels.convolve_steps(
+            *(x, *lists, *self.weights, room),
+            *(*self.layer.strides, *self.layer.before, self.steps),
+        )
+        return room
+
+    def _fire(self, part, currents, scale, shift):
+        layer = self.layer
+        sums = [x[part] for x in self.sums]
+        if not layer.leaky:
+            sums.append(_NOTHING)
+        kind, parameter = layer.surrogate or (-1, 0.0)
+        kernels.fire_scaled(
+            *(currents, scale, shift, self.byte[part], *sums),
+            np.float32(layer.beta),
+            np.float32(layer.threshold),
+            np.float32(layer.initial_potential),
+            *(kind, np.float32(parameter), layer.subtract),
+            *(layer.held, layer.time_steps),
+        )
+
+    def _share(self, work):
+        """Call `work(parts)` in threads that share a batch."""
+        batch = len(self.x)
+        firsts = itertools.count(0, TOGETHER)
+
+        def parts():
+            while (first := next(firsts)) < batch:
+                yield slice(first, min(first + TOGETHER, batch))
+
+        workers = max(min(threads(), -(-batch // TOGETHER)), 1)
+        given = [(parts(),) for _ in range(workers)]
+        samples.in_threads(work, given, threads())
+
+
+def _statistics(totals, steps, places):
+    """Return the mean and both variances of `layer_kernels.sum_currents`."""
+    total, square, square_z = totals / max(places, 1)
+    mean = total / steps
+    found = mean, square / steps - mean**2, square_z - mean**2
+    m, *variances = (x.astype("float32") for x in found)
+    return m, *(np.maximum(x, np.float32(0)) for x in variances)

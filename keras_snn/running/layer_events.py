@@ -1,0 +1,215 @@
+"""Layer by layer, but event by event within a layer.
+
+The engine runs all steps of a convolution of spikes and of the neurons behind
+it as one operation, together with a normalization between them that takes
+statistics of all samples at all steps. The backward pass is that of
+`layer_first`, on means over time.
+"""
+
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_snn import event_driven
+from keras_snn.layers import StandardizedConv2D, TimeFold
+from keras_snn.layers.spiking_layer import SpikingLayer
+from keras_snn.network import kinds
+from keras_snn.neurons.means import Outcome, Sums
+from keras_snn.running import (
+    compilation,
+    normalization,
+    pooled_convolution,
+    processes,
+    states,
+)
+from keras_snn.running.spike_history import WINDOW, Spikes
+
+
+class Chain(NamedTuple):
+    """What one operation of the engine does.
+
+    Attributes:
+        convolution: A layer.
+        pooling: The one behind it, or None.
+        normalization: The one behind these, or None.
+        neurons: Node of the neurons behind them.
+    """
+
+    convolution: Any
+    pooling: Any
+    normalization: Any
+    neurons: Any
+
+
+def few_enough(steps):
+    """Return whether a neuron's spikes fit into a byte.
+
+    Args:
+        steps: List of numbers of steps, None where unknown.
+    """
+    return None not in steps and max(steps) <= WINDOW
+
+
+def may_run(network, time_steps, training):
+    """Return whether the engine may run layers of a network in training."""
+    return (
+        training
+        and few_enough([time_steps])
+        and processes.current() is None
+        and compilation.event_driven_layers(network.model)
+    )
+
+
+def chain_from(node, position, train):
+    """Return the `Chain` that begins with a stage of a node, or None.
+
+    Args:
+        node: A node of a network.
+        position: Number of its stage.
+        train: The `layer_first.Train` that the stage sees.
+    """
+    convolution, *stages = node.stages[position:]
+    held = len(train.frames) == 1 and train.affine is None
+    listed = isinstance(train.frames, Spikes)
+    if not (held or listed) or not _is_known_convolution(convolution):
+        return None
+    pooling = found = None
+    while True:
+        for stage in stages:
+            if found is not None:
+                return None
+            if _is_known_normalization(stage):
+                found = stage
+            elif pooling is None and pooled_convolution.fit(
+                convolution, stage, train.mean.shape
+            ):
+                pooling = stage
+            else:
+                return None
+        takers = node.output.takers
+        if len(takers) != 1:
+            return None
+        (node,) = takers
+        if isinstance(node.layer, SpikingLayer):
+            known = _are_known_neurons(node.layer)
+            return Chain(convolution, pooling, found, node) if known else None
+        if type(node.layer) is not TimeFold:
+            return None
+        stages = node.stages
+
+
+def _is_known_convolution(layer):
+    return (
+        type(layer) in (keras.layers.Conv2D, StandardizedConv2D)
+        and kinds.is_linear(layer)
+        and layer.groups == 1
+        and set(layer.dilation_rate) == {1}
+        and layer.padding in ("same", "valid")
+        and layer.data_format == "channels_last"
+        and layer.compute_dtype == "float32"
+    )
+
+
+def _is_known_normalization(layer):
+    return (
+        kinds.is_normalization(layer)
+        and layer.trainable
+        and layer.axis in (-1, 3)
+        and layer.compute_dtype == "float32"
+    )
+
+
+def _are_known_neurons(layer):
+    if layer.lif is None or layer.compute_dtype != "float32":
+        return False
+    beta, threshold, _ = layer.lif
+    if np.ndim(beta) or np.ndim(threshold):
+        return False
+    try:
+        event_driven.surrogate_of(layer)
+    except event_driven.Unknown:
+        return False
+    return True
+
+
+def run(chain, train, time_steps, training):
+    """Run a chain of layers.
+
+    Args:
+        chain: The `Chain`.
+        train: What its convolution sees.
+        time_steps: T.
+        training: Whether normalizations take statistics.
+
+    Returns:
+        Tuple: the `Spikes` of its neurons, their mean over time,
+        differentiable, and their `Outcome`.
+    """
+    convolution, pooling, normalizing, neurons = chain
+    convolve = convolution
+    if pooling is not None:
+        convolve = pooled_convolution.layer(convolution, pooling)
+    mean = convolve(train.mean)
+    layer = _layer(chain, train, mean.shape, time_steps)
+    weights = []
+    if layer.held:
+        seen = ops.stop_gradient(convolve(train.frames[0]))
+    else:
+        kernel = convolution.kernel
+        if pooling is not None:
+            kernel = pooled_convolution.kernel_of(convolution, pooling)
+        bias = convolution.bias if convolution.use_bias else ops.zeros(0)
+        seen, weights = train.frames.byte, [kernel, bias]
+    numbers = []
+    if normalizing is not None:
+        numbers = normalization.scale_and_shift(normalizing, (-1,))
+    byte, sums, statistics = event_driven.run_layer(
+        layer, seen, weights, numbers
+    )
+    if normalizing is not None:
+        _, mean = normalization.normalize_by(normalizing, mean, *statistics)
+    if layer.surrogate is None:
+        found = states.CountingState([], None, Sums(*sums))
+        sums = states.outcome(neurons.layer, found, time_steps)
+    outcome = Outcome(*map(ops.stop_gradient, sums))
+    mean = neurons.layer.collapsed(mean, outcome, None, training)
+    spikes = Spikes([(byte, time_steps)], "float32")
+    return spikes, mean, outcome
+
+
+def _layer(chain, train, shape, time_steps):
+    """Return the `event_driven.Layer` of a chain."""
+    strides = before = None
+    if isinstance(train.frames, Spikes):
+        kernel = chain.convolution.kernel_size
+        strides = chain.convolution.strides
+        places = zip(train.mean.shape[1:3], shape[1:3], kernel)
+        if chain.pooling is not None:
+            strides = chain.pooling.pool_size
+            places = [
+                (size, out, k + p - 1)
+                for (size, out, k), p in zip(places, strides)
+            ]
+        before = (0, 0)
+        if chain.convolution.padding == "same":
+            before = tuple(
+                max((out - 1) * stride + k - size, 0) // 2
+                for (size, out, k), stride in zip(places, strides)
+            )
+    neurons = chain.neurons.layer
+    beta, threshold, reset = neurons.lif
+    return event_driven.Layer(
+        shape=tuple(shape[1:]),
+        strides=strides,
+        before=before,
+        epsilon=getattr(chain.normalization, "epsilon", None),
+        beta=float(beta),
+        threshold=float(threshold),
+        subtract=reset == "subtract",
+        initial_potential=neurons.initial_potential,
+        surrogate=event_driven.surrogate_of(neurons),
+        leaky=neurons.rule != "rate" and neurons.factor == "leak_corrected",
+        time_steps=time_steps,
+    )

@@ -1,0 +1,337 @@
+"""Layers that run event by event, all steps of one before the next."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_snn as snn
+from keras_snn import event_driven
+from keras_snn.event_driven import switch
+from keras_snn.layers import IF, LIF, RepeatEncoder, TimeFold
+from tests.helpers import gradients
+
+pytest.importorskip("numba")
+pytestmark = pytest.mark.skipif(
+    keras.config.backend() != "tensorflow", reason="the engine is TensorFlow's"
+)
+
+L = keras.layers
+SURROGATES = {
+    "arctan": snn.surrogates.Arctan(),
+    "fast_sigmoid": snn.surrogates.FastSigmoid(),
+    "sigmoid": snn.surrogates.Sigmoid(slope=3),
+    "triangle": snn.surrogates.Triangle(width=0.7),
+    "boxcar": snn.surrogates.Boxcar(),
+}
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Return the list of the layers that ran in the engine."""
+    from keras_snn.event_driven import layers
+
+    found, run = [], layers.run_layer
+
+    def counted(layer, *args):
+        found.append(layer)
+        return run(layer, *args)
+
+    monkeypatch.setattr(layers, "run_layer", counted)
+    return found
+
+
+def dense(monkeypatch):
+    monkeypatch.setattr(switch, "_choice", False)
+
+
+class Random:
+    """A random network: convolutions of all kinds, joins, poolings."""
+
+    def __init__(self, seed, **options):
+        self.rng = np.random.default_rng(seed)
+        self.options = options
+
+    def pick(self, *choices):
+        return choices[self.rng.integers(len(choices))]
+
+    def neurons(self):
+        rule = self.options["rule"]
+        if rule == "rate":
+            name = self.pick(*SURROGATES)
+            rule = snn.rules.Rate(SURROGATES[name])
+        given = {"learning_rule": rule, "reset": self.pick("zero", "subtract")}
+        if self.rng.random() < 0.3:
+            return IF(threshold=0.75, **given)
+        if self.options["rule"] == "collapsed":
+            given["factor"] = self.pick("leak_corrected", None, 0.5)
+        return LIF(
+            beta=self.pick(0.5, 0.9, 1.0),
+            threshold=self.pick(0.5, 1.0),
+            initial_potential=self.pick(0.0, 0.25),
+            **given,
+        )
+
+    def convolution(self, x, filters, **given):
+        kind = L.Conv2D
+        if self.options["norm"] == "weight":
+            kind = snn.layers.StandardizedConv2D
+            given.pop("use_bias", None)
+        given = {"padding": "same", **given}
+        return TimeFold(kind(filters, self.pick(1, 2, 3, 5), **given))(x)
+
+    def normalized(self, x):
+        if self.options["norm"] != "batch":
+            return x
+        kind = self.pick(
+            lambda: L.BatchNormalization(momentum=0.8, epsilon=1e-3),
+            lambda: L.BatchNormalization(center=False, scale=False, axis=3),
+            lambda: snn.layers.ThresholdBatchNormalization(alpha=0.7),
+        )
+        return TimeFold(kind())(x)
+
+    def block(self, x):
+        filters = int(self.rng.integers(1, 40))
+        given = {"use_bias": self.pick(True, False)}
+        kind = self.pick("plain", "pooled", "strides", "valid", "stages")
+        if kind == "strides":
+            given["strides"] = self.pick((2, 1), (1, 3), 2)
+        if kind == "valid" and min(x.shape[2:4]) > 5:
+            given["padding"] = "valid"
+        if kind == "stages":
+            convolution = L.Conv2D(filters, 3, padding="same", **given)
+            x = TimeFold(keras.Sequential([convolution]))(x)
+        else:
+            x = self.convolution(x, filters, **given)
+        if kind == "pooled" and not any(n % 2 for n in x.shape[2:4]):
+            x = TimeFold(L.AveragePooling2D(2))(x)
+        return self.neurons()(self.normalized(x))
+
+    def model(self):
+        keras.utils.set_random_seed(int(self.rng.integers(1000)))
+        inputs = keras.Input((12, 10, 3))
+        encoder = self.pick(RepeatEncoder, snn.layers.RateEncoder)
+        x = self.block(encoder(self.options["time_steps"])(inputs))
+        for _ in range(3):
+            x = self.block(x)
+            kind = self.pick("none", "none", "join", "dropout", "pool")
+            if kind == "join":
+                y = self.convolution(x, x.shape[-1], use_bias=False)
+                x = self.neurons()(L.Add()([self.normalized(y), x]))
+            elif kind == "dropout":
+                x = snn.layers.TimeConstantDropout(0.3, seed=1)(x)
+            elif kind == "pool" and not any(n % 2 for n in x.shape[2:4]):
+                x = self.neurons()(TimeFold(L.AveragePooling2D(2))(x))
+        x = TimeFold(L.Dense(3))(TimeFold(L.GlobalAveragePooling2D())(x))
+        model = snn.Model(inputs, snn.layers.MembraneReadout(1.0)(x))
+        for v in model.trainable_variables:
+            v.assign(v + self.rng.normal(0, 0.2, v.shape))
+        return model
+
+
+def learned(model, samples):
+    """Return outputs, gradients and moving averages of a step."""
+    x = np.random.default_rng(7).uniform(-1, 1, (samples, 12, 10, 3))
+
+    def loss():
+        y = model(x.astype("float32"), training=True)
+        return ops.sum(y**2)
+
+    value, found = gradients(loss, [], model.trainable_variables)
+    moved = [v.numpy() for v in model.non_trainable_variables]
+    return [value, *found], moved
+
+
+@pytest.mark.parametrize("samples", [1, 18])
+@pytest.mark.parametrize("norm", ["batch", "weight", "none"])
+@pytest.mark.parametrize("rule", ["rate", "collapsed"])
+@pytest.mark.parametrize("seed", range(3))
+def test_random_networks_learn_as_densely(
+    rule, norm, samples, seed, monkeypatch, calls
+):
+    time_steps = [1, 3, 4, 8][(seed + samples) % 4]
+    options = {"rule": rule, "norm": norm, "time_steps": time_steps}
+    model = Random(seed, **options).model()
+    found = learned(model, samples)
+    if model.training_order == "layer first":
+        assert calls
+    dense(monkeypatch)
+    model = Random(seed, **options).model()
+    calls.clear()
+    expected = learned(model, samples)
+    assert not calls
+    # The gradient of a bias before a normalization is nothing but rounding.
+    least = 1e-5 * max(np.abs(x).max() for x in expected[0])
+    for actual, weight in zip(found[0], expected[0], strict=True):
+        most = 1e-4 * np.abs(weight).max() + least
+        np.testing.assert_allclose(actual, weight, rtol=0, atol=most)
+    for actual, weight in zip(found[1], expected[1], strict=True):
+        np.testing.assert_allclose(actual, weight, rtol=1e-5, atol=1e-6)
+
+
+def layer_of(**given):
+    numbers = {
+        "shape": (4, 3, 5),
+        "strides": (2, 1),
+        "before": (1, 0),
+        "epsilon": 1e-3,
+        "beta": 0.5,
+        "threshold": 0.75,
+        "subtract": True,
+        "initial_potential": 0.25,
+        "surrogate": (0, 2.0),
+        "leaky": False,
+        "time_steps": 6,
+    }
+    return event_driven.Layer(**{**numbers, **given})
+
+
+def exact_case(samples):
+    """Return bytes, kernel and bias whose sums are exact in any order."""
+    rng = np.random.default_rng(3)
+    spikes = rng.random((samples, 6, 7, 5, 2)) < 0.3
+    byte = np.packbits(np.moveaxis(spikes, 1, -1), axis=-1, bitorder="big")
+    byte = byte[..., 0] >> 2  # Of eight steps six are there.
+    kernel = rng.integers(-8, 9, (3, 3, 2, 5)) / 8
+    bias = rng.integers(-4, 5, 5) / 8
+    return spikes, byte, kernel.astype("float32"), bias.astype("float32")
+
+
+def convolved(spikes, kernel, bias):
+    """Return currents by a plain loop, strides (2, 1), one row of zeros."""
+    x = np.pad(
+        spikes.astype("float32"), [(0, 0)] * 2 + [(1, 1), (0, 0), (0, 0)]
+    )
+    y = np.empty((*x.shape[:2], 4, 3, 5))
+    for row in range(4):
+        for column in range(3):
+            part = x[:, :, 2 * row : 2 * row + 3, column : column + 3]
+            y[:, :, row, column] = np.tensordot(part, kernel, 3) + bias
+    return y
+
+
+def fired(currents, layer):
+    """Return spikes and derivatives of the rate rule by a plain loop."""
+    v = np.full(currents[:, 0].shape, layer.initial_potential)
+    e, derivative, spikes = np.zeros((3, *v.shape))
+    history = []
+    slope = snn.surrogates.Arctan(layer.surrogate[1]).derivative
+    for t in range(layer.time_steps):
+        u = v + currents[:, t]
+        spikes = (u > layer.threshold).astype(float)
+        bell = np.asarray(slope(np.float32(u - layer.threshold)))
+        derivative += bell * (1 + e)
+        if layer.subtract:
+            kept, after = (
+                1 - layer.threshold * bell,
+                u - layer.threshold * spikes,
+            )
+        else:
+            kept, after = 1 - spikes - u * bell, u * (1 - spikes)
+        e, v = layer.beta * kept * (1 + e), layer.beta * after
+        history.append(spikes)
+    return np.stack(history, 1), derivative / layer.time_steps
+
+
+def as_bytes(spikes):
+    powers = 2 ** np.arange(spikes.shape[1])[::-1]
+    return np.tensordot(powers, spikes, (0, 1)).astype("uint8")
+
+
+@pytest.mark.parametrize("subtract", [True, False])
+@pytest.mark.parametrize("samples", [1, 8, 19])
+def test_spikes_are_those_of_a_plain_loop(samples, subtract):
+    layer = layer_of(epsilon=None, subtract=subtract)
+    spikes, byte, kernel, bias = exact_case(samples)
+    found, sums, statistics = event_driven.run_layer(
+        layer, ops.array(byte), [ops.array(kernel), ops.array(bias)], []
+    )
+    expected, derivative = fired(convolved(spikes, kernel, bias), layer)
+    assert 0.05 < expected.mean() < 0.95
+    np.testing.assert_array_equal(found, as_bytes(expected))
+    np.testing.assert_array_equal(sums[0], expected.mean(1, dtype="float32"))
+    np.testing.assert_allclose(sums[1], derivative, rtol=1e-5, atol=1e-6)
+    assert not statistics
+
+
+@pytest.mark.parametrize("samples", [2, 19])
+def test_statistics_are_those_of_all_samples_and_steps(samples):
+    layer = layer_of()
+    spikes, byte, kernel, bias = exact_case(samples)
+    bias += 100  # Far from zero.
+    numbers = np.float32([[1, 2, 0.5, -1, 1], [0.5, 0, 1, 1, -2]])
+    found, sums, statistics = event_driven.run_layer(
+        layer, ops.array(byte), [kernel, bias], list(numbers)
+    )
+    currents = convolved(spikes, kernel, bias)
+    z = currents.mean(1)
+    m, v, var_z = (
+        currents.mean((0, 1, 2, 3)),
+        *(x.var(tuple(range(x.ndim - 1))) for x in (currents, z)),
+    )
+    for actual, expected in zip(statistics, (z, m, v, var_z), strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-5)
+    scale = numbers[0] / np.sqrt(v + 1e-3)
+    expected, derivative = fired(scale * (currents - m) + numbers[1], layer)
+    differ = np.asarray(found) != as_bytes(expected)
+    assert differ.mean() < 0.01  # A potential at the threshold.
+    np.testing.assert_allclose(
+        np.asarray(sums[1])[~differ], derivative[~differ], rtol=1e-3, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("normalized", [True, False])
+def test_threads_give_the_same_numbers(normalized, monkeypatch):
+    from keras_snn.event_driven import layers
+
+    layer = layer_of(epsilon=1e-3 if normalized else None)
+    _, byte, kernel, bias = exact_case(61)
+    kernel = kernel + np.random.default_rng(1).normal(size=kernel.shape)
+    numbers = [np.ones(5, "f"), np.zeros(5, "f")] if normalized else []
+
+    def run(threads):
+        monkeypatch.setattr(layers, "threads", lambda: threads)
+        x, sums, statistics = event_driven.run_layer(
+            layer, ops.array(byte), [kernel, bias], numbers
+        )
+        return [x, *sums, *statistics]
+
+    expected = run(1)
+    for threads in (2, 2, 3):
+        for a, b in zip(run(threads), expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"groups": 2}, {"dilation_rate": 2}, {"dtype": "mixed_bfloat16"}],
+)
+def test_other_convolutions_run_densely(options, calls):
+    inputs = keras.Input((8, 8, 2))
+    x = TimeFold(L.Conv2D(4, 3))(RepeatEncoder(3)(inputs))
+    x = LIF(learning_rule="rate")(x)
+    x = LIF(learning_rule="rate")(TimeFold(L.Conv2D(4, 3, **options))(x))
+    x = TimeFold(L.Flatten())(x)
+    model = snn.Model(inputs, snn.layers.SpikeCountReadout()(x))
+    model(np.ones((2, 8, 8, 2), "f"), training=True)
+    assert [x.held for x in calls] == [True]
+
+
+@pytest.mark.parametrize("time_steps", [8, 9])
+def test_a_byte_holds_the_steps(time_steps, calls):
+    model = snn.models.VGG5(
+        input_shape=(8, 8, 3), width=1 / 16, norm="batch", time_steps=time_steps
+    )
+    model(np.ones((2, 8, 8, 3), "f"), training=True)
+    assert len(calls) == (3 if time_steps == 8 else 0)
+    reason = model.dense_reason(training=True)
+    assert ("event by event" in reason) == (time_steps == 8)
+
+
+def test_inference_and_graphs_for_others_do_not_call_them(calls, tmp_path):
+    model = snn.models.VGG5(input_shape=(8, 8, 3), width=1 / 16, time_steps=2)
+    model.predict(np.ones((2, 8, 8, 3), "f"), verbose=0)
+    model.export(tmp_path / "saved", verbose=False)
+    model.compile("sgd", "mse", jit_compile=True)
+    model.train_on_batch(np.ones((2, 8, 8, 3), "f"), np.ones((2, 10), "f"))
+    assert not calls
