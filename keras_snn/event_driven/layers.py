@@ -1,8 +1,8 @@
 """All steps of a layer of a network as one operation of a TensorFlow graph.
 
-A convolution of spikes, the neurons behind it, and a normalization over batch
-and time between them: its statistics are those of the currents of all samples,
-which are computed before neurons take the first step.
+A convolution of spikes alone; or with the neurons behind it, and a
+normalization over batch and time between them: its statistics are those of the
+currents of all samples, which are computed before neurons take the first step.
 """
 
 import dataclasses
@@ -28,13 +28,29 @@ _NOTHING = np.empty((0, 0, 0, 0), "float32")
 
 
 @dataclasses.dataclass(frozen=True)
+class Convolution:
+    """What a convolution does, besides its weights.
+
+    Attributes:
+        shape: Shape of a frame of its currents, (rows, pixels, channels).
+        strides, before: Its strides, and the zeros before each axis.
+        time_steps: T, at most 8.
+    """
+
+    shape: tuple
+    strides: tuple
+    before: tuple
+    time_steps: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Layer:
     """What a layer does, besides its weights.
 
     Attributes:
         shape: Shape of a frame of its neurons, (rows, pixels, channels).
-        strides, before: Of the convolution, and the zeros before each axis;
-            None where currents are given, the same at every step.
+        convolution: The `Convolution`; None where currents are given, the same
+            at every step.
         epsilon: Of the normalization; None where there is none.
         beta, threshold, subtract, initial_potential: Of the neurons.
         surrogate: Number and parameter of the rate rule's; None counts what
@@ -44,8 +60,7 @@ class Layer:
     """
 
     shape: tuple
-    strides: tuple | None
-    before: tuple | None
+    convolution: Convolution | None
     epsilon: float | None
     beta: float
     threshold: float
@@ -58,7 +73,30 @@ class Layer:
     @property
     def held(self):
         """Whether currents are given, the same at every step."""
-        return self.strides is None
+        return self.convolution is None
+
+
+def convolve(convolution, x, weights):
+    """Return the currents of all steps, a list of a tensor (batch, ...) each.
+
+    Args:
+        convolution: The `Convolution`.
+        x: Bytes of the spikes that it sees, (batch, ...).
+        weights: Its kernel, and its bias, which may be empty.
+    """
+    import tensorflow as tf
+
+    frames = tf.numpy_function(
+        lambda x, *weights: _Sharing(convolution, x, weights).frames(),
+        [x, *(ops.cast(w, "float32") for w in weights)],
+        [tf.float32] * convolution.time_steps,
+        stateful=False,
+    )
+    # Outside of a graph a list of one comes back as its element.
+    frames = frames if isinstance(frames, (list, tuple)) else [frames]
+    for y in frames:
+        y.set_shape((x.shape[0], *convolution.shape))
+    return list(frames)
 
 
 def run_layer(layer, x, weights, normalization):
@@ -85,7 +123,7 @@ def run_layer(layer, x, weights, normalization):
     of_neurons = 3 + layer.leaky
     others = of_neurons - 1 + (4 if normalization else 0)
     found = tf.numpy_function(
-        lambda x, *numbers: _Call(layer, x, numbers).run(),
+        lambda x, *numbers: _Neurons(layer, x, numbers).run(),
         [x, *floats],
         [tf.uint8, *[tf.float32] * others],
         stateful=False,
@@ -97,7 +135,76 @@ def run_layer(layer, x, weights, normalization):
     return byte, sums, found[of_neurons:]
 
 
-class _Call:
+class _Sharing:
+    """A batch of samples that threads share.
+
+    Args:
+        convolution: The `Convolution`, or None where `x` are currents.
+        x: Array of bytes, or of currents.
+        weights: Arrays: its kernel and its bias.
+    """
+
+    def __init__(self, convolution, x, weights):
+        self.convolution, self.x, self.weights = convolution, x, weights
+        self.steps = 1 if convolution is None else convolution.time_steps
+
+    def frames(self):
+        """Return the currents of each step, a list of arrays."""
+        batch, shape = len(self.x), self.convolution.shape
+        frames = [aligned((batch, *shape)) for _ in range(self.steps)]
+
+        def work(parts):
+            room, lists = self.room(TOGETHER), self.lists()
+            by_step = room.reshape(TOGETHER, self.steps, *shape)
+            for part in parts:
+                self.currents(part, lists, room)
+                for t, frame in enumerate(frames):
+                    frame[part] = by_step[: part.stop - part.start, t]
+
+        self.share(work)
+        return frames
+
+    def room(self, count):
+        """Return room for the currents of some samples."""
+        return aligned((count * self.steps, *self.convolution.shape))
+
+    def lists(self):
+        """Return room for the spikes that some samples see."""
+        if self.convolution is None:
+            return None
+        _, rows, pixels, channels = self.x.shape
+        frames = TOGETHER * self.steps
+        return (
+            np.empty((frames, rows, pixels * channels), "int32"),
+            np.empty((frames, rows, pixels + 1), "int64"),
+        )
+
+    def currents(self, part, lists, room):
+        """Return the currents of some samples, written into `room`."""
+        x, convolution = self.x[part], self.convolution
+        if convolution is None:
+            return x
+        kernels.convolve_steps(
+            *(x, *lists, *self.weights, room),
+            *(*convolution.strides, *convolution.before, self.steps),
+        )
+        return room
+
+    def share(self, work):
+        """Call `work(parts)` in threads, each with parts of its own."""
+        batch = len(self.x)
+        firsts = itertools.count(0, TOGETHER)
+
+        def parts():
+            while (first := next(firsts)) < batch:
+                yield slice(first, min(first + TOGETHER, batch))
+
+        workers = max(min(threads(), -(-batch // TOGETHER)), 1)
+        given = [(parts(),) for _ in range(workers)]
+        samples.in_threads(work, given, threads())
+
+
+class _Neurons(_Sharing):
     """A layer and the arrays that it is called with.
 
     Args:
@@ -106,11 +213,11 @@ class _Call:
     """
 
     def __init__(self, layer, x, numbers):
-        self.layer, self.x = layer, x
-        self.weights, self.normalization = numbers, ()
+        weights, self.normalization = numbers, ()
         if layer.epsilon is not None:
-            self.weights, self.normalization = numbers[:-2], numbers[-2:]
-        self.steps = 1 if layer.held else layer.time_steps
+            weights, self.normalization = numbers[:-2], numbers[-2:]
+        super().__init__(layer.convolution, x, weights)
+        self.layer = layer
         self.shape = len(x), *layer.shape
         self.byte = aligned(self.shape, "uint8")
         self.sums = [aligned(self.shape) for _ in range(2 + layer.leaky)]
@@ -124,13 +231,13 @@ class _Call:
 
         def work(parts):
             # Neurons go on with what is in the cache.
-            room = None if self.layer.held else self._frames(TOGETHER)
-            lists = self._lists()
+            room = None if self.layer.held else self.room(TOGETHER)
+            lists = self.lists()
             for part in parts:
-                currents = self._currents(part, lists, room)
+                currents = self.currents(part, lists, room)
                 self._fire(part, currents, scale, shift)
 
-        self._share(work)
+        self.share(work)
         return [self.byte, *self.sums]
 
     def _run_normalized(self):
@@ -159,13 +266,13 @@ class _Call:
         totals = np.zeros((count, 3, len(gamma)))
 
         def sum_up(parts):
-            lists = self._lists()
+            lists = self.lists()
             for part in parts:
-                some = self._currents(part, lists, part_of_currents(part))
+                some = self.currents(part, lists, part_of_currents(part))
                 sums = totals[part.start // TOGETHER]
                 kernels.sum_currents(some, means[part], sums, self.steps)
 
-        self._share(sum_up)
+        self.share(sum_up)
         places = means[..., 0].size
         m, v, var_z = _statistics(totals.sum(0), self.steps, places)
         scale = gamma / np.sqrt(v + np.float32(self.layer.epsilon))
@@ -175,34 +282,8 @@ class _Call:
             for part in parts:
                 self._fire(part, part_of_currents(part), scale, shift)
 
-        self._share(fire)
+        self.share(fire)
         return [self.byte, *self.sums, means, m, v, var_z]
-
-    def _frames(self, count):
-        """Return room for the currents of some samples."""
-        return aligned((count * self.steps, *self.layer.shape))
-
-    def _lists(self):
-        """Return room for the spikes that some samples see."""
-        if self.layer.held:
-            return None
-        _, rows, pixels, channels = self.x.shape
-        frames = TOGETHER * self.steps
-        return (
-            np.empty((frames, rows, pixels * channels), "int32"),
-            np.empty((frames, rows, pixels + 1), "int64"),
-        )
-
-    def _currents(self, part, lists, room):
-        """Return the currents of some samples, written into `room`."""
-        x = self.x[part]
-        if self.layer.held:
-            return x
-        kernels.convolve_steps(
-            *(x, *lists, *self.weights, room),
-            *(*self.layer.strides, *self.layer.before, self.steps),
-        )
-        return room
 
     def _fire(self, part, currents, scale, shift):
         layer = self.layer
@@ -218,19 +299,6 @@ class _Call:
             *(kind, np.float32(parameter), layer.subtract),
             *(layer.held, layer.time_steps),
         )
-
-    def _share(self, work):
-        """Call `work(parts)` in threads that share a batch."""
-        batch = len(self.x)
-        firsts = itertools.count(0, TOGETHER)
-
-        def parts():
-            while (first := next(firsts)) < batch:
-                yield slice(first, min(first + TOGETHER, batch))
-
-        workers = max(min(threads(), -(-batch // TOGETHER)), 1)
-        given = [(parts(),) for _ in range(workers)]
-        samples.in_threads(work, given, threads())
 
 
 def _statistics(totals, steps, places):

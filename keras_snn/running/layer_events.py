@@ -148,20 +148,15 @@ def run(chain, train, time_steps, training):
         differentiable, and their `Outcome`.
     """
     convolution, pooling, normalizing, neurons = chain
-    convolve = convolution
+    call = convolution
     if pooling is not None:
-        convolve = pooled_convolution.layer(convolution, pooling)
-    mean = convolve(train.mean)
+        call = pooled_convolution.layer(convolution, pooling)
+    mean = call(train.mean)
     layer = _layer(chain, train, mean.shape, time_steps)
-    weights = []
-    if layer.held:
-        seen = ops.stop_gradient(convolve(train.frames[0]))
-    else:
-        kernel = convolution.kernel
-        if pooling is not None:
-            kernel = pooled_convolution.kernel_of(convolution, pooling)
-        bias = convolution.bias if convolution.use_bias else ops.zeros(0)
-        seen, weights = train.frames.byte, [kernel, bias]
+    seen, weights = ops.stop_gradient(call(train.frames[0])), []
+    if not layer.held:
+        seen = train.frames.byte
+        weights = _weights(convolution, pooling)
     numbers = []
     if normalizing is not None:
         numbers = normalization.scale_and_shift(normalizing, (-1,))
@@ -179,31 +174,65 @@ def run(chain, train, time_steps, training):
     return spikes, mean, outcome
 
 
+def convolve(convolution, pooling, train):
+    """Return the currents of a convolution at all steps, a list of frames.
+
+    Args:
+        convolution: A layer.
+        pooling: The one behind it, which is to be one with it, or None.
+        train: What it sees.
+
+    Returns:
+        The list; None if the engine does not know the layer, or not what it
+        sees.
+    """
+    listed = isinstance(train.frames, Spikes)
+    if not listed or not _is_known_convolution(convolution):
+        return None
+    shape = convolution.compute_output_shape(train.mean.shape)
+    if pooling is not None:
+        shape = pooling.compute_output_shape(shape)
+    given = _convolution(convolution, pooling, train, shape)
+    weights = _weights(convolution, pooling)
+    return event_driven.convolve(given, train.frames.byte, weights)
+
+
+def _weights(convolution, pooling):
+    """Return the kernel, and the bias, which may be empty."""
+    kernel = convolution.kernel
+    if pooling is not None:
+        kernel = pooled_convolution.kernel_of(convolution, pooling)
+    return kernel, convolution.bias if convolution.use_bias else ops.zeros(0)
+
+
+def _convolution(convolution, pooling, train, shape):
+    """Return the `event_driven.Convolution` of a layer, and of a pooling."""
+    kernel, strides = convolution.kernel_size, convolution.strides
+    if pooling is not None:
+        strides = tuple(pooling.pool_size)
+        kernel = [k + p - 1 for k, p in zip(kernel, strides)]
+    before = (0, 0)
+    if convolution.padding == "same":
+        places = zip(train.mean.shape[1:3], shape[1:3], kernel, strides)
+        before = tuple(
+            max((out - 1) * stride + k - size, 0) // 2
+            for size, out, k, stride in places
+        )
+    return event_driven.Convolution(
+        tuple(shape[1:]), strides, before, len(train.frames)
+    )
+
+
 def _layer(chain, train, shape, time_steps):
     """Return the `event_driven.Layer` of a chain."""
-    strides = before = None
+    convolution = None
     if isinstance(train.frames, Spikes):
-        kernel = chain.convolution.kernel_size
-        strides = chain.convolution.strides
-        places = zip(train.mean.shape[1:3], shape[1:3], kernel)
-        if chain.pooling is not None:
-            strides = chain.pooling.pool_size
-            places = [
-                (size, out, k + p - 1)
-                for (size, out, k), p in zip(places, strides)
-            ]
-        before = (0, 0)
-        if chain.convolution.padding == "same":
-            before = tuple(
-                max((out - 1) * stride + k - size, 0) // 2
-                for (size, out, k), stride in zip(places, strides)
-            )
+        convolution = _convolution(*chain[:2], train, shape)
     neurons = chain.neurons.layer
     beta, threshold, reset = neurons.lif
     return event_driven.Layer(
         shape=tuple(shape[1:]),
-        strides=strides,
-        before=before,
+        convolution=convolution,
         epsilon=getattr(chain.normalization, "epsilon", None),
         beta=float(beta),
         threshold=float(threshold),

@@ -185,13 +185,14 @@ class _Layers:
                 chain = layer_events.chain_from(node, n, train)
                 if chain is not None:
                     return self._run_ahead(chain, train)
+            pooling = None
             if train.due is not None:
-                stage = pooled_convolution.layer(train.due, stage)
+                stage, pooling = train.due, stage
                 train = train._replace(due=None)
             elif pooled_convolution.fit(stage, behind, train.mean.shape):
                 train = train._replace(due=stage)
                 continue
-            train = self._frames(stage, train)
+            train = self._frames(stage, train, pooling)
         return train
 
     def _run_ahead(self, chain, train):
@@ -226,8 +227,11 @@ class _Layers:
         (mean,) = node({key: train.mean for key, train in inputs.items()})
         return Train(frames, mean)
 
-    def _frames(self, layer, train):
-        """Run a layer that sees one frame on all steps, and on the mean."""
+    def _frames(self, layer, train, pooling=None):
+        """Run a layer that sees one frame on all steps, and on the mean.
+
+        A convolution also with the pooling behind it.
+        """
         if kinds.is_normalization(layer):
             if self.training and layer.trainable:
                 affine, mean = normalization.normalize(
@@ -238,8 +242,16 @@ class _Layers:
                 functools.partial(layer, training=False), train
             )
             return Train(frames, layer(train.mean, training=False))
-        frames = self._apply(layer, train)
-        mean = layer(train.mean)
+        call = layer
+        if pooling is not None:
+            call = pooled_convolution.layer(layer, pooling)
+        frames = None
+        if self.by_event:
+            frames = layer_events.convolve(layer, pooling, train)
+        if frames is None:
+            frames = self._apply(call, train)
+        frames = list(map(ops.stop_gradient, frames))
+        mean = call(train.mean)
         known = sum(ops.cast(x, "float32") for x in frames) / len(frames)
         return Train(frames, means.known(mean, ops.cast(known, mean.dtype)))
 

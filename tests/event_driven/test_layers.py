@@ -169,11 +169,18 @@ def test_random_networks_learn_as_densely(
         np.testing.assert_allclose(actual, weight, rtol=1e-5, atol=1e-6)
 
 
+CONVOLUTION = {
+    "shape": (4, 3, 5),
+    "strides": (2, 1),
+    "before": (1, 0),
+    "time_steps": 6,
+}
+
+
 def layer_of(**given):
     numbers = {
         "shape": (4, 3, 5),
-        "strides": (2, 1),
-        "before": (1, 0),
+        "convolution": event_driven.Convolution(**CONVOLUTION),
         "epsilon": 1e-3,
         "beta": 0.5,
         "threshold": 0.75,
@@ -252,6 +259,16 @@ def test_spikes_are_those_of_a_plain_loop(samples, subtract):
     np.testing.assert_array_equal(sums[0], expected.mean(1, dtype="float32"))
     np.testing.assert_allclose(sums[1], derivative, rtol=1e-5, atol=1e-6)
     assert not statistics
+
+
+@pytest.mark.parametrize("samples", [1, 8, 19])
+def test_currents_are_those_of_a_plain_loop(samples):
+    spikes, byte, kernel, bias = exact_case(samples)
+    frames = event_driven.convolve(
+        event_driven.Convolution(**CONVOLUTION), byte, [kernel, bias]
+    )
+    expected = convolved(spikes, kernel, bias)
+    np.testing.assert_array_equal(np.stack(frames, 1), expected)
 
 
 @pytest.mark.parametrize("samples", [2, 19])
