@@ -5,6 +5,7 @@ normalization over batch and time between them: its statistics are those of the
 currents of all samples, which are computed before neurons take the first step.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import math
@@ -245,7 +246,10 @@ class _Neurons(_Sharing):
             return self._normalize(self.x)
         # To get memory that is new every time takes a tenth of a step.
         size = math.prod(self.shape) * self.steps
-        room = _rooms.pop() if _rooms else aligned((0,))
+        room = _NOTHING
+        with contextlib.suppress(IndexError):
+            # Another branch of the network may take it at the same time.
+            room = _rooms.pop()
         if room.size < size:
             room = aligned((size,))
         currents = room[:size].reshape(-1, *self.layer.shape)
@@ -274,9 +278,11 @@ class _Neurons(_Sharing):
 
         self.share(sum_up)
         places = means[..., 0].size
-        m, v, var_z = _statistics(totals.sum(0), self.steps, places)
-        scale = gamma / np.sqrt(v + np.float32(self.layer.epsilon))
-        shift = beta - m * scale
+        # What is no number is passed on, without a warning.
+        with np.errstate(all="ignore"):
+            m, v, var_z = _statistics(totals.sum(0), self.steps, places)
+            scale = gamma / np.sqrt(v + np.float32(self.layer.epsilon))
+            shift = beta - m * scale
 
         def fire(parts):
             for part in parts:

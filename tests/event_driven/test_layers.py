@@ -319,6 +319,30 @@ def test_threads_give_the_same_numbers(normalized, monkeypatch):
             np.testing.assert_array_equal(a, b)
 
 
+def test_what_is_no_number_is_passed_on(recwarn):
+    layer = layer_of()
+    _, byte, kernel, bias = exact_case(9)
+    kernel[..., 2] = np.inf
+    numbers = [np.ones(5, "f"), np.zeros(5, "f")]
+    found, _, (z, m, *_) = event_driven.run_layer(
+        layer, ops.array(byte), [kernel, bias], numbers
+    )
+    others = np.array([0, 1, 3, 4])
+    assert not np.isfinite(m[2]) and not np.asarray(found)[..., 2].any()
+    assert np.isfinite(np.asarray(z)[..., others]).all()
+    assert np.asarray(found)[..., others].any()
+    assert not [x for x in recwarn if issubclass(x.category, RuntimeWarning)]
+
+
+def test_no_samples_give_none():
+    _, byte, kernel, bias = exact_case(1)
+    numbers = [np.ones(5, "f"), np.zeros(5, "f")]
+    found, *_ = event_driven.run_layer(
+        layer_of(), ops.array(byte[:0]), [kernel, bias], numbers
+    )
+    assert found.shape == (0, 4, 3, 5)
+
+
 @pytest.mark.parametrize(
     "options",
     [{"groups": 2}, {"dilation_rate": 2}, {"dtype": "mixed_bfloat16"}],
