@@ -59,6 +59,7 @@ _LAZY = {
     "connect_backward": "backward",
     "Program": "lowering",
     "Unknown": "lowering",
+    "missing_places": "lowering",
     "surrogate_of": "lowering",
     "Convolution": "layers",
     "Layer": "layers",

@@ -19,7 +19,7 @@ from keras_snn_runtime.kernels import (
     _take_steps,
     _write,
     compiled,
-    convolve_part,
+    convolve,
     list_fired,
 )
 from keras_snn_runtime.operations import SMALL
@@ -35,28 +35,20 @@ _TOTALS = _array(types.float64, 2)
     _read(4),
     _read(1),
     _write(4),
-    *[_INTEGER] * 5,
+    types.UniTuple(_INTEGER, 4),
+    _INTEGER,
 )
 def convolve_steps(
-    bytes_,
-    indices,
-    starts,
-    weights,
-    bias,
-    currents,
-    sy,
-    sx,
-    top,
-    left,
-    steps,
+    bytes_, indices, starts, weights, bias, currents, places, steps
 ):
     """Compute the currents of some samples at all steps.
 
     Args:
         bytes_: Spikes of the input.
         indices, starts: Room for the spikes of all frames.
-        weights, bias, sy, sx, top, left: As in `kernels.convolve`.
+        weights, bias: As in `kernels.convolve`.
         currents: Receives the currents.
+        places: `sy`, `sx`, `top` and `left`, as there.
         steps: Number of steps.
     """
     samples, rows, pixels, channels = bytes_.shape
@@ -74,22 +66,18 @@ def convolve_steps(
     frames = samples * steps
     # Small weights stay in the cache, and so does what is then written.
     together = 1 if weights.nbytes <= SMALL else frames
-    for frame in range(0, frames, together):
-        convolve_part(
-            indices,
-            np.empty((0, 0, 0), np.float32),
-            starts,
-            weights,
-            np.empty(0, np.float32),
-            bias,
-            currents,
-            sy,
-            sx,
-            top,
-            left,
-            (0, currents.shape[1]),
-            (frame, frame + together),
-        )
+    convolve(
+        indices,
+        np.empty((0, 0, 0), np.float32),
+        starts,
+        weights,
+        np.empty(0, np.float32),
+        bias,
+        currents,
+        *places,
+        together,
+        frames,
+    )
 
 
 @compiled(_read(4), _write(4), _TOTALS, _INTEGER)

@@ -187,7 +187,8 @@ class _Sharing:
             return x
         kernels.convolve_steps(
             *(x, *lists, *self.weights, room),
-            *(*convolution.strides, *convolution.before, self.steps),
+            (*convolution.strides, *convolution.before),
+            self.steps,
         )
         return room
 

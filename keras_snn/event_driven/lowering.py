@@ -538,10 +538,23 @@ def _zeros(layer, sizes, before, after):
     """Return the zeros before both axes, and whether there are any at all."""
     if layer.padding not in ("same", "valid"):
         raise _unknown(layer, f"has padding {layer.padding!r}")
-    missing = [
-        max((out - 1) * stride + size - width, 0)
-        for width, out, size, stride in zip(before, after, sizes, layer.strides)
-    ]
-    if layer.padding == "valid":
-        missing = [0] * len(missing)
+    missing = missing_places(layer.padding, sizes, layer.strides, before, after)
     return _two([x // 2 for x in missing], 0), any(missing)
+
+
+def missing_places(padding, sizes, strides, before, after):
+    """Return how many zeros windows see beside a frame, along each axis.
+
+    Half of them, rounded down, are before it.
+
+    Args:
+        padding: `"same"` or `"valid"`.
+        sizes, strides: Of the windows.
+        before, after: Sizes of the frame, and of what comes of it.
+    """
+    if padding == "valid":
+        return [0] * len(sizes)
+    return [
+        max((out - 1) * stride + size - width, 0)
+        for width, out, size, stride in zip(before, after, sizes, strides)
+    ]

@@ -18,7 +18,7 @@ def event_driven_program(network, training, learning=False):
         training: Whether dropout applies.
         learning: Whether a learning rule wants to know of the spikes.
     """
-    if not _may_call_python(network.model) or event_driven.why_not():
+    if not event_driven_layers(network.model):
         return None
     try:
         program = event_driven.Program(network, training)
@@ -33,7 +33,7 @@ def event_driven_split(network):
     Args:
         network: The `Network`, of which the engine does not know all layers.
     """
-    if not _may_call_python(network.model) or event_driven.why_not():
+    if not event_driven_layers(network.model):
         return None
     return event_driven.split(network)
 

@@ -211,13 +211,10 @@ def _convolution(convolution, pooling, train, shape):
     if pooling is not None:
         strides = tuple(pooling.pool_size)
         kernel = [k + p - 1 for k, p in zip(kernel, strides)]
-    before = (0, 0)
-    if convolution.padding == "same":
-        places = zip(train.mean.shape[1:3], shape[1:3], kernel, strides)
-        before = tuple(
-            max((out - 1) * stride + k - size, 0) // 2
-            for size, out, k, stride in places
-        )
+    missing = event_driven.missing_places(
+        convolution.padding, kernel, strides, train.mean.shape[1:3], shape[1:3]
+    )
+    before = tuple(n // 2 for n in missing)
     return event_driven.Convolution(
         tuple(shape[1:]), strides, before, len(train.frames)
     )
