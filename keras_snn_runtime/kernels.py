@@ -895,9 +895,9 @@ def fire(
         )
 
 
-def _any_neurons(sums):
-    """Return `neuron_steps` for `NEURONS`, 8 or 1."""
-    many, some, one = (neuron_steps(x, sums) for x in (NEURONS, 8, 1))
+def any_neurons(made, sums):
+    """Return what `made(lanes, sums)` gives, for `NEURONS`, 8 or 1."""
+    many, some, one = (made(x, sums) for x in (NEURONS, 8, 1))
 
     @njit(nogil=True)
     def take_steps(lanes, *given):
@@ -908,9 +908,17 @@ def _any_neurons(sums):
     return take_steps
 
 
-_without_sums, _with_sums, _with_traces, _with_credit = map(
-    _any_neurons, (0, 2, 3, CREDIT)
+_without_sums, _with_sums, _with_traces, _with_credit = (
+    any_neurons(neuron_steps, x) for x in (0, 2, 3, CREDIT)
 )
+
+
+@inlined
+def most_neurons(count):
+    """Return how many of the next `count` neurons to take at once."""
+    if count >= NEURONS:
+        return NEURONS
+    return 8 if count >= 8 else 1
 
 
 @inlined
@@ -942,8 +950,7 @@ def _take_steps(
     current, bytes_, state = currents.ctypes, fired.ctypes, v.ctypes
     missing, n = False, 0
     while n < size:
-        lanes = 8 if size - n >= 8 else 1
-        lanes = NEURONS if size - n >= NEURONS else lanes
+        lanes = most_neurons(size - n)
         places = (
             current.data + 4 * n,
             bytes_.data + n,

@@ -141,6 +141,108 @@ def _slopes(builder, kind, parameter, x):
     return slopes
 
 
+class _Neurons:
+    """The step of neighbouring neurons.
+
+    Args:
+        lanes: Number of neurons.
+        sums: As in `neuron_steps`.
+    """
+
+    def __init__(self, lanes, sums):
+        self.lanes, self.sums = lanes, sums
+        self.others = 3 if sums == CREDIT else sums
+        self.floats, self.bytes = (
+            ir.VectorType(x, lanes) for x in (FLOAT, INT8)
+        )
+        self.zero, self.one = (
+            ir.Constant(self.floats, [FLOAT(x)] * lanes) for x in (0, 1)
+        )
+
+    def loop(self, builder, starts, steps, step):
+        """Write a loop over steps.
+
+        Args:
+            builder: Where to; it continues behind the loop.
+            starts: What is known before the first step, a list.
+            steps: Number of steps, at least 1.
+            step: Function of a step's number, and of what is known before it,
+                which gives what is known after it.
+
+        Returns:
+            What is known after the last one.
+        """
+        entry = builder.block
+        body = builder.append_basic_block("body")
+        done = builder.append_basic_block("done")
+        builder.branch(body)
+        builder.position_at_end(body)
+        t = builder.phi(INT64)
+        t.add_incoming(INT64(0), entry)
+        state = [builder.phi(x.type) for x in starts]
+        for value, start in zip(state, starts):
+            value.add_incoming(start, entry)
+        after = step(t, state)
+        following = builder.add(t, INT64(1))
+        last = builder.block
+        t.add_incoming(following, last)
+        for value, x in zip(state, after):
+            value.add_incoming(x, last)
+        more = builder.icmp_signed("<", following, steps)
+        builder.cbranch(more, body, done)
+        builder.position_at_end(done)
+        return after
+
+    def step(self, builder, state, current, numbers, before, t):
+        """Fire, `v = beta * (u - amount * s) * (factor if s else 1)`.
+
+        The potential is `u = v + current`, and `s` whether it is above the
+        threshold.
+
+        Args:
+            builder: Where to.
+            state: Potentials, and total, last and trace or total, derivative
+                and eligibility.
+            current: Currents.
+            numbers, before: As in `neuron_steps`, the numbers as vectors.
+            t: Number of the step after `before`.
+
+        Returns:
+            Tuple: who fires, and what the state is then.
+        """
+        zero, one = self.zero, self.one
+        beta, threshold, amount, factor, parameter = numbers
+        u = builder.fadd(state[0], current)
+        fired = builder.fcmp_ordered(">", u, threshold)
+        v = builder.fsub(u, builder.select(fired, amount, zero))
+        v = builder.fmul(v, builder.select(fired, factor, one))
+        after = [builder.fmul(beta, v)]
+        ones = builder.select(fired, one, zero)
+        if self.sums == CREDIT:
+            slope = _slopes(
+                builder, before, parameter, builder.fsub(u, threshold)
+            )
+            subtract = builder.fcmp_ordered("!=", factor, zero)
+            e = builder.fadd(one, state[3])
+            kept = builder.select(
+                subtract,
+                builder.fsub(one, builder.fmul(amount, slope)),
+                builder.fsub(builder.fsub(one, ones), builder.fmul(u, slope)),
+            )
+            after.append(builder.fadd(state[1], ones))
+            after.append(builder.fadd(state[2], builder.fmul(slope, e)))
+            after.append(builder.fmul(builder.fmul(beta, kept), e))
+        elif self.sums:
+            now = builder.add(builder.add(before, t), INT64(1))
+            now = builder.sitofp(now, FLOAT)
+            now = all_lanes(builder, now, self.lanes)
+            after.append(builder.fadd(state[1], ones))
+            after.append(builder.select(fired, now, state[2]))
+        if self.sums == 3:
+            after.append(builder.fadd(builder.fmul(beta, state[3]), ones))
+        return fired, after
+
+
 def neuron_steps(lanes, sums):
     """Return the function that takes neighbouring neurons through some steps.
 
@@ -152,17 +254,13 @@ def neuron_steps(lanes, sums):
             and the time of the last one; 3, leaky traces as well. `CREDIT`:
             their number, and derivatives and eligibilities of the rate rule.
     """
-    others = 3 if sums == CREDIT else sums
-    floats, bytes_ = (ir.VectorType(x, lanes) for x in (FLOAT, INT8))
+    neurons = _Neurons(lanes, sums)
+    floats, bytes_ = neurons.floats, neurons.bytes
     mask = ir.IntType(lanes)
-    zero, one = (ir.Constant(floats, [FLOAT(x)] * lanes) for x in (0, 1))
 
     @intrinsic
     def take_steps(typing, places, strides, numbers, before, steps):
-        """Fire, `v = beta * (u - amount * s) * (factor if s else 1)`.
-
-        The potential is `u = v + current`, and `s` whether it is above the
-        threshold.
+        """Take the steps of `_Neurons.step`.
 
         Args:
             places: Of currents, spikes (which are bytes), potentials, and of
@@ -185,72 +283,32 @@ def neuron_steps(lanes, sums):
                 for x, kind in zip(arguments[:3], kinds)
             )
             before, steps = arguments[3:]
-            beta, threshold, amount, factor, parameter = (
-                all_lanes(builder, x, lanes) for x in numbers
-            )
-            subtract = builder.fcmp_ordered("!=", factor, zero)
+            numbers = [all_lanes(builder, x, lanes) for x in numbers]
             targets = [
-                pointer(builder, x, floats) for x in places[2 : 3 + others]
+                pointer(builder, x, floats)
+                for x in places[2 : 3 + neurons.others]
             ]
             starts = [builder.load(x, align=4) for x in targets]
-            entry = builder.block
-            body = builder.append_basic_block("body")
-            done = builder.append_basic_block("done")
-            builder.branch(body)
 
-            builder.position_at_end(body)
-            t = builder.phi(INT64)
-            t.add_incoming(INT64(0), entry)
-            state = [builder.phi(floats) for _ in targets]
-            for value, start in zip(state, starts):
-                value.add_incoming(start, entry)
-            currents, spikes = (
-                builder.add(x, builder.mul(t, stride))
-                for x, stride in zip(places, strides)
-            )
-            current = builder.load(pointer(builder, currents, floats), align=4)
-            u = builder.fadd(state[0], current)
-            fired = builder.fcmp_ordered(">", u, threshold)
-            v = builder.fsub(u, builder.select(fired, amount, zero))
-            v = builder.fmul(v, builder.select(fired, factor, one))
-            after = [builder.fmul(beta, v)]
-            ones = builder.select(fired, one, zero)
-            following = builder.add(t, INT64(1))
-            if sums == CREDIT:
-                slope = _slopes(
-                    builder, before, parameter, builder.fsub(u, threshold)
+            def step(t, state):
+                currents, spikes = (
+                    builder.add(x, builder.mul(t, stride))
+                    for x, stride in zip(places, strides)
                 )
-                e = builder.fadd(one, state[3])
-                kept = builder.select(
-                    subtract,
-                    builder.fsub(one, builder.fmul(amount, slope)),
-                    builder.fsub(
-                        builder.fsub(one, ones), builder.fmul(u, slope)
-                    ),
+                current = builder.load(
+                    pointer(builder, currents, floats), align=4
                 )
-                after.append(builder.fadd(state[1], ones))
-                after.append(builder.fadd(state[2], builder.fmul(slope, e)))
-                after.append(builder.fmul(builder.fmul(beta, kept), e))
-            elif sums:
-                now = builder.sitofp(builder.add(before, following), FLOAT)
-                now = all_lanes(builder, now, lanes)
-                after.append(builder.fadd(state[1], ones))
-                after.append(builder.select(fired, now, state[2]))
-            if sums == 3:
-                after.append(builder.fadd(builder.fmul(beta, state[3]), ones))
-            builder.store(
-                builder.zext(fired, bytes_),
-                pointer(builder, spikes, bytes_),
-                align=1,
-            )
-            last = builder.block
-            t.add_incoming(following, last)
-            for value, x in zip(state, after):
-                value.add_incoming(x, last)
-            more = builder.icmp_signed("<", following, steps)
-            builder.cbranch(more, body, done)
+                fired, after = neurons.step(
+                    builder, state, current, numbers, before, t
+                )
+                builder.store(
+                    builder.zext(fired, bytes_),
+                    pointer(builder, spikes, bytes_),
+                    align=1,
+                )
+                return after
 
-            builder.position_at_end(done)
+            after = neurons.loop(builder, starts, steps, step)
             for x, target in zip(after, targets):
                 builder.store(x, target, align=4)
             missing = builder.fcmp_unordered("uno", after[0], after[0])
@@ -263,3 +321,80 @@ def neuron_steps(lanes, sums):
         ), emit
 
     return take_steps
+
+
+def neuron_histories(lanes, sums):
+    """Return the function that takes neighbouring neurons through all steps.
+
+    Args:
+        lanes, sums: As in `neuron_steps`; not without sums.
+    """
+    neurons = _Neurons(lanes, sums)
+    floats, bytes_ = neurons.floats, neurons.bytes
+
+    @intrinsic
+    def take_all_steps(typing, places, stride, numbers, kind, steps):
+        """Take all steps of at most eight.
+
+        Args:
+            places: Of currents, of what these are multiplied by and of what
+                is then added, of spikes, and of total, last and trace or
+                total, derivative and eligibility; all but the first three are
+                written. With `CREDIT` the eligibility is not, and the other
+                two are means over time.
+            stride: Bytes between the currents of two steps.
+            numbers: beta, threshold, amount, factor, the surrogate's
+                parameter, and the potential before the first step.
+            kind: With `CREDIT` the number of the surrogate.
+            steps: Number of steps, at least 1.
+        """
+
+        def emit(context, builder, signature, arguments):
+            places, numbers = (
+                cgutils.unpack_tuple(builder, arguments[n], count)
+                for n, count in ((0, 7), (2, 6))
+            )
+            stride, kind, steps = (arguments[n] for n in (1, 3, 4))
+            *numbers, initial = (all_lanes(builder, x, lanes) for x in numbers)
+            scale, shift = (
+                builder.load(pointer(builder, x, floats), align=4)
+                for x in places[1:3]
+            )
+            before = kind if sums == CREDIT else INT64(0)
+
+            def step(t, known):
+                place = builder.add(places[0], builder.mul(t, stride))
+                current = builder.load(pointer(builder, place, floats), align=4)
+                current = builder.fmul(scale, current, flags=("contract",))
+                current = builder.fadd(current, shift, flags=("contract",))
+                history, *state = known
+                fired, after = neurons.step(
+                    builder, state, current, numbers, before, t
+                )
+                history = builder.add(history, history)
+                history = builder.or_(history, builder.zext(fired, bytes_))
+                return [history, *after]
+
+            nothing = ir.Constant(bytes_, None)
+            starts = [nothing, initial, *[neurons.zero] * neurons.others]
+            history, _, *found = neurons.loop(builder, starts, steps, step)
+            builder.store(
+                history, pointer(builder, places[3], bytes_), align=1
+            )
+            if sums == CREDIT:
+                count = builder.sitofp(steps, FLOAT)
+                count = all_lanes(builder, count, lanes)
+                found = [builder.fdiv(x, count) for x in found[:2]]
+            for x, place in zip(found, places[4:]):
+                builder.store(x, pointer(builder, place, floats), align=4)
+            return context.get_dummy_value()
+
+        return types.void(
+            types.UniTuple(types.intp, 7),
+            types.intp,
+            types.UniTuple(types.float32, 6),
+            types.intp,
+            types.intp,
+        ), emit
+
+    return take_all_steps

@@ -63,6 +63,7 @@ _LAZY = {
     "surrogate_of": "lowering",
     "Convolution": "layers",
     "Layer": "layers",
+    "connect": "layers",
     "convolve": "layers",
     "run_layer": "layers",
     "run": "engine",

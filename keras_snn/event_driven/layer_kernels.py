@@ -16,16 +16,22 @@ from keras_snn_runtime.kernels import (
     _STARTS,
     _array,
     _read,
-    _take_steps,
     _write,
+    any_neurons,
     compiled,
     convolve,
     list_fired,
+    most_neurons,
 )
+from keras_snn_runtime.neuron_vectors import CREDIT, neuron_histories
 from keras_snn_runtime.operations import SMALL
 
 _READ_BYTES = _array(types.uint8, 4, readonly=True)
 _TOTALS = _array(types.float64, 2)
+
+_with_sums, _with_traces, _with_credit = (
+    any_neurons(neuron_histories, x) for x in (2, 3, CREDIT)
+)
 
 
 @compiled(
@@ -167,46 +173,87 @@ def fire_scaled(
     samples, rows, pixels, channels = bytes_.shape
     size = pixels * channels
     frames = 1 if held else steps
+    stride = 0 if held else 4 * rows * size
     scales, shifts = np.empty(size, np.float32), np.empty(size, np.float32)
     for k in range(size):
         scales[k], shifts[k] = scale[k % channels], shift[k % channels]
-    scaled = np.empty((frames, 1, pixels, channels), np.float32)
-    fired = np.empty((steps, size), np.uint8)
-    v = np.empty(size, np.float32)
-    eligibility = np.empty((1, 1, pixels, channels), np.float32)
+    zero, one = np.float32(0), np.float32(1)
+    amount, factor = (threshold, one) if subtract else (zero, zero)
+    numbers = beta, threshold, amount, factor, parameter, initial
     for i in range(samples):
-        which = slice(i, i + 1)
         for y in range(rows):
-            for t in range(frames):
-                current = currents[i * frames + t, y].reshape(size)
-                target = scaled[t].reshape(size)
-                for k in range(size):
-                    target[k] = scales[k] * current[k] + shifts[k]
-            v[:] = initial
-            totals[i, y], others[i, y] = 0, 0
-            if kind >= 0:
-                eligibility[:] = 0
-            elif traces.size:
-                traces[i, y] = 0
-            trace = eligibility[:, 0] if kind >= 0 else traces[which, y]
-            _take_steps(
-                scaled[0, 0],
-                0 if held else 4 * size,
-                fired,
-                v,
-                (totals[which, y], others[which, y], trace),
-                (beta, threshold),
-                (kind, parameter),
-                subtract,
-                0,
-            )
-            if kind >= 0:
-                for x in range(pixels):
-                    for c in range(channels):
-                        totals[i, y, x, c] /= np.float32(steps)
-                        others[i, y, x, c] /= np.float32(steps)
-            history = bytes_[i, y].reshape(size)
-            history[:] = 0
-            for t in range(steps):
-                for k in range(size):
-                    history[k] = np.uint8(2 * history[k] + fired[t, k])
+            current = currents[i * frames, y].ctypes.data
+            history = bytes_[i, y].ctypes.data
+            total, other = totals[i, y].ctypes.data, others[i, y].ctypes.data
+            trace = traces[i, y].ctypes.data if traces.size else 0
+            n = 0
+            while n < size:
+                lanes = most_neurons(size - n)
+                places = (
+                    current + 4 * n,
+                    scales.ctypes.data + 4 * n,
+                    shifts.ctypes.data + 4 * n,
+                    history + n,
+                    total + 4 * n,
+                    other + 4 * n,
+                    trace + 4 * n,
+                )
+                given = lanes, places, stride, numbers, kind, steps
+                if kind >= 0:
+                    _with_credit(*given)
+                elif traces.size:
+                    _with_traces(*given)
+                else:
+                    _with_sums(*given)
+                n += lanes
+
+
+@compiled(*[_read(4)] * 3, _read(1), _write(4), _TOTALS)
+def sum_credit(upstream, derivative, means, m, credit, totals):
+    """Credit normalized currents, and sum it over places and samples.
+
+    Args:
+        upstream: Of the neurons' spikes.
+        derivative: Of the spikes to normalized currents.
+        means: Of currents over time.
+        m: Their mean, of each channel.
+        credit: Receives `upstream * derivative`.
+        totals: Of each channel, axes (sum, channel): to the sums of credit,
+            and of `credit * (means - m)`, are added these.
+    """
+    samples, rows, pixels, channels = means.shape
+    of_row = np.empty((2, channels), np.float32)
+    for i in range(samples):
+        for y in range(rows):
+            of_row[:] = 0
+            for x in range(pixels):
+                above, slope = upstream[i, y, x], derivative[i, y, x]
+                mean, each = means[i, y, x], credit[i, y, x]
+                for c in range(channels):
+                    found = above[c] * slope[c]
+                    each[c] = found
+                    of_row[0, c] += found
+                    of_row[1, c] += found * (mean[c] - m[c])
+            for c in range(channels):
+                totals[0, c] += of_row[0, c]
+                totals[1, c] += of_row[1, c]
+
+
+@compiled(_write(4), _read(4), *[_read(1)] * 4)
+def spread_credit(credit, means, m, scale, shift, slope):
+    """Turn credit of normalized currents into that of currents, in place.
+
+    Args:
+        credit: Becomes `scale * (credit + shift + slope * (means - m))`.
+        means: Of currents over time.
+        m, scale, shift, slope: Of each channel.
+    """
+    samples, rows, pixels, channels = means.shape
+    for i in range(samples):
+        for y in range(rows):
+            for x in range(pixels):
+                mean, each = means[i, y, x], credit[i, y, x]
+                for c in range(channels):
+                    each[c] = scale[c] * (
+                        each[c] + shift[c] + slope[c] * (mean[c] - m[c])
+                    )

@@ -5,15 +5,16 @@ normalization over batch and time between them: its statistics are those of the
 currents of all samples, which are computed before neurons take the first step.
 """
 
-import contextlib
 import dataclasses
 import itertools
 import math
 
+import keras
 import numpy as np
 from keras import ops
 
 from keras_snn.event_driven import layer_kernels as kernels
+from keras_snn.event_driven import memory
 from keras_snn.event_driven.engine import threads
 from keras_snn_runtime import samples
 from keras_snn_runtime.operations import aligned
@@ -21,9 +22,6 @@ from keras_snn_runtime.operations import aligned
 # Samples that a thread takes at once, which share what is read of large
 # weights.
 TOGETHER = 8
-
-# Room for currents that no call is using.
-_rooms = []
 
 _NOTHING = np.empty((0, 0, 0, 0), "float32")
 
@@ -136,6 +134,105 @@ def run_layer(layer, x, weights, normalization):
     return byte, sums, found[of_neurons:]
 
 
+def connect(layer, mean, normalization, outcome, statistics):
+    """Return what neurons give, differentiable to what they see.
+
+    Through the normalization before them, as `running.normalization` does.
+
+    Args:
+        layer: The `Layer`.
+        mean: Mean over time of what is normalized, whose value is not read.
+        normalization: gamma and beta, of each channel.
+        outcome: `means.Outcome` of the neurons.
+        statistics: As `run_layer` returns them.
+    """
+    value, derivative = outcome
+
+    @ops.custom_gradient
+    def connected(mean, gamma, beta):
+        def grad(*args, upstream=None):
+            (upstream,) = args or (upstream,)
+            return _credit(layer, upstream, derivative, statistics, gamma)
+
+        return value, grad
+
+    return connected(mean, *normalization)
+
+
+def _credit(layer, upstream, derivative, statistics, gamma):
+    """Return the derivatives of `connect`."""
+    import tensorflow as tf
+
+    found = tf.numpy_function(
+        lambda *arrays: _credit_arrays(layer, *arrays),
+        [upstream, derivative, gamma, *statistics],
+        [tf.float32] * 3,
+        stateful=False,
+    )
+    for x, y in zip((upstream, gamma, gamma), found):
+        y.set_shape(x.shape)
+    return found
+
+
+def _credit_arrays(layer, upstream, derivative, gamma, z, m, v, var_z):
+    """Do what `_credit` does, with arrays."""
+    credits_ = memory.array(z.shape)
+
+    def add(part, sums):
+        given = (x[part] for x in (upstream, derivative, z))
+        kernels.sum_credit(*given, m, credits_[part], sums)
+
+    credit, along = _sums_of_parts(len(z), (2, len(gamma)), lambda: add)
+    count = np.float64(max(z[..., 0].size, 1))
+    with np.errstate(all="ignore"):
+        # Where a channel is constant, so is its normalization.
+        kappa = v / np.maximum(var_z, np.float32(keras.config.epsilon()))
+        square = 1 / (kappa * var_z + np.float32(layer.epsilon))
+        scale = gamma * np.sqrt(square)
+        shift, slope = -credit / count, -kappa * square * along / count
+        along = along * np.sqrt(square)
+    each = [x.astype("float32") for x in (scale, shift, slope)]
+
+    def spread(parts):
+        for part in parts:
+            kernels.spread_credit(credits_[part], z[part], m, *each)
+
+    _share(len(z), spread)
+    return [credits_, along.astype("float32"), credit.astype("float32")]
+
+
+def _share(batch, work):
+    """Call `work(parts)` in threads, each with parts of its own."""
+    firsts = itertools.count(0, TOGETHER)
+
+    def parts():
+        while (first := next(firsts)) < batch:
+            yield slice(first, min(first + TOGETHER, batch))
+
+    workers = max(min(threads(), -(-batch // TOGETHER)), 1)
+    samples.in_threads(work, [(parts(),) for _ in range(workers)], threads())
+
+
+def _sums_of_parts(batch, shape, adder):
+    """Return the sum of what each part adds, float64.
+
+    Args:
+        batch: Number of samples.
+        shape: Of the sum.
+        adder: Function that gives each thread its `add(part, sums)`.
+    """
+    # Added up in the order of parts, whichever thread takes them.
+    totals = np.zeros((-(-batch // TOGETHER), *shape))
+
+    def work(parts):
+        add = adder()
+        for part in parts:
+            add(part, totals[part.start // TOGETHER])
+
+    _share(batch, work)
+    return totals.sum(0)
+
+
 class _Sharing:
     """A batch of samples that threads share.
 
@@ -152,7 +249,7 @@ class _Sharing:
     def frames(self):
         """Return the currents of each step, a list of arrays."""
         batch, shape = len(self.x), self.convolution.shape
-        frames = [aligned((batch, *shape)) for _ in range(self.steps)]
+        frames = [memory.array((batch, *shape)) for _ in range(self.steps)]
 
         def work(parts):
             room, lists = self.room(TOGETHER), self.lists()
@@ -193,17 +290,7 @@ class _Sharing:
         return room
 
     def share(self, work):
-        """Call `work(parts)` in threads, each with parts of its own."""
-        batch = len(self.x)
-        firsts = itertools.count(0, TOGETHER)
-
-        def parts():
-            while (first := next(firsts)) < batch:
-                yield slice(first, min(first + TOGETHER, batch))
-
-        workers = max(min(threads(), -(-batch // TOGETHER)), 1)
-        given = [(parts(),) for _ in range(workers)]
-        samples.in_threads(work, given, threads())
+        _share(len(self.x), work)
 
 
 class _Neurons(_Sharing):
@@ -221,8 +308,8 @@ class _Neurons(_Sharing):
         super().__init__(layer.convolution, x, weights)
         self.layer = layer
         self.shape = len(x), *layer.shape
-        self.byte = aligned(self.shape, "uint8")
-        self.sums = [aligned(self.shape) for _ in range(2 + layer.leaky)]
+        self.byte = memory.array(self.shape, "uint8")
+        self.sums = [memory.array(self.shape) for _ in range(2 + layer.leaky)]
 
     def run(self):
         """Return the list of arrays that `run_layer` returns as tensors."""
@@ -245,43 +332,31 @@ class _Neurons(_Sharing):
     def _run_normalized(self):
         if self.layer.held:
             return self._normalize(self.x)
-        # To get memory that is new every time takes a tenth of a step.
-        size = math.prod(self.shape) * self.steps
-        room = _NOTHING
-        with contextlib.suppress(IndexError):
-            # Another branch of the network may take it at the same time.
-            room = _rooms.pop()
-        if room.size < size:
-            room = aligned((size,))
-        currents = room[:size].reshape(-1, *self.layer.shape)
-        found = self._normalize(currents)
-        _rooms.append(room)
-        return found
+        frames = len(self.x) * self.steps
+        return self._normalize(memory.array((frames, *self.layer.shape)))
 
     def _normalize(self, currents):
-        means = aligned(self.shape)
+        means = memory.array(self.shape)
         gamma, beta = self.normalization
 
         def part_of_currents(part):
             first, last = part.start * self.steps, part.stop * self.steps
             return currents[first:last]
 
-        # Added up in the order of parts, whichever thread takes them.
-        count = -(-len(means) // TOGETHER)
-        totals = np.zeros((count, 3, len(gamma)))
-
-        def sum_up(parts):
+        def adder():
             lists = self.lists()
-            for part in parts:
+
+            def add(part, sums):
                 some = self.currents(part, lists, part_of_currents(part))
-                sums = totals[part.start // TOGETHER]
                 kernels.sum_currents(some, means[part], sums, self.steps)
 
-        self.share(sum_up)
+            return add
+
+        totals = _sums_of_parts(len(means), (3, len(gamma)), adder)
         places = means[..., 0].size
         # What is no number is passed on, without a warning.
         with np.errstate(all="ignore"):
-            m, v, var_z = _statistics(totals.sum(0), self.steps, places)
+            m, v, var_z = _statistics(totals, self.steps, places)
             scale = gamma / np.sqrt(v + np.float32(self.layer.epsilon))
             shift = beta - m * scale
 

@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from keras_snn import event_driven
-from keras_snn.layers import StandardizedConv2D, TimeFold
+from keras_snn.layers import LIF, StandardizedConv2D, TimeFold
 from keras_snn.layers.spiking_layer import SpikingLayer
 from keras_snn.network import kinds
 from keras_snn.neurons.means import Outcome, Sums
@@ -124,6 +124,8 @@ def _is_known_normalization(layer):
 def _are_known_neurons(layer):
     if layer.lif is None or layer.compute_dtype != "float32":
         return False
+    if type(layer).collapsed is not LIF.collapsed:
+        return False
     beta, threshold, _ = layer.lif
     if np.ndim(beta) or np.ndim(threshold):
         return False
@@ -163,13 +165,16 @@ def run(chain, train, time_steps, training):
     byte, sums, statistics = event_driven.run_layer(
         layer, seen, weights, numbers
     )
-    if normalizing is not None:
-        _, mean = normalization.normalize_by(normalizing, mean, *statistics)
     if layer.surrogate is None:
         found = states.CountingState([], None, Sums(*sums))
         sums = states.outcome(neurons.layer, found, time_steps)
     outcome = Outcome(*map(ops.stop_gradient, sums))
-    mean = neurons.layer.collapsed(mean, outcome, None, training)
+    if normalizing is None:
+        mean = neurons.layer.collapsed(mean, outcome, None, training)
+    else:
+        _, m, v, _ = statistics
+        normalization.move(normalizing, m, v)
+        mean = event_driven.connect(layer, mean, numbers, outcome, statistics)
     spikes = Spikes([(byte, time_steps)], "float32")
     return spikes, mean, outcome
 

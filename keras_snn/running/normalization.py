@@ -59,7 +59,7 @@ def normalize_by(layer, mean, z, m, v, var_z):
     axes, shape = _axes(layer, mean)
     m, v, var_z = (ops.reshape(x, shape) for x in (m, v, var_z))
     z, m, v, var_z = map(ops.stop_gradient, (z, m, v, var_z))
-    _move(layer, *(ops.squeeze(x, axes) for x in (m, v)))
+    move(layer, *(ops.squeeze(x, axes) for x in (m, v)))
     gamma, beta = scale_and_shift(layer, shape)
     # Where a channel is constant, so is its normalization.
     kappa = v / ops.maximum(var_z, keras.config.epsilon())
@@ -180,7 +180,7 @@ def _axes(layer, x):
     return [i for i in range(rank) if i != axis], shape
 
 
-def _move(layer, m, v):
+def move(layer, m, v):
     """Move the layer's averages, as Keras does."""
     for average, now in ((layer.moving_mean, m), (layer.moving_variance, v)):
         now = ops.cast(now, average.dtype)

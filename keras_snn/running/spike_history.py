@@ -8,6 +8,7 @@ of three floats.
 
 import collections.abc
 import functools
+import math
 
 import numpy as np
 from keras import ops
@@ -17,6 +18,9 @@ from keras_snn.neurons import learning_rules
 from keras_snn.running.compilation import fused
 
 WINDOW = 8
+
+# Neurons of a sample up to which several passes over their spikes cost little.
+FEW = 4096
 
 
 class Spikes(collections.abc.Sequence):
@@ -230,7 +234,8 @@ def spikes_of(steps, dtype, shape):
         ages = reversed(range(steps))
         return [ops.cast(_bit(byte, age), dtype) for age in ages]
 
-    return fused(spikes)
+    # A compiler's memory, where a network needs none otherwise, is 50 MB.
+    return spikes if math.prod(shape[1:]) <= FEW else fused(spikes)
 
 
 @cached

@@ -1,0 +1,52 @@
+"""Memory of large arrays, kept for the next ones of the same size.
+
+To get memory that is new every time takes a tenth of a training step: the
+system fills it with zeros, page by page.
+"""
+
+import collections
+import math
+import weakref
+
+import numpy as np
+
+from keras_snn_runtime.operations import aligned
+
+# What nobody took while this many arrays were made is given back.
+PATIENCE = 1000
+
+# Lists of `(time, memory)` of what nobody uses, the last one that somebody
+# used at the end; by their number of bytes.
+_free = collections.defaultdict(list)
+_made = 0
+
+
+def array(shape, dtype="float32"):
+    """Return an uninitialized array, as `aligned`.
+
+    Its memory is free for others as soon as nobody refers to this array or to
+    a tensor made of it.
+    """
+    global _made
+    _made += 1
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    try:
+        _, memory = _free[size].pop()
+    except IndexError:
+        # Another thread may have taken the last one meanwhile.
+        memory = aligned((size,), "uint8")
+        _forget()
+    found = memory.view(dtype).reshape(shape)
+    weakref.finalize(found, _keep, size, memory).atexit = False
+    return found
+
+
+def _keep(size, memory):
+    _free[size].append((_made, memory))
+
+
+def _forget():
+    """Give back what nobody took for long."""
+    for kept in list(_free.values()):
+        while kept and kept[0][0] < _made - PATIENCE:
+            kept.pop(0)
