@@ -65,6 +65,7 @@ _LAZY = {
     "Layer": "layers",
     "connect": "layers",
     "convolve": "layers",
+    "join": "layers",
     "run_layer": "layers",
     "run": "engine",
     "seconds": "engine",

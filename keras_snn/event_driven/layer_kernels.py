@@ -214,10 +214,11 @@ def sum_credit(upstream, derivative, means, m, credit, totals):
 
     Args:
         upstream: Of the neurons' spikes.
-        derivative: Of the spikes to normalized currents.
+        derivative: Of the spikes to normalized currents; without any numbers
+            where upstream is of these.
         means: Of currents over time.
         m: Their mean, of each channel.
-        credit: Receives `upstream * derivative`.
+        credit: Receives `upstream * derivative`, or `upstream`.
         totals: Of each channel, axes (sum, channel): to the sums of credit,
             and of `credit * (means - m)`, are added these.
     """
@@ -227,13 +228,17 @@ def sum_credit(upstream, derivative, means, m, credit, totals):
         for y in range(rows):
             of_row[:] = 0
             for x in range(pixels):
-                above, slope = upstream[i, y, x], derivative[i, y, x]
-                mean, each = means[i, y, x], credit[i, y, x]
+                above, each = upstream[i, y, x], credit[i, y, x]
+                if derivative.size:
+                    slope = derivative[i, y, x]
+                    for c in range(channels):
+                        each[c] = above[c] * slope[c]
+                else:
+                    each[:] = above
+                mean = means[i, y, x]
                 for c in range(channels):
-                    found = above[c] * slope[c]
-                    each[c] = found
-                    of_row[0, c] += found
-                    of_row[1, c] += found * (mean[c] - m[c])
+                    of_row[0, c] += each[c]
+                    of_row[1, c] += each[c] * (mean[c] - m[c])
             for c in range(channels):
                 totals[0, c] += of_row[0, c]
                 totals[1, c] += of_row[1, c]
@@ -257,3 +262,21 @@ def spread_credit(credit, means, m, scale, shift, slope):
                     each[c] = scale[c] * (
                         each[c] + shift[c] + slope[c] * (mean[c] - m[c])
                     )
+
+
+@compiled(_read(4), *[_read(1)] * 2, _write(4))
+def add_scaled(currents, scale, shift, sums):
+    """Add `scale * current + shift` to sums.
+
+    Args:
+        currents: Axes (frame, row, pixel, channel).
+        scale, shift: Of each channel.
+        sums: Updated.
+    """
+    frames, rows, pixels, channels = currents.shape
+    for i in range(frames):
+        for y in range(rows):
+            for x in range(pixels):
+                current, total = currents[i, y, x], sums[i, y, x]
+                for c in range(channels):
+                    total[c] += scale[c] * current[c] + shift[c]

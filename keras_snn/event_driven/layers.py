@@ -48,8 +48,8 @@ class Layer:
 
     Attributes:
         shape: Shape of a frame of its neurons, (rows, pixels, channels).
-        convolution: The `Convolution`; None where currents are given, the same
-            at every step.
+        convolution: The `Convolution`; None where currents are given.
+        held: Whether these are the same at every step.
         epsilon: Of the normalization; None where there is none.
         beta, threshold, subtract, initial_potential: Of the neurons.
         surrogate: Number and parameter of the rate rule's; None counts what
@@ -68,34 +68,35 @@ class Layer:
     surrogate: tuple | None
     leaky: bool
     time_steps: int
-
-    @property
-    def held(self):
-        """Whether currents are given, the same at every step."""
-        return self.convolution is None
+    held: bool = False
 
 
 def convolve(convolution, x, weights):
-    """Return the currents of all steps, a list of a tensor (batch, ...) each.
+    """Return the currents of all steps.
 
     Args:
         convolution: The `Convolution`.
         x: Bytes of the spikes that it sees, (batch, ...).
         weights: Its kernel, and its bias, which may be empty.
+
+    Returns:
+        Tuple: the currents, axes (sample * step, ...); and their statistics,
+        as `run_layer` returns them.
     """
     import tensorflow as tf
 
-    frames = tf.numpy_function(
-        lambda x, *weights: _Sharing(convolution, x, weights).frames(),
+    currents, *statistics = tf.numpy_function(
+        lambda x, *weights: _Sharing(convolution, x, weights).summarized(),
         [x, *(ops.cast(w, "float32") for w in weights)],
-        [tf.float32] * convolution.time_steps,
+        [tf.float32] * 5,
         stateful=False,
     )
-    # Outside of a graph a list of one comes back as its element.
-    frames = frames if isinstance(frames, (list, tuple)) else [frames]
-    for y in frames:
-        y.set_shape((x.shape[0], *convolution.shape))
-    return list(frames)
+    frames = None if x.shape[0] is None else x.shape[0] * convolution.time_steps
+    currents.set_shape((frames, *convolution.shape))
+    statistics[0].set_shape((x.shape[0], *convolution.shape))
+    for y in statistics[1:]:
+        y.set_shape(convolution.shape[-1:])
+    return currents, statistics
 
 
 def run_layer(layer, x, weights, normalization):
@@ -134,38 +135,70 @@ def run_layer(layer, x, weights, normalization):
     return byte, sums, found[of_neurons:]
 
 
-def connect(layer, mean, normalization, outcome, statistics):
-    """Return what neurons give, differentiable to what they see.
-
-    Through the normalization before them, as `running.normalization` does.
+def join(layer, currents, scales, shifts, batch):
+    """Take neurons through sums of currents.
 
     Args:
-        layer: The `Layer`.
+        layer: The `Layer`, without convolution and normalization.
+        currents: List of tensors, axes (sample * step, ...).
+        scales, shifts: Lists of a number a channel for each of them: the
+            neurons get the sum of `scale * current + shift`.
+        batch: Number of samples, or None.
+
+    Returns:
+        Tuple: bytes of the neurons' spikes, and sums as of `run_layer`.
+    """
+    import tensorflow as tf
+
+    count = len(currents)
+    byte, *sums = tf.numpy_function(
+        lambda *x: _Joined(
+            layer, x[:count], x[count : 2 * count], x[2 * count :]
+        ).run(),
+        [*currents, *scales, *shifts],
+        [tf.uint8, *[tf.float32] * (2 + layer.leaky)],
+        stateful=False,
+    )
+    for y in (byte, *sums):
+        y.set_shape((batch, *layer.shape))
+    return byte, sums
+
+
+def connect(mean, normalization, epsilon, statistics, value, derivative=None):
+    """Return `value`, differentiable through a normalization.
+
+    As `running.normalization` derives it.
+
+    Args:
         mean: Mean over time of what is normalized, whose value is not read.
         normalization: gamma and beta, of each channel.
-        outcome: `means.Outcome` of the neurons.
+        epsilon: Of the normalization.
         statistics: As `run_layer` returns them.
+        value: Of normalized currents, or what neurons make of them.
+        derivative: Of these to normalized currents.
     """
-    value, derivative = outcome
+    derivative = ops.zeros((0, 0, 0, 0)) if derivative is None else derivative
 
     @ops.custom_gradient
     def connected(mean, gamma, beta):
         def grad(*args, upstream=None):
             (upstream,) = args or (upstream,)
-            return _credit(layer, upstream, derivative, statistics, gamma)
+            given = [upstream, derivative, gamma, *statistics]
+            return _credit(given, epsilon)
 
         return value, grad
 
     return connected(mean, *normalization)
 
 
-def _credit(layer, upstream, derivative, statistics, gamma):
+def _credit(given, epsilon):
     """Return the derivatives of `connect`."""
     import tensorflow as tf
 
+    upstream, _, gamma = given[:3]
     found = tf.numpy_function(
-        lambda *arrays: _credit_arrays(layer, *arrays),
-        [upstream, derivative, gamma, *statistics],
+        lambda *arrays: _credit_arrays(*arrays, np.float32(epsilon)),
+        given,
         [tf.float32] * 3,
         stateful=False,
     )
@@ -174,31 +207,34 @@ def _credit(layer, upstream, derivative, statistics, gamma):
     return found
 
 
-def _credit_arrays(layer, upstream, derivative, gamma, z, m, v, var_z):
+def _credit_arrays(upstream, derivative, gamma, z, m, v, var_z, epsilon):
     """Do what `_credit` does, with arrays."""
-    credits_ = memory.array(z.shape)
+    credit_of_each = memory.array(z.shape)
 
     def add(part, sums):
-        given = (x[part] for x in (upstream, derivative, z))
-        kernels.sum_credit(*given, m, credits_[part], sums)
+        slope = derivative[part] if derivative.size else derivative
+        kernels.sum_credit(
+            *(upstream[part], slope, z[part], m),
+            *(credit_of_each[part], sums),
+        )
 
     credit, along = _sums_of_parts(len(z), (2, len(gamma)), lambda: add)
-    count = np.float64(max(z[..., 0].size, 1))
+    count = max(z[..., 0].size, 1)
+    # What is no number is passed on, without a warning.
     with np.errstate(all="ignore"):
         # Where a channel is constant, so is its normalization.
         kappa = v / np.maximum(var_z, np.float32(keras.config.epsilon()))
-        square = 1 / (kappa * var_z + np.float32(layer.epsilon))
-        scale = gamma * np.sqrt(square)
-        shift, slope = -credit / count, -kappa * square * along / count
-        along = along * np.sqrt(square)
-    each = [x.astype("float32") for x in (scale, shift, slope)]
+        inverse = 1 / np.sqrt(kappa * var_z + epsilon)
+        slope = -kappa * inverse**2 * along / count
+        found = gamma * inverse, -credit / count, slope, along * inverse, credit
+        *numbers, of_gamma, of_beta = (x.astype("float32") for x in found)
 
     def spread(parts):
         for part in parts:
-            kernels.spread_credit(credits_[part], z[part], m, *each)
+            kernels.spread_credit(credit_of_each[part], z[part], m, *numbers)
 
     _share(len(z), spread)
-    return [credits_, along.astype("float32"), credit.astype("float32")]
+    return [credit_of_each, of_gamma, of_beta]
 
 
 def _share(batch, work):
@@ -246,21 +282,35 @@ class _Sharing:
         self.convolution, self.x, self.weights = convolution, x, weights
         self.steps = 1 if convolution is None else convolution.time_steps
 
-    def frames(self):
-        """Return the currents of each step, a list of arrays."""
-        batch, shape = len(self.x), self.convolution.shape
-        frames = [memory.array((batch, *shape)) for _ in range(self.steps)]
+    def summarized(self):
+        """Return all currents and their statistics, a list of arrays."""
+        frames = len(self.x) * self.steps
+        currents = memory.array((frames, *self.convolution.shape))
+        return [currents, *self.sums_into(currents)]
 
-        def work(parts):
-            room, lists = self.room(TOGETHER), self.lists()
-            by_step = room.reshape(TOGETHER, self.steps, *shape)
-            for part in parts:
-                self.currents(part, lists, room)
-                for t, frame in enumerate(frames):
-                    frame[part] = by_step[: part.stop - part.start, t]
+    def sums_into(self, currents):
+        """Return the statistics of currents, which are written if not given."""
+        shape = (len(self.x), *currents.shape[1:])
+        means = memory.array(shape)
 
-        self.share(work)
-        return frames
+        def adder():
+            lists = self.lists()
+
+            def add(part, sums):
+                room = self.part_of(currents, part)
+                some = self.currents(part, lists, room)
+                kernels.sum_currents(some, means[part], sums, self.steps)
+
+            return add
+
+        totals = _sums_of_parts(len(means), (3, shape[-1]), adder)
+        places = means[..., 0].size
+        # What is no number is passed on, without a warning.
+        with np.errstate(all="ignore"):
+            return [means, *_statistics(totals, self.steps, places)]
+
+    def part_of(self, currents, part):
+        return currents[part.start * self.steps : part.stop * self.steps]
 
     def room(self, count):
         """Return room for the currents of some samples."""
@@ -336,36 +386,19 @@ class _Neurons(_Sharing):
         return self._normalize(memory.array((frames, *self.layer.shape)))
 
     def _normalize(self, currents):
-        means = memory.array(self.shape)
+        statistics = self.sums_into(currents)
         gamma, beta = self.normalization
-
-        def part_of_currents(part):
-            first, last = part.start * self.steps, part.stop * self.steps
-            return currents[first:last]
-
-        def adder():
-            lists = self.lists()
-
-            def add(part, sums):
-                some = self.currents(part, lists, part_of_currents(part))
-                kernels.sum_currents(some, means[part], sums, self.steps)
-
-            return add
-
-        totals = _sums_of_parts(len(means), (3, len(gamma)), adder)
-        places = means[..., 0].size
-        # What is no number is passed on, without a warning.
+        _, m, v, _ = statistics
         with np.errstate(all="ignore"):
-            m, v, var_z = _statistics(totals, self.steps, places)
             scale = gamma / np.sqrt(v + np.float32(self.layer.epsilon))
             shift = beta - m * scale
 
         def fire(parts):
             for part in parts:
-                self._fire(part, part_of_currents(part), scale, shift)
+                self._fire(part, self.part_of(currents, part), scale, shift)
 
         self.share(fire)
-        return [self.byte, *self.sums, means, m, v, var_z]
+        return [self.byte, *self.sums, *statistics]
 
     def _fire(self, part, currents, scale, shift):
         layer = self.layer
@@ -381,6 +414,32 @@ class _Neurons(_Sharing):
             *(kind, np.float32(parameter), layer.subtract),
             *(layer.held, layer.time_steps),
         )
+
+
+class _Joined(_Neurons):
+    """Neurons that get sums of currents.
+
+    Args:
+        layer: The `Layer`.
+        currents, scales, shifts: Lists of arrays, see `join`.
+    """
+
+    def __init__(self, layer, currents, scales, shifts):
+        self.given = list(zip(currents, scales, shifts))
+        batch = len(currents[0]) // layer.time_steps
+        super().__init__(layer, np.empty(batch, "uint8"), ())
+        self.steps = layer.time_steps
+
+    def room(self, count):
+        return aligned((count * self.steps, *self.layer.shape))
+
+    def currents(self, part, lists, room):
+        room = room[: len(self.x[part]) * self.steps]
+        room[:] = 0
+        for currents, scale, shift in self.given:
+            some = self.part_of(currents, part)
+            kernels.add_scaled(some, scale, shift, room)
+        return room
 
 
 def _statistics(totals, steps, places):

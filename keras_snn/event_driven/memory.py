@@ -24,21 +24,24 @@ _made = 0
 def array(shape, dtype="float32"):
     """Return an uninitialized array, as `aligned`.
 
-    Its memory is free for others as soon as nobody refers to this array or to
-    a tensor made of it.
+    Its memory is free for others as soon as nobody refers to it, to a view of
+    it or to a tensor made of it.
     """
     global _made
     _made += 1
     size = math.prod(shape) * np.dtype(dtype).itemsize
+    if not size:
+        return aligned(shape, dtype)
     try:
         _, memory = _free[size].pop()
     except IndexError:
         # Another thread may have taken the last one meanwhile.
         memory = aligned((size,), "uint8")
         _forget()
-    found = memory.view(dtype).reshape(shape)
-    weakref.finalize(found, _keep, size, memory).atexit = False
-    return found
+    # All views of it refer to this array: behind it is no other array.
+    first = np.frombuffer(memoryview(memory), dtype)
+    weakref.finalize(first, _keep, size, memory).atexit = False
+    return first.reshape(shape)
 
 
 def _keep(size, memory):

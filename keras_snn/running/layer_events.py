@@ -6,6 +6,9 @@ statistics of all samples at all steps. The backward pass is that of
 `layer_first`, on means over time.
 """
 
+import collections.abc
+import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import keras
@@ -41,6 +44,56 @@ class Chain(NamedTuple):
     pooling: Any
     normalization: Any
     neurons: Any
+
+
+class Currents(collections.abc.Sequence):
+    """Frames of currents that are one tensor until they are asked for.
+
+    Args:
+        array: Tensor, axes (sample * step, ...).
+        steps: Number of steps.
+        statistics: As `event_driven.convolve` returns them.
+    """
+
+    def __init__(self, array, steps, statistics):
+        self.array, self.steps = array, steps
+        self.statistics = statistics
+
+    def __len__(self):
+        return self.steps
+
+    def __getitem__(self, t):
+        return self._frames[t]
+
+    @functools.cached_property
+    def _frames(self):
+        shape = -1, self.steps, *self.array.shape[1:]
+        return ops.unstack(ops.reshape(self.array, shape), self.steps, axis=1)
+
+
+class Joined(collections.abc.Sequence):
+    """Frames that are sums of others, added up when they are asked for.
+
+    Args:
+        trains: List of `layer_first.Train`.
+        frame_of: Function of one and a step's number that gives its frame.
+    """
+
+    def __init__(self, trains, frame_of):
+        self.trains, self._frame_of = trains, frame_of
+
+    def __len__(self):
+        return len(self.trains[0].frames)
+
+    def __getitem__(self, t):
+        return self._frames[t]
+
+    @functools.cached_property
+    def _frames(self):
+        return [
+            sum(self._frame_of(x, t) for x in self.trains)
+            for t in range(len(self))
+        ]
 
 
 def few_enough(steps):
@@ -154,33 +207,126 @@ def run(chain, train, time_steps, training):
     if pooling is not None:
         call = pooled_convolution.layer(convolution, pooling)
     mean = call(train.mean)
-    layer = _layer(chain, train, mean.shape, time_steps)
+    held = not isinstance(train.frames, Spikes)
+    given = _neurons(neurons.layer, mean.shape, time_steps, held=held)
     seen, weights = ops.stop_gradient(call(train.frames[0])), []
-    if not layer.held:
+    if not held:
         seen = train.frames.byte
         weights = _weights(convolution, pooling)
+        given = dataclasses.replace(
+            given, convolution=_convolution(*chain[:2], train, mean.shape)
+        )
     numbers = []
     if normalizing is not None:
         numbers = normalization.scale_and_shift(normalizing, (-1,))
+        given = dataclasses.replace(given, epsilon=normalizing.epsilon)
     byte, sums, statistics = event_driven.run_layer(
-        layer, seen, weights, numbers
+        given, seen, weights, numbers
     )
-    if layer.surrogate is None:
-        found = states.CountingState([], None, Sums(*sums))
-        sums = states.outcome(neurons.layer, found, time_steps)
-    outcome = Outcome(*map(ops.stop_gradient, sums))
+    outcome = _outcome(neurons.layer, sums, time_steps)
     if normalizing is None:
         mean = neurons.layer.collapsed(mean, outcome, None, training)
     else:
         _, m, v, _ = statistics
         normalization.move(normalizing, m, v)
-        mean = event_driven.connect(layer, mean, numbers, outcome, statistics)
-    spikes = Spikes([(byte, time_steps)], "float32")
-    return spikes, mean, outcome
+        mean = event_driven.connect(
+            mean, numbers, normalizing.epsilon, statistics, *outcome
+        )
+    return Spikes([(byte, time_steps)], "float32"), mean, outcome
+
+
+def _outcome(neurons, sums, time_steps):
+    """Return the `Outcome` of neurons from what the engine gives."""
+    if neurons.rule != "rate":
+        found = states.CountingState([], None, Sums(*sums))
+        sums = states.outcome(neurons, found, time_steps)
+    return Outcome(*map(ops.stop_gradient, sums))
+
+
+def normalize(layer, train):
+    """Do what `normalization.normalize` does.
+
+    Args:
+        layer: A normalization.
+        train: What it sees, whose frames are `Currents`.
+
+    Returns:
+        The pair and the mean; None if the engine does not know the layer.
+    """
+    if not _is_known_normalization(layer) or train.affine is not None:
+        return None
+    statistics = train.frames.statistics
+    z, m, v, _ = statistics
+    normalization.move(layer, m, v)
+    numbers = normalization.scale_and_shift(layer, (-1,))
+    gamma, beta = map(ops.stop_gradient, numbers)
+    scale = gamma * ops.rsqrt(v + layer.epsilon)
+    shift = beta - m * scale
+    mean = event_driven.connect(
+        *(train.mean, numbers, layer.epsilon, statistics),
+        z * scale + shift,
+    )
+    return (scale, shift), mean
+
+
+def may_join(node, trains):
+    """Return whether neurons alone read a sum, and the engine knows them.
+
+    Args:
+        node: A node of several inputs.
+        trains: List of the `layer_first.Train` that it adds up.
+    """
+    shapes = {tuple(x.mean.shape) for x in trains}
+    steps = {len(x.frames) for x in trains}
+    return (
+        type(node.layer) is keras.layers.Add
+        and node.layer.compute_dtype == "float32"
+        and len(shapes) == len(steps) == 1
+        and len(shapes.pop()) == 4
+        and any(isinstance(x.frames, Currents) for x in trains)
+        and all(
+            isinstance(x.layer, SpikingLayer) and _are_known_neurons(x.layer)
+            for x in node.output.takers
+        )
+    )
+
+
+def fire(neurons, train, time_steps, training):
+    """Run neurons on sums of currents.
+
+    Args:
+        neurons: The layer.
+        train: What it sees, whose frames are `Joined`.
+        time_steps: T.
+        training: Whether the network trains.
+
+    Returns:
+        As `run`.
+    """
+    given = _neurons(neurons, train.mean.shape, time_steps)
+    channels = train.mean.shape[-1:]
+    currents, scales, shifts = [], [], []
+    for x in train.frames.trains:
+        frames = x.frames
+        if isinstance(frames, Currents):
+            array = frames.array
+        else:
+            array = ops.stack([ops.cast(y, "float32") for y in frames], axis=1)
+            array = ops.reshape(array, (-1, *array.shape[2:]))
+        scale, shift = x.affine or (ops.ones(channels), ops.zeros(channels))
+        currents.append(array)
+        scales.append(ops.reshape(scale, channels))
+        shifts.append(ops.reshape(shift, channels))
+    byte, sums = event_driven.join(
+        given, currents, scales, shifts, train.mean.shape[0]
+    )
+    outcome = _outcome(neurons, sums, time_steps)
+    mean = neurons.collapsed(train.mean, outcome, None, training)
+    return Spikes([(byte, time_steps)], "float32"), mean, outcome
 
 
 def convolve(convolution, pooling, train):
-    """Return the currents of a convolution at all steps, a list of frames.
+    """Return the `Currents` of a convolution at all steps.
 
     Args:
         convolution: A layer.
@@ -188,8 +334,8 @@ def convolve(convolution, pooling, train):
         train: What it sees.
 
     Returns:
-        The list; None if the engine does not know the layer, or not what it
-        sees.
+        The currents; None if the engine does not know the layer, or not what
+        it sees.
     """
     listed = isinstance(train.frames, Spikes)
     if not listed or not _is_known_convolution(convolution):
@@ -199,7 +345,8 @@ def convolve(convolution, pooling, train):
         shape = pooling.compute_output_shape(shape)
     given = _convolution(convolution, pooling, train, shape)
     weights = _weights(convolution, pooling)
-    return event_driven.convolve(given, train.frames.byte, weights)
+    found = event_driven.convolve(given, train.frames.byte, weights)
+    return Currents(found[0], len(train.frames), found[1])
 
 
 def _weights(convolution, pooling):
@@ -225,17 +372,13 @@ def _convolution(convolution, pooling, train, shape):
     )
 
 
-def _layer(chain, train, shape, time_steps):
-    """Return the `event_driven.Layer` of a chain."""
-    convolution = None
-    if isinstance(train.frames, Spikes):
-        convolution = _convolution(*chain[:2], train, shape)
-    neurons = chain.neurons.layer
+def _neurons(neurons, shape, time_steps, held=False):
+    """Return the `event_driven.Layer` of neurons that get currents."""
     beta, threshold, reset = neurons.lif
     return event_driven.Layer(
         shape=tuple(shape[1:]),
-        convolution=convolution,
-        epsilon=getattr(chain.normalization, "epsilon", None),
+        convolution=None,
+        epsilon=None,
         beta=float(beta),
         threshold=float(threshold),
         subtract=reset == "subtract",
@@ -243,4 +386,5 @@ def _layer(chain, train, shape, time_steps):
         surrogate=event_driven.surrogate_of(neurons),
         leaky=neurons.rule != "rate" and neurons.factor == "leak_corrected",
         time_steps=time_steps,
+        held=held,
     )

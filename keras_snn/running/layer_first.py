@@ -122,6 +122,12 @@ def _step_of(train, t):
     return ops.cast(frame, "float32") * scale + shift
 
 
+def _moves(layer):
+    """Return whether a layer moves values to other places, or puts zeros."""
+    nearest = getattr(layer, "interpolation", "nearest") == "nearest"
+    return kinds.of(layer).role == "wiring" and nearest
+
+
 def _materialized(train):
     """Return all frames."""
     return [_step_of(train, t) for t in range(len(train.frames))]
@@ -219,12 +225,15 @@ class _Layers:
     def _merge(self, node, trains):
         """Run a layer of several inputs on all steps, and on the means."""
         inputs = {x.key: trains[x.key] for x in node.inputs}
+        (mean,) = node({key: train.mean for key, train in inputs.items()})
+        added = [trains[x.key] for x in node.inputs]
+        if self.by_event and layer_events.may_join(node, added):
+            return Train(layer_events.Joined(added, _step_of), mean)
         steps = max(len(train.frames) for train in inputs.values())
         frames = []
         for t in range(steps):
             (y,) = node({key: _step_of(x, t) for key, x in inputs.items()})
             frames.append(ops.stop_gradient(y))
-        (mean,) = node({key: train.mean for key, train in inputs.items()})
         return Train(frames, mean)
 
     def _frames(self, layer, train, pooling=None):
@@ -234,14 +243,14 @@ class _Layers:
         """
         if kinds.is_normalization(layer):
             if self.training and layer.trainable:
-                affine, mean = normalization.normalize(
-                    layer, _materialized(train), train.mean
-                )
+                affine, mean = self._normalize(layer, train)
                 return self._rounded(layer, Train(train.frames, mean, affine))
             frames = self._apply(
                 functools.partial(layer, training=False), train
             )
             return Train(frames, layer(train.mean, training=False))
+        if isinstance(train.frames, spike_history.Spikes) and _moves(layer):
+            return Train(train.frames.moved_by(layer), layer(train.mean))
         call = layer
         if pooling is not None:
             call = pooled_convolution.layer(layer, pooling)
@@ -250,10 +259,20 @@ class _Layers:
             frames = layer_events.convolve(layer, pooling, train)
         if frames is None:
             frames = self._apply(call, train)
-        frames = list(map(ops.stop_gradient, frames))
         mean = call(train.mean)
+        if isinstance(frames, layer_events.Currents):
+            return Train(frames, means.known(mean, frames.statistics[0]))
+        frames = list(map(ops.stop_gradient, frames))
         known = sum(ops.cast(x, "float32") for x in frames) / len(frames)
         return Train(frames, means.known(mean, ops.cast(known, mean.dtype)))
+
+    def _normalize(self, layer, train):
+        """Return what `normalization.normalize` does."""
+        if isinstance(train.frames, layer_events.Currents):
+            found = layer_events.normalize(layer, train)
+            if found is not None:
+                return found
+        return normalization.normalize(layer, _materialized(train), train.mean)
 
     def _apply(self, layer, train):
         """Return a layer's frames, constants to differentiation.
@@ -295,6 +314,12 @@ class _Layers:
 
     def _fire(self, node, train):
         layer = node.layer
+        if isinstance(train.frames, layer_events.Joined):
+            spikes, mean, outcome = layer_events.fire(
+                layer, train, self.time_steps, self.training
+            )
+            self.found.take(node, outcome, mean)
+            return Train(spikes, mean)
         state = states.initial(node, self.batch, self.training, "credits")
         spikes, windows, since = [], [], 0
         for begin in range(0, self.time_steps, TOGETHER):

@@ -49,6 +49,11 @@ class Spikes(collections.abc.Sequence):
             frames += spikes_of(steps, self._dtype, shape)(byte)
         return list(map(ops.stop_gradient, frames))
 
+    def moved_by(self, layer):
+        """Return the spikes behind a layer that moves values."""
+        moved = [(layer(byte), steps) for byte, steps in self._windows]
+        return Spikes(moved, self._dtype)
+
     @functools.cached_property
     def byte(self):
         """The spikes of all steps, of which there are eight at most."""

@@ -1,5 +1,8 @@
 """Layers that run event by event, all steps of one before the next."""
 
+import collections
+import gc
+
 import keras
 import numpy as np
 import pytest
@@ -28,16 +31,20 @@ SURROGATES = {
 
 @pytest.fixture
 def calls(monkeypatch):
-    """Return the list of the layers that ran in the engine."""
+    """Return the list of the layers of neurons that ran in the engine."""
     from keras_snn.event_driven import layers
 
-    found, run = [], layers.run_layer
+    found = []
 
-    def counted(layer, *args):
-        found.append(layer)
-        return run(layer, *args)
+    def counting(run):
+        def counted(layer, *args):
+            found.append(layer)
+            return run(layer, *args)
 
-    monkeypatch.setattr(layers, "run_layer", counted)
+        return counted
+
+    for name in ("run_layer", "join"):
+        monkeypatch.setattr(layers, name, counting(getattr(layers, name)))
     return found
 
 
@@ -93,7 +100,11 @@ class Random:
     def block(self, x):
         filters = int(self.rng.integers(1, 40))
         given = {"use_bias": self.pick(True, False)}
-        kind = self.pick("plain", "pooled", "strides", "valid", "stages")
+        kind = self.pick(
+            "plain", "pooled", "strides", "valid", "stages", "padded"
+        )
+        if kind == "padded":
+            x = TimeFold(L.ZeroPadding2D(((1, 0), (0, 2))))(x)
         if kind == "strides":
             given["strides"] = self.pick((2, 1), (1, 3), 2)
         if kind == "valid" and min(x.shape[2:4]) > 5:
@@ -114,10 +125,14 @@ class Random:
         x = self.block(encoder(self.options["time_steps"])(inputs))
         for _ in range(3):
             x = self.block(x)
-            kind = self.pick("none", "none", "join", "dropout", "pool")
+            kind = self.pick("none", "join", "project", "dropout", "pool")
             if kind == "join":
                 y = self.convolution(x, x.shape[-1], use_bias=False)
                 x = self.neurons()(L.Add()([self.normalized(y), x]))
+            elif kind == "project":
+                y, z = (self.convolution(x, 6) for _ in range(2))
+                y = L.Add()([self.normalized(y), self.normalized(z)])
+                x = self.neurons()(y)
             elif kind == "dropout":
                 x = snn.layers.TimeConstantDropout(0.3, seed=1)(x)
             elif kind == "pool" and not any(n % 2 for n in x.shape[2:4]):
@@ -261,14 +276,47 @@ def test_spikes_are_those_of_a_plain_loop(samples, subtract):
     assert not statistics
 
 
+def statistics_of(currents):
+    """Return mean over time, mean, variance and variance of the mean."""
+    z = currents.mean(1)
+    variances = (x.var(tuple(range(x.ndim - 1))) for x in (currents, z))
+    return z, currents.mean((0, 1, 2, 3)), *variances
+
+
 @pytest.mark.parametrize("samples", [1, 8, 19])
 def test_currents_are_those_of_a_plain_loop(samples):
     spikes, byte, kernel, bias = exact_case(samples)
-    frames = event_driven.convolve(
+    currents, statistics = event_driven.convolve(
         event_driven.Convolution(**CONVOLUTION), byte, [kernel, bias]
     )
     expected = convolved(spikes, kernel, bias)
-    np.testing.assert_array_equal(np.stack(frames, 1), expected)
+    currents = np.reshape(currents, expected.shape)
+    np.testing.assert_array_equal(currents, expected)
+    expected = statistics_of(expected)
+    for actual, number in zip(statistics, expected, strict=True):
+        np.testing.assert_allclose(actual, number, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("samples", [1, 19])
+def test_sums_of_currents_fire_as_in_a_plain_loop(samples):
+    layer = layer_of(convolution=None, epsilon=None)
+    rng = np.random.default_rng(5)
+    shape = samples, 6, *layer.shape
+    currents = rng.integers(-8, 9, (2, *shape)).astype("float32") / 8
+    scales, shifts = rng.integers(-4, 5, (2, 2, 5)).astype("float32") / 4
+    found, sums = event_driven.join(
+        layer,
+        [ops.array(x.reshape(-1, *layer.shape)) for x in currents],
+        list(scales),
+        list(shifts),
+        samples,
+    )
+    total = sum(s * x + h for x, s, h in zip(currents, scales, shifts))
+    expected, derivative = fired(total, layer)
+    assert 0.05 < expected.mean() < 0.95
+    np.testing.assert_array_equal(found, as_bytes(expected))
+    np.testing.assert_array_equal(sums[0], expected.mean(1, dtype="float32"))
+    np.testing.assert_allclose(sums[1], derivative, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("samples", [2, 19])
@@ -281,13 +329,9 @@ def test_statistics_are_those_of_all_samples_and_steps(samples):
         layer, ops.array(byte), [kernel, bias], list(numbers)
     )
     currents = convolved(spikes, kernel, bias)
-    z = currents.mean(1)
-    m, v, var_z = (
-        currents.mean((0, 1, 2, 3)),
-        *(x.var(tuple(range(x.ndim - 1))) for x in (currents, z)),
-    )
-    for actual, expected in zip(statistics, (z, m, v, var_z), strict=True):
-        np.testing.assert_allclose(actual, expected, rtol=1e-5)
+    expected = _, m, v, _ = statistics_of(currents)
+    for actual, number in zip(statistics, expected, strict=True):
+        np.testing.assert_allclose(actual, number, rtol=1e-5)
     scale = numbers[0] / np.sqrt(v + 1e-3)
     expected, derivative = fired(scale * (currents - m) + numbers[1], layer)
     differ = np.asarray(found) != as_bytes(expected)
@@ -317,6 +361,67 @@ def test_threads_give_the_same_numbers(normalized, monkeypatch):
     for threads in (2, 2, 3):
         for a, b in zip(run(threads), expected, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def test_threads_give_the_same_gradients(monkeypatch):
+    from keras_snn.event_driven import layers
+
+    rng = np.random.default_rng(1)
+    shape = 61, 4, 3, 5
+    upstream, derivative, z = rng.normal(size=(3, *shape)).astype("float32")
+    gamma, m, v = rng.random((3, 5)).astype("float32")
+
+    def loss(x, *numbers):
+        statistics, value = [z, m, v, v / 2], ops.zeros(shape)
+        y = layers.connect(x, numbers, 1e-3, statistics, value, derivative)
+        return ops.sum(y * upstream)
+
+    def run(threads):
+        monkeypatch.setattr(layers, "threads", lambda: threads)
+        return gradients(loss, [z, gamma, np.zeros(5, "f")])[1]
+
+    expected = run(1)
+    for threads in (2, 2, 3):
+        for a, b in zip(run(threads), expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.fixture
+def memory(monkeypatch):
+    from keras_snn.event_driven import memory
+
+    monkeypatch.setattr(memory, "_free", collections.defaultdict(list))
+    return memory
+
+
+def test_memory_is_free_when_nobody_refers_to_it(memory):
+    array = memory.array((3, 5))
+    array[:] = 7
+    view, place = array[1:].T, array.ctypes.data
+    tensor = ops.convert_to_tensor(array)
+    del array
+    others = [memory.array((3, 5)) for _ in range(3)]
+    assert place not in [x.ctypes.data for x in others]
+    for x in others:
+        x[:] = 1
+    assert (view == 7).all() and (np.asarray(tensor) == 7).all()
+    del view, tensor
+    gc.collect()
+    ops.convert_to_tensor(others[0])  # TensorFlow lets go with its next call.
+    found = [memory.array((15,), "int32") for _ in range(2)]
+    assert place in [x.ctypes.data for x in found]
+    assert not any(x.ctypes.data % 64 for x in (*others, *found))
+
+
+def test_memory_that_nobody_takes_is_given_back(memory, monkeypatch):
+    memory.array((7,))
+    assert sum(map(len, memory._free.values())) == 1
+    monkeypatch.setattr(memory, "PATIENCE", 3)
+    kept = [memory.array((n,)) for n in range(10, 16)]
+    assert sum(map(len, memory._free.values())) == 0
+    assert memory.array((0, 4)).shape == (0, 4)
+    del kept
+    assert sum(map(len, memory._free.values())) == 6
 
 
 def test_what_is_no_number_is_passed_on(recwarn):
@@ -356,6 +461,23 @@ def test_other_convolutions_run_densely(options, calls):
     model = snn.Model(inputs, snn.layers.SpikeCountReadout()(x))
     model(np.ones((2, 8, 8, 2), "f"), training=True)
     assert [x.held for x in calls] == [True]
+
+
+class Doubled(LIF):
+    """Neurons with a derivative of their own."""
+
+    def collapsed(self, *arguments, **named):
+        return 2 * super().collapsed(*arguments, **named)
+
+
+def test_neurons_with_another_derivative_run_densely(calls):
+    inputs = keras.Input((8, 8, 2))
+    x = TimeFold(L.Conv2D(4, 3))(RepeatEncoder(3)(inputs))
+    x = Doubled(learning_rule="rate")(x)
+    x = TimeFold(L.Flatten())(x)
+    model = snn.Model(inputs, snn.layers.SpikeCountReadout()(x))
+    model(np.ones((2, 8, 8, 2), "f"), training=True)
+    assert not calls
 
 
 @pytest.mark.parametrize("time_steps", [8, 9])
