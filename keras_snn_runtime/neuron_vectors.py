@@ -378,9 +378,7 @@ def neuron_histories(lanes, sums):
             nothing = ir.Constant(bytes_, None)
             starts = [nothing, initial, *[neurons.zero] * neurons.others]
             history, _, *found = neurons.loop(builder, starts, steps, step)
-            builder.store(
-                history, pointer(builder, places[3], bytes_), align=1
-            )
+            builder.store(history, pointer(builder, places[3], bytes_), align=1)
             if sums == CREDIT:
                 count = builder.sitofp(steps, FLOAT)
                 count = all_lanes(builder, count, lanes)

@@ -7,7 +7,6 @@ currents of all samples, which are computed before neurons take the first step.
 
 import dataclasses
 import itertools
-import math
 
 import keras
 import numpy as np
@@ -427,7 +426,7 @@ class _Joined(_Neurons):
     def __init__(self, layer, currents, scales, shifts):
         self.given = list(zip(currents, scales, shifts))
         batch = len(currents[0]) // layer.time_steps
-        super().__init__(layer, np.empty(batch, "uint8"), ())
+        super().__init__(layer, range(batch), ())
         self.steps = layer.time_steps
 
     def room(self, count):

@@ -5,6 +5,7 @@ system fills it with zeros, page by page.
 """
 
 import collections
+import contextlib
 import math
 import weakref
 
@@ -48,8 +49,15 @@ def _keep(size, memory):
     _free[size].append((_made, memory))
 
 
+def clear():
+    """Give back what nobody uses."""
+    _free.clear()
+
+
 def _forget():
     """Give back what nobody took for long."""
     for kept in list(_free.values()):
-        while kept and kept[0][0] < _made - PATIENCE:
-            kept.pop(0)
+        # Another thread may take the last one meanwhile.
+        with contextlib.suppress(IndexError):
+            while kept[0][0] < _made - PATIENCE:
+                kept.pop(0)

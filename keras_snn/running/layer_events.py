@@ -259,9 +259,7 @@ def normalize(layer, train):
     z, m, v, _ = statistics
     normalization.move(layer, m, v)
     numbers = normalization.scale_and_shift(layer, (-1,))
-    gamma, beta = map(ops.stop_gradient, numbers)
-    scale = gamma * ops.rsqrt(v + layer.epsilon)
-    shift = beta - m * scale
+    scale, shift = normalization.affine_of(*numbers, m, v, layer.epsilon)
     mean = event_driven.connect(
         *(train.mean, numbers, layer.epsilon, statistics),
         z * scale + shift,

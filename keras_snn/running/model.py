@@ -13,6 +13,7 @@ from keras_snn import checks, event_driven
 from keras_snn.network import Network, readable
 from keras_snn.running import (
     by_products,
+    heap,
     layer_events,
     layer_first,
     obstacles,
@@ -281,12 +282,16 @@ class Model(SharedModel, keras.Model):
                 more.append(
                     by_products.SilenceNotice(self.network, self.rates_of_fit)
                 )
+            if keras.config.backend() == "tensorflow":
+                more.append(heap.KeepMemory())
             given["callbacks"] = more
             self.callbacks_of_fit = tuple(more)
         try:
             return super().fit(*bound.args, **bound.kwargs)
         finally:
             self.callbacks_of_fit = ()
+            if keras.config.backend() == "tensorflow":
+                heap.give_back()
 
     @functools.wraps(keras.Model.predict)
     def predict(self, *args, **kwargs):

@@ -44,21 +44,8 @@ def normalize(layer, currents, mean):
         Tuple: a pair `(scale, shift)` of float32 tensors, constants, for
         `scale * x + shift` of each frame; and the normalized mean.
     """
-    axes, _ = _axes(layer, mean)
-    return normalize_by(layer, mean, *_statistics(currents, axes))
-
-
-def normalize_by(layer, mean, z, m, v, var_z):
-    """Do what `normalize` does, given what it reads all currents for.
-
-    Args:
-        layer, mean: As there.
-        z: The value of `mean`.
-        m, v, var_z: Of each channel.
-    """
     axes, shape = _axes(layer, mean)
-    m, v, var_z = (ops.reshape(x, shape) for x in (m, v, var_z))
-    z, m, v, var_z = map(ops.stop_gradient, (z, m, v, var_z))
+    z, m, v, var_z = map(ops.stop_gradient, _statistics(currents, axes))
     move(layer, *(ops.squeeze(x, axes) for x in (m, v)))
     gamma, beta = scale_and_shift(layer, shape)
     # Where a channel is constant, so is its normalization.
@@ -66,9 +53,14 @@ def normalize_by(layer, mean, z, m, v, var_z):
     inverse = ops.rsqrt(kappa * var_z + layer.epsilon)
     z = means.known(ops.cast(mean, "float32"), z)
     normalized = _normalized(z, gamma, beta, m, inverse, kappa)
-    scale = ops.stop_gradient(gamma) * ops.rsqrt(v + layer.epsilon)
-    shift = ops.stop_gradient(beta) - m * scale
-    return (scale, shift), ops.cast(normalized, layer.compute_dtype)
+    affine = affine_of(gamma, beta, m, v, layer.epsilon)
+    return affine, ops.cast(normalized, layer.compute_dtype)
+
+
+def affine_of(gamma, beta, m, v, epsilon):
+    """Return the pair `(scale, shift)` of `normalize`."""
+    scale = ops.stop_gradient(gamma) * ops.rsqrt(v + epsilon)
+    return scale, ops.stop_gradient(beta) - m * scale
 
 
 def scale_and_shift(layer, shape):
