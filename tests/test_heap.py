@@ -17,11 +17,12 @@ pytestmark = pytest.mark.skipif(
 class Library:
     """Notes what it is called with."""
 
-    def __init__(self):
-        self.calls = []
+    def __init__(self, most=2**31):
+        self.calls, self.most = [], most
 
     def mallopt(self, option, value):
         self.calls.append((option, value))
+        return option == -1 or value <= self.most
 
     def malloc_trim(self, pad):
         self.calls.append("trim")
@@ -37,11 +38,12 @@ def calls(monkeypatch):
     return library.calls
 
 
-def trained(**given):
+def trained(steps=1, **given):
     model = snn.models.VGG5(
         input_shape=(8, 8, 3), width=1 / 16, norm="batch", time_steps=2
     )
-    model.compile("sgd", snn.losses.CrossEntropy())
+    loss = snn.losses.CrossEntropy()
+    model.compile("sgd", loss, steps_per_execution=steps)
     x, y = (
         np.ones((12, 8, 8, 3), "f"),
         np.eye(10, dtype="f")[np.arange(12) % 10],
@@ -57,6 +59,11 @@ def test_it_is_kept_while_a_model_trains(calls):
     assert calls[:4] == calls[2:4] * 2 == [(-1, 2**30), (-3, 2**30)] * 2
     assert calls[4:] == [(-1, 2**26), (-3, 2**25), "trim"]
     assert own == []
+
+
+def test_it_is_kept_however_many_steps_are_taken_at_once(calls):
+    trained(steps=3)
+    assert calls[0] == (-1, 2**30)
 
 
 def test_a_training_that_fails_gives_it_back(calls):
@@ -76,6 +83,13 @@ def test_what_the_engine_kept_is_given_back(calls):
     assert any(memory._free.values())
     heap.give_back()
     assert not any(memory._free.values())
+
+
+def test_older_libraries_keep_smaller_arrays(calls, monkeypatch):
+    library = Library(most=2**25)
+    monkeypatch.setattr(heap, "_glibc", lambda: library)
+    heap.KeepMemory().on_train_batch_end(0)
+    assert library.calls == [(-1, 2**30), (-3, 2**30), (-3, 2**25)]
 
 
 @pytest.mark.parametrize(

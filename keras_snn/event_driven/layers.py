@@ -382,7 +382,8 @@ class _Neurons(_Sharing):
         if self.layer.held:
             return self._normalize(self.x)
         frames = len(self.x) * self.steps
-        return self._normalize(memory.array((frames, *self.layer.shape)))
+        with memory.room((frames, *self.layer.shape)) as currents:
+            return self._normalize(currents)
 
     def _normalize(self, currents):
         statistics = self.sums_into(currents)

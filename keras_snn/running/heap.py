@@ -16,10 +16,10 @@ import keras
 
 # Of glibc's <malloc.h>.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-# In bytes: those of a training, and those that glibc comes to by itself when
-# large arrays are freed.
-_OF_TRAINING = 2**30, 2**30
-_OF_GLIBC = 2**26, 2**25
+# In bytes. Some versions of glibc take no more than `_MOST` for the second.
+# What it comes to by itself, when large arrays are freed, is twice that, and
+# that.
+_KEPT, _MOST = 2**30, 2**25
 
 
 class KeepMemory(keras.callbacks.Callback):
@@ -31,10 +31,15 @@ class KeepMemory(keras.callbacks.Callback):
 
     async_safe = True
 
-    def on_train_batch_end(self, batch, logs=None):
+    def __init__(self):
+        super().__init__()
         # TensorFlow has its way when the first batches are made.
-        if batch < 2:
-            _choose(*_OF_TRAINING)
+        self.left = 2
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.left:
+            self.left -= 1
+            _choose(_KEPT, _KEPT)
 
 
 def give_back():
@@ -44,7 +49,7 @@ def give_back():
         engine.clear()
     library = _library()
     if library is not None:
-        _choose(*_OF_GLIBC)
+        _choose(2 * _MOST, _MOST)
         library.malloc_trim(0)
 
 
@@ -52,7 +57,8 @@ def _choose(trim, mmap):
     library = _library()
     if library is not None:
         library.mallopt(_TRIM_THRESHOLD, trim)
-        library.mallopt(_MMAP_THRESHOLD, mmap)
+        if not library.mallopt(_MMAP_THRESHOLD, mmap):
+            library.mallopt(_MMAP_THRESHOLD, _MOST)
 
 
 def _library():

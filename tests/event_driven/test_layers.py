@@ -413,6 +413,17 @@ def test_memory_is_free_when_nobody_refers_to_it(memory):
     assert not any(x.ctypes.data % 64 for x in (*others, *found))
 
 
+def test_calls_share_a_room(memory):
+    memory.clear()
+    with memory.room((4, 5)) as first, memory.room((2, 5)) as second:
+        assert not np.shares_memory(first, second)
+    with memory.room((3, 5)) as third:
+        assert third.shape == (3, 5) and not third.ctypes.data % 64
+        assert np.shares_memory(third, first)
+    memory.clear()
+    assert not memory._rooms
+
+
 def test_memory_that_nobody_takes_is_given_back(memory, monkeypatch):
     memory.array((7,))
     assert sum(map(len, memory._free.values())) == 1
