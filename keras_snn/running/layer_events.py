@@ -2,7 +2,8 @@
 
 The engine runs all steps of a convolution of spikes and of the neurons behind
 it as one operation, together with a normalization between them that takes
-statistics of all samples at all steps. The backward pass is that of
+statistics of all samples at all steps; or, where currents meet before neurons,
+each convolution as one, and then the neurons. The backward pass is that of
 `layer_first`, on means over time.
 """
 
