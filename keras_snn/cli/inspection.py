@@ -74,7 +74,7 @@ ENGINE = (
     "keras_snn.event_driven.backward_kernels",
     "keras_snn.event_driven.layer_kernels",
 )
-KERNELS = 32
+KERNELS = 35
 
 Device = Annotated[
     str,

@@ -338,9 +338,6 @@ class _Sharing:
         )
         return room
 
-    def share(self, work):
-        _share(len(self.x), work)
-
 
 class _Neurons(_Sharing):
     """A layer and the arrays that it is called with.
@@ -375,7 +372,7 @@ class _Neurons(_Sharing):
                 currents = self.currents(part, lists, room)
                 self._fire(part, currents, scale, shift)
 
-        self.share(work)
+        _share(len(self.x), work)
         return [self.byte, *self.sums]
 
     def _run_normalized(self):
@@ -397,7 +394,7 @@ class _Neurons(_Sharing):
             for part in parts:
                 self._fire(part, self.part_of(currents, part), scale, shift)
 
-        self.share(fire)
+        _share(len(self.x), fire)
         return [self.byte, *self.sums, *statistics]
 
     def _fire(self, part, currents, scale, shift):
