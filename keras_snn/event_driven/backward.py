@@ -16,7 +16,11 @@ from keras import ops
 
 from keras_snn.event_driven import backward_kernels as kernels
 from keras_snn.event_driven.backward_kernels import LANES
-from keras_snn.event_driven.engine import read_weights, threads
+from keras_snn.event_driven.engine import (
+    as_operation,
+    read_weights,
+    threads,
+)
 from keras_snn_runtime import samples
 from keras_snn_runtime.operations import (
     NO_BIAS,
@@ -88,7 +92,6 @@ def connect_backward(program, results, sources, known, time_steps):
     Returns:
         Dict like `results`.
     """
-    import tensorflow as tf
 
     weights = read_weights(program)
     sources = {key: ops.cast(x, "float32") for key, x in sources.items()}
@@ -102,16 +105,8 @@ def connect_backward(program, results, sources, known, time_steps):
             found = _run(program, dict(zip(names, arrays)), wanted, time_steps)
             return [found[name] for name in wanted]
 
-        arrays = tf.numpy_function(
-            call,
-            [*inputs.values(), *upstream],
-            [tf.float32] * len(wanted),
-            stateful=False,
-        )
-        arrays = arrays if isinstance(arrays, (list, tuple)) else [arrays]
-        for x, name in zip(arrays, wanted):
-            x.set_shape(inputs[name].shape)
-        return list(arrays)
+        outputs = [("float32", inputs[name].shape) for name in wanted]
+        return as_operation(call, [*inputs.values(), *upstream], outputs)
 
     @ops.custom_gradient
     def connected(*tensors):

@@ -37,7 +37,6 @@ def run(
         as uint8 with axes (window, batch, ...), and each `"sequence"` that
         the program keeps, with axes (batch, time, ...).
     """
-    import tensorflow as tf
 
     inputs = {key: ops.cast(x, "float32") for key, x in values.items()}
     first = values[program.sources[0]]
@@ -57,20 +56,37 @@ def run(
         inputs = dict(zip(names, arrays))
         return _run(program, inputs, specs, statistics, int(steps))
 
-    arrays = tf.numpy_function(
-        call,
-        [steps, *inputs.values()],
-        [tf.as_dtype(spec.dtype) for spec in specs.values()],
-        stateful=False,
-    )
-    results = {(key, "mask"): x for key, x in masks.items()}
+    known = {"batch": first.shape[0], "once": 1}
+    outputs = [
+        (spec.dtype, (*map(known.get, spec.axes), *spec.shape))
+        for spec in specs.values()
+    ]
+    arrays = as_operation(call, [steps, *inputs.values()], outputs)
+    masks = {(key, "mask"): x for key, x in masks.items()}
+    return {**masks, **dict(zip(specs, arrays))}
+
+
+def as_operation(call, inputs, outputs):
+    """Return what `call(*arrays)` does, as one operation of TensorFlow.
+
+    Args:
+        call: Function of arrays, which returns a list of arrays.
+        inputs: List of tensors.
+        outputs: List of pairs of a type and a shape, whose unknown sizes are
+            None.
+
+    Returns:
+        List of tensors.
+    """
+    import tensorflow as tf
+
+    dtypes = [tf.as_dtype(dtype) for dtype, _ in outputs]
+    found = tf.numpy_function(call, inputs, dtypes, stateful=False)
     # Outside of a graph a list of one comes back as its element.
-    arrays = arrays if isinstance(arrays, (list, tuple)) else [arrays]
-    for x, (name, spec) in zip(arrays, specs.items()):
-        known = {"batch": first.shape[0], "once": 1}
-        x.set_shape([*map(known.get, spec.axes), *spec.shape])
-        results[name] = x
-    return results
+    found = list(found) if isinstance(found, (list, tuple)) else [found]
+    for x, (_, shape) in zip(found, outputs):
+        x.set_shape(shape)
+    return found
 
 
 def seconds(program, values):

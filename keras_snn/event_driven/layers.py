@@ -14,7 +14,7 @@ from keras import ops
 
 from keras_snn.event_driven import layer_kernels as kernels
 from keras_snn.event_driven import memory
-from keras_snn.event_driven.engine import threads
+from keras_snn.event_driven.engine import as_operation, threads
 from keras_snn_runtime import samples
 from keras_snn_runtime.operations import aligned
 
@@ -47,19 +47,17 @@ class Layer:
 
     Attributes:
         shape: Shape of a frame of its neurons, (rows, pixels, channels).
-        convolution: The `Convolution`; None where currents are given.
-        held: Whether these are the same at every step.
-        epsilon: Of the normalization; None where there is none.
         beta, threshold, subtract, initial_potential: Of the neurons.
         surrogate: Number and parameter of the rate rule's; None counts what
             the collapsed rule wants.
         leaky: Whether that wants a leaky trace.
         time_steps: T, at most 8.
+        convolution: The `Convolution`; None where currents are given.
+        held: Whether these are the same at every step.
+        epsilon: Of the normalization; None where there is none.
     """
 
     shape: tuple
-    convolution: Convolution | None
-    epsilon: float | None
     beta: float
     threshold: float
     subtract: bool
@@ -67,7 +65,9 @@ class Layer:
     surrogate: tuple | None
     leaky: bool
     time_steps: int
+    convolution: Convolution | None = None
     held: bool = False
+    epsilon: float | None = None
 
 
 def convolve(convolution, x, weights):
@@ -82,19 +82,13 @@ def convolve(convolution, x, weights):
         Tuple: the currents, axes (sample * step, ...); and their statistics,
         as `run_layer` returns them.
     """
-    import tensorflow as tf
-
-    currents, *statistics = tf.numpy_function(
+    batch, shape = x.shape[0], convolution.shape
+    frames = None if batch is None else batch * convolution.time_steps
+    currents, *statistics = as_operation(
         lambda x, *weights: _Sharing(convolution, x, weights).summarized(),
         [x, *(ops.cast(w, "float32") for w in weights)],
-        [tf.float32] * 5,
-        stateful=False,
+        [("float32", (frames, *shape)), *_of_statistics(batch, shape)],
     )
-    frames = None if x.shape[0] is None else x.shape[0] * convolution.time_steps
-    currents.set_shape((frames, *convolution.shape))
-    statistics[0].set_shape((x.shape[0], *convolution.shape))
-    for y in statistics[1:]:
-        y.set_shape(convolution.shape[-1:])
     return currents, statistics
 
 
@@ -116,22 +110,28 @@ def run_layer(layer, x, weights, normalization):
         over time `z`, their mean `m`, their variance `v` and the variance of
         `z`, of each channel, or of nothing without a normalization.
     """
-    import tensorflow as tf
-
     floats = [ops.cast(w, "float32") for w in (*weights, *normalization)]
-    of_neurons = 3 + layer.leaky
-    others = of_neurons - 1 + (4 if normalization else 0)
-    found = tf.numpy_function(
+    outputs = of_neurons = _of_neurons(layer, x.shape[0])
+    if normalization:
+        outputs = of_neurons + _of_statistics(x.shape[0], layer.shape)
+    byte, *found = as_operation(
         lambda x, *numbers: _Neurons(layer, x, numbers).run(),
         [x, *floats],
-        [tf.uint8, *[tf.float32] * others],
-        stateful=False,
+        outputs,
     )
-    for n, y in enumerate(found):
-        of_each = n <= of_neurons
-        y.set_shape((x.shape[0], *layer.shape) if of_each else layer.shape[-1:])
-    byte, *sums = found[:of_neurons]
-    return byte, sums, found[of_neurons:]
+    sums = len(of_neurons) - 1
+    return byte, found[:sums], found[sums:]
+
+
+def _of_neurons(layer, batch):
+    """Return types and shapes of what neurons give: bytes, and their sums."""
+    shape = batch, *layer.shape
+    return [("uint8", shape), *[("float32", shape)] * (2 + layer.leaky)]
+
+
+def _of_statistics(batch, shape):
+    """Return types and shapes of the statistics of currents."""
+    return [("float32", (batch, *shape)), *[("float32", shape[-1:])] * 3]
 
 
 def join(layer, currents, scales, shifts, batch):
@@ -147,19 +147,14 @@ def join(layer, currents, scales, shifts, batch):
     Returns:
         Tuple: bytes of the neurons' spikes, and sums as of `run_layer`.
     """
-    import tensorflow as tf
-
     count = len(currents)
-    byte, *sums = tf.numpy_function(
+    byte, *sums = as_operation(
         lambda *x: _Joined(
             layer, x[:count], x[count : 2 * count], x[2 * count :]
         ).run(),
         [*currents, *scales, *shifts],
-        [tf.uint8, *[tf.float32] * (2 + layer.leaky)],
-        stateful=False,
+        _of_neurons(layer, batch),
     )
-    for y in (byte, *sums):
-        y.set_shape((batch, *layer.shape))
     return byte, sums
 
 
@@ -182,32 +177,19 @@ def connect(mean, normalization, epsilon, statistics, value, derivative=None):
     def connected(mean, gamma, beta):
         def grad(*args, upstream=None):
             (upstream,) = args or (upstream,)
-            given = [upstream, derivative, gamma, *statistics]
-            return _credit(given, epsilon)
+            return as_operation(
+                lambda *arrays: _credit(*arrays, np.float32(epsilon)),
+                [upstream, derivative, gamma, *statistics],
+                [("float32", x.shape) for x in (upstream, gamma, beta)],
+            )
 
         return value, grad
 
     return connected(mean, *normalization)
 
 
-def _credit(given, epsilon):
-    """Return the derivatives of `connect`."""
-    import tensorflow as tf
-
-    upstream, _, gamma = given[:3]
-    found = tf.numpy_function(
-        lambda *arrays: _credit_arrays(*arrays, np.float32(epsilon)),
-        given,
-        [tf.float32] * 3,
-        stateful=False,
-    )
-    for x, y in zip((upstream, gamma, gamma), found):
-        y.set_shape(x.shape)
-    return found
-
-
-def _credit_arrays(upstream, derivative, gamma, z, m, v, var_z, epsilon):
-    """Do what `_credit` does, with arrays."""
+def _credit(upstream, derivative, gamma, z, m, v, var_z, epsilon):
+    """Return the derivatives of `connect`, arrays."""
     credit_of_each = memory.array(z.shape)
 
     def add(part, sums):

@@ -7,8 +7,6 @@ each convolution as one, and then the neurons. The backward pass is that of
 `layer_first`, on means over time.
 """
 
-import collections.abc
-import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -28,7 +26,7 @@ from keras_snn.running import (
     processes,
     states,
 )
-from keras_snn.running.spike_history import WINDOW, Spikes
+from keras_snn.running.spike_history import WINDOW, Frames, Spikes
 
 
 class Chain(NamedTuple):
@@ -47,7 +45,7 @@ class Chain(NamedTuple):
     neurons: Any
 
 
-class Currents(collections.abc.Sequence):
+class Currents(Frames):
     """Frames of currents that are one tensor until they are asked for.
 
     Args:
@@ -63,16 +61,13 @@ class Currents(collections.abc.Sequence):
     def __len__(self):
         return self.steps
 
-    def __getitem__(self, t):
-        return self._frames[t]
-
     @functools.cached_property
     def _frames(self):
         shape = -1, self.steps, *self.array.shape[1:]
         return ops.unstack(ops.reshape(self.array, shape), self.steps, axis=1)
 
 
-class Joined(collections.abc.Sequence):
+class Joined(Frames):
     """Frames that are sums of others, added up when they are asked for.
 
     Args:
@@ -85,9 +80,6 @@ class Joined(collections.abc.Sequence):
 
     def __len__(self):
         return len(self.trains[0].frames)
-
-    def __getitem__(self, t):
-        return self._frames[t]
 
     @functools.cached_property
     def _frames(self):
@@ -209,20 +201,20 @@ def run(chain, train, time_steps, training):
         call = pooled_convolution.layer(convolution, pooling)
     mean = call(train.mean)
     held = not isinstance(train.frames, Spikes)
-    given = _neurons(neurons.layer, mean.shape, time_steps, held=held)
     seen, weights = ops.stop_gradient(call(train.frames[0])), []
+    given, numbers = {"held": held}, []
     if not held:
         seen = train.frames.byte
         weights = _weights(convolution, pooling)
-        given = dataclasses.replace(
-            given, convolution=_convolution(*chain[:2], train, mean.shape)
+        given["convolution"] = _convolution(
+            convolution, pooling, train, mean.shape
         )
-    numbers = []
     if normalizing is not None:
         numbers = normalization.scale_and_shift(normalizing, (-1,))
-        given = dataclasses.replace(given, epsilon=normalizing.epsilon)
+        given["epsilon"] = normalizing.epsilon
+    layer = _neurons(neurons.layer, mean.shape, time_steps, **given)
     byte, sums, statistics = event_driven.run_layer(
-        given, seen, weights, numbers
+        layer, seen, weights, numbers
     )
     outcome = _outcome(neurons.layer, sums, time_steps)
     if normalizing is None:
@@ -371,13 +363,11 @@ def _convolution(convolution, pooling, train, shape):
     )
 
 
-def _neurons(neurons, shape, time_steps, held=False):
-    """Return the `event_driven.Layer` of neurons that get currents."""
+def _neurons(neurons, shape, time_steps, **given):
+    """Return the `event_driven.Layer` of neurons, with what else is given."""
     beta, threshold, reset = neurons.lif
     return event_driven.Layer(
         shape=tuple(shape[1:]),
-        convolution=None,
-        epsilon=None,
         beta=float(beta),
         threshold=float(threshold),
         subtract=reset == "subtract",
@@ -385,5 +375,5 @@ def _neurons(neurons, shape, time_steps, held=False):
         surrogate=event_driven.surrogate_of(neurons),
         leaky=neurons.rule != "rate" and neurons.factor == "leak_corrected",
         time_steps=time_steps,
-        held=held,
+        **given,
     )

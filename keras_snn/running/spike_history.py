@@ -23,7 +23,14 @@ WINDOW = 8
 FEW = 4096
 
 
-class Spikes(collections.abc.Sequence):
+class Frames(collections.abc.Sequence):
+    """Frames that are made when one of them is asked for: `_frames`."""
+
+    def __getitem__(self, t):
+        return self._frames[t]
+
+
+class Spikes(Frames):
     """Frames of spikes that are bits of bytes until they are asked for.
 
     Args:
@@ -37,9 +44,6 @@ class Spikes(collections.abc.Sequence):
 
     def __len__(self):
         return sum(steps for _, steps in self._windows)
-
-    def __getitem__(self, t):
-        return self._frames[t]
 
     @functools.cached_property
     def _frames(self):
