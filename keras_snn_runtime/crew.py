@@ -29,13 +29,12 @@ from llvmlite import ir
 from numba import carray, njit, types
 from numba.extending import intrinsic
 
+from keras_snn_runtime.compiler import Callback, compiled, inlined
 from keras_snn_runtime.kernels import (
-    _fire_rows,
-    _fire_steps,
     average_part,
-    compiled,
     convolve_part,
-    inlined,
+    fire_rows,
+    fire_rows_of_steps,
     multiply_part,
 )
 from keras_snn_runtime.vectors import INT64, pointer
@@ -59,7 +58,9 @@ _FIRST, _LAST = 1, 1 << 16  # what a ticket counts parts taken by
 _NONE = 0xFFFFFFFF  # no parts are left
 # Numbers of a job, which of them lead to sums, and which to the next job.
 _NUMBERS, _SUMS, _THEN = 24, 8, 23
-_CONVOLUTION, _PRODUCT, _AVERAGE, _NEURONS, _STEPS = range(5)
+# Of a function that does a part of a job: address of the job, which part of
+# how many, and the number of samples.
+_PART = types.void(*[types.int64] * 4)
 
 
 @intrinsic
@@ -121,6 +122,23 @@ else:
     _sleep = njit(lambda _: 0, nogil=True)
 
 
+@intrinsic
+def _call(typing, function, job, part, parts, samples):
+    """Call the function at an address, which does a part of a job."""
+
+    def emit(context, builder, signature, arguments):
+        function, *given = arguments
+        kind = ir.FunctionType(ir.VoidType(), [INT64] * len(given))
+        builder.call(pointer(builder, function, kind), given)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 5), emit
+
+
+def _part(function):
+    return Callback(function, _PART)
+
+
 @inlined
 def _waited(turns):
     """Wait for a turn, and return how many there were."""
@@ -165,67 +183,82 @@ def _listed(job, samples, rows, pixels, places):
 
 
 @inlined
-def _convolve_band(job, part):
+def _convolve(job, part, parts, samples, weights, itemtype):
     """Compute some rows of what `kernels.convolve` computes."""
-    samples, height, width = job[2], job[10], job[11]
+    height, width, out_height, out_width = job[10], job[11], job[16], job[17]
     rows, columns, channels, outputs = job[12], job[13], job[14], job[15]
-    out_height, out_width = job[16], job[17]
     frames = samples, out_height, out_width, outputs
-    given = (
-        _numbers(job[7], 0, outputs),
-        _numbers(job[8], 0, outputs),
-        carray(_as_pointer(job[9]), frames, np.float32),
-        job[18],
-        job[19],
-        job[20],
-        job[21],
-        (part * out_height // job[1], (part + 1) * out_height // job[1]),
-    )
+    kernel = rows, columns, channels, outputs
     spikes = _listed(job, samples, height, width, width * channels)
-    weights, shape = _as_pointer(job[6]), (rows, columns, channels, outputs)
     for first in range(0, samples, job[22]):
-        some = first, min(first + job[22], samples)
-        if job[7]:
-            kernel = carray(weights, shape, np.int8)
-            convolve_part(*spikes, kernel, *given, some)
-        else:
-            kernel = carray(weights, shape, np.float32)
-            convolve_part(*spikes, kernel, *given, some)
+        convolve_part(
+            *spikes,
+            carray(weights, kernel, itemtype),
+            _numbers(job[7], 0, outputs),
+            _numbers(job[8], 0, outputs),
+            carray(_as_pointer(job[9]), frames, np.float32),
+            job[18],
+            job[19],
+            job[20],
+            job[21],
+            (part * out_height // parts, (part + 1) * out_height // parts),
+            (first, min(first + job[22], samples)),
+        )
+
+
+@_part
+def _convolve_float32(address, part, parts, samples):
+    job = _integers(address, _NUMBERS)
+    _convolve(job, part, parts, samples, _as_pointer(job[6]), np.float32)
+
+
+@_part
+def _convolve_int8(address, part, parts, samples):
+    job = _integers(address, _NUMBERS)
+    _convolve(job, part, parts, samples, _as_pointer(job[6]), np.int8)
 
 
 @inlined
-def _multiply_lanes(job, part):
+def _multiply(job, part, samples, weights, itemtype):
     """Compute some outputs of what `kernels.multiply` computes."""
-    samples, rows, pixels = job[2], job[10], job[11]
-    places, outputs = job[12], job[13]
+    rows, pixels, places, outputs = job[10], job[11], job[12], job[13]
     first = part * LANES
     count = min(LANES, outputs - first)
     # Rows of weights and of outputs begin at the first of these.
-    given = (
+    multiply_part(
+        *_listed(job, samples, rows, pixels, places),
+        carray(weights, (rows * places, outputs), itemtype),
         _numbers(job[7], first, count),
         _numbers(job[8], first, count),
         carray(_as_pointer(job[9] + 4 * first), (samples, outputs), np.float32),
         count,
         samples,
     )
-    spikes = _listed(job, samples, rows, pixels, places)
-    weights, shape = job[6], (rows * places, outputs)
-    if job[7]:
-        weights = _as_pointer(weights + first)
-        multiply_part(*spikes, carray(weights, shape, np.int8), *given)
-    else:
-        weights = _as_pointer(weights + 4 * first)
-        multiply_part(*spikes, carray(weights, shape, np.float32), *given)
 
 
-@inlined
-def _fire_band(job, part):
+@_part
+def _multiply_float32(address, part, parts, samples):
+    job = _integers(address, _NUMBERS)
+    weights = _as_pointer(job[6] + 4 * part * LANES)
+    _multiply(job, part, samples, weights, np.float32)
+
+
+@_part
+def _multiply_int8(address, part, parts, samples):
+    job = _integers(address, _NUMBERS)
+    weights = _as_pointer(job[6] + part * LANES)
+    _multiply(job, part, samples, weights, np.int8)
+
+
+@_part
+def _fire(address, part, parts, samples):
     """Advance some rows of the neurons that `kernels.fire` advances."""
+    job = _integers(address, _NUMBERS)
     rows, pixels, channels, subtract = job[9], job[10], job[11], job[12]
-    first = part * rows // job[1]
+    first = part * rows // parts
     size, shape = pixels * channels, (rows, pixels, channels)
     numbers = carray(_as_pointer(job[13]), (2,), np.float32)
-    _fire_rows(
+    fire_rows(
         carray(_as_pointer(job[3]), shape, np.float32),
         carray(_as_pointer(job[4]), shape, np.float32),
         carray(_as_pointer(job[5]), shape, np.uint8),
@@ -236,14 +269,15 @@ def _fire_band(job, part):
         numbers[1],
         subtract != 0,
         first,
-        (part + 1) * rows // job[1],
+        (part + 1) * rows // parts,
     )
 
 
-@inlined
-def _average_band(job, part):
+@_part
+def _average(address, part, parts, samples):
     """Compute some rows of what `kernels.average_spikes` computes."""
-    samples, rows, pixels, channels = job[2], job[7], job[8], job[9]
+    job = _integers(address, _NUMBERS)
+    rows, pixels, channels = job[7], job[8], job[9]
     out_rows, out_pixels = job[10], job[11]
     average_part(
         *_listed(job, samples, rows, pixels, pixels * channels),
@@ -257,8 +291,8 @@ def _average_band(job, part):
         job[14],
         job[15],
         samples,
-        part * out_rows // job[1],
-        (part + 1) * out_rows // job[1],
+        part * out_rows // parts,
+        (part + 1) * out_rows // parts,
     )
 
 
@@ -269,9 +303,10 @@ def _frames(address, count, shape):
     return carray(_as_pointer(address), (count, *shape), np.float32)
 
 
-@inlined
-def _fire_band_of_steps(job, part, parts, frames):
+@_part
+def _fire_steps(address, part, parts, frames):
     """Take steps of some rows of neurons, as `kernels.fire_steps` does."""
+    job = _integers(address, _NUMBERS)
     before, samples = _load(job[18]), _load(job[18] + 8)
     steps = frames // samples
     subtract, held, kind = job[11] != 0, job[12] != 0, job[13]
@@ -279,7 +314,7 @@ def _fire_band_of_steps(job, part, parts, frames):
     first = part * rows // parts
     size, shape = pixels * channels, (rows, pixels, channels)
     numbers = carray(_as_pointer(job[17]), (3,), np.float32)
-    _fire_steps(
+    fire_rows_of_steps(
         _frames(job[3], samples if held else frames, shape),
         _frames(job[4], samples, shape),
         carray(_as_pointer(job[5]), (frames, rows, size), np.int32),
@@ -315,21 +350,13 @@ def _take_parts(box, ticket, helping):
         # the part is done.
         taken = ticket + (_LAST if helping else _FIRST)
         if _replace(box + _TICKET, ticket, taken):
-            job = _integers(_load(box + _JOB), _NUMBERS)
-            if job[0] == _CONVOLUTION:
-                _convolve_band(job, part)
-            elif job[0] == _PRODUCT:
-                _multiply_lanes(job, part)
-            elif job[0] == _AVERAGE:
-                _average_band(job, part)
-            elif job[0] == _NEURONS:
-                _fire_band(job, part)
-            else:
-                _fire_band_of_steps(job, part, parts, job[2])
+            address = _load(box + _JOB)
+            job = _integers(address, _NUMBERS)
+            _call(job[0], address, part, parts, job[2])
             if job[_THEN]:
                 # Of the same rows.
-                following = _integers(job[_THEN], _NUMBERS)
-                _fire_band_of_steps(following, part, parts, job[2])
+                function = _load(job[_THEN])
+                _call(function, job[_THEN], part, parts, job[2])
             _increase(box + _DONE)
         ticket = _load(box + _TICKET)
 
@@ -337,8 +364,7 @@ def _take_parts(box, ticket, helping):
 @compiled(types.int64)
 def serve(box):
     """Help with jobs until none has come for some time."""
-    ticket, turns = _load(box + _TICKET), 0
-    _take_parts(box, ticket, True)
+    ticket, turns = -1, 0
     while turns < LINGER:
         seen = _load(box + _TICKET)
         if seen == ticket:
@@ -476,7 +502,8 @@ class Crew:
         bands = BANDS if weights[0].nbytes <= LARGE else self.threads
         arrays = _checked(*spikes, *weights, out)
         parts = min(out_height, bands)
-        job = self._job(_CONVOLUTION, parts, arrays, numbers)
+        function = _convolve_int8 if weights[1].size else _convolve_float32
+        job = self._job(function, parts, arrays, numbers)
         job.out = out
         return job
 
@@ -488,7 +515,7 @@ class Crew:
             *(starts.shape[1], starts.shape[2] - 1, channels, rows, pixels),
             *windows,
         )
-        job = self._job(_AVERAGE, min(rows, BANDS), (*spikes, out), numbers)
+        job = self._job(_average, min(rows, BANDS), (*spikes, out), numbers)
         job.out = out
         return job
 
@@ -508,7 +535,8 @@ class Crew:
         numbers = rows, pixels, len(weights[0]) // rows, outputs
         arrays = _checked(*spikes, *weights, out)
         parts = -(-outputs // LANES)
-        return self._job(_PRODUCT, parts, arrays, numbers)
+        function = _multiply_int8 if weights[1].size else _multiply_float32
+        return self._job(function, parts, arrays, numbers)
 
     def neurons(self, arrays, beta, threshold, subtract):
         """Return a function that does what `kernels.fire` does.
@@ -521,7 +549,7 @@ class Crew:
         numbers = np.array([beta, threshold], "float32")
         _, *shape = arrays[0].shape
         given = *shape, subtract, numbers.ctypes.data
-        job = self._job(_NEURONS, min(shape[0], BANDS), arrays, given)
+        job = self._job(_fire, min(shape[0], BANDS), arrays, given)
         job.kept.append(numbers)
         return job
 
@@ -543,7 +571,7 @@ class Crew:
             *(numbers.ctypes.data, self.now.ctypes.data),
         )
         parts = min(shape[0], BANDS)
-        job = self._job(_STEPS, parts, (*arrays, *sums), given)
+        job = self._job(_fire_steps, parts, (*arrays, *sums), given)
         job.kept += numbers, self.now
         return job
 
@@ -557,7 +585,7 @@ class Job:
 
     Args:
         crew: The `Crew`.
-        kind, parts: Which operation, and how many parts it has.
+        function, parts: What does a part, and how many there are.
         arrays: List of arrays, of which it gets the addresses.
         numbers: List of integers.
 
@@ -567,10 +595,10 @@ class Job:
         out: Array that its parts write rows of, or None.
     """
 
-    def __init__(self, crew, kind, parts, arrays, numbers):
+    def __init__(self, crew, function, parts, arrays, numbers):
         self._crew, self.kept, self.out = crew, [*arrays], None
         self.sums = ()
-        given = kind, parts, 1, *map(_address, arrays), *numbers
+        given = function.address, parts, 1, *map(_address, arrays), *numbers
         self.numbers = np.zeros(_NUMBERS, "int64")
         self.numbers[: len(given)] = given
         self.address = self.numbers.ctypes.data

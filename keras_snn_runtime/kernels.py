@@ -12,13 +12,16 @@ vector registers:
     I[y, x, :] = sum_{dy, dx, c: s != 0} s[y+dy, x+dx, c] * w[dy, dx, c, :]
 """
 
-import hashlib
-import pathlib
-
 import numpy as np
 from numba import njit, types
 
-from keras_snn_runtime import neuron_vectors, vectors
+from keras_snn_runtime.compiler import (
+    compiled,
+    compiled_for_weights,
+    inlined,
+    inlined_variant,
+    inner,
+)
 from keras_snn_runtime.neuron_vectors import CREDIT, neuron_steps
 from keras_snn_runtime.vectors import (
     AVX512,
@@ -62,54 +65,6 @@ _SPIKES = (_INDICES, _write(3), _STARTS)
 _BYTES = _array(types.uint8, 4)
 
 
-# Of these files, whose functions those of others call.
-SOURCE = hashlib.sha256(
-    b"".join(
-        pathlib.Path(x).read_bytes()
-        for x in (__file__, neuron_vectors.__file__, vectors.__file__)
-    )
-).hexdigest()[:8]
-
-
-def _kept(*signatures):
-    """Compile functions, free of Python's lock and kept on disk.
-
-    Numba's cache knows a function by its name and the source of its own file,
-    not of what it calls elsewhere: so the name has a digest of that.
-    """
-    # Python divisions look for zeros, and keep loops from running in vectors.
-    compile_ = njit(*signatures, nogil=True, cache=True, error_model="numpy")
-
-    def decorate(function):
-        function.__qualname__ += f"_{SOURCE}"
-        return compile_(function)
-
-    return decorate
-
-
-def compiled(*arguments, returns=types.void):
-    """Compile a function at once, kept on disk, free of Python's lock."""
-    return _kept(returns(*arguments))
-
-
-def compiled_for_weights(before, ndim, after):
-    """Do what `compiled` does, for arrays of float32 and of int8 weights.
-
-    Args:
-        before: Types of the arguments before the weights.
-        ndim: Number of axes of the weights.
-        after: Types of the arguments after them.
-    """
-    signatures = [
-        types.void(*before, _array(dtype, ndim, readonly=True), *after)
-        for dtype in (types.float32, types.int8)
-    ]
-    return _kept(signatures)
-
-
-inlined = _kept()
-
-
 def _adder(unit, quantized):
     """Return `row_sums` for any number of outputs that `_widest` gives."""
     sum_64, sum_32, sum_16, sum_8, sum_4, sum_2, sum_1 = (
@@ -119,7 +74,7 @@ def _adder(unit, quantized):
         row_sums(x, unit, quantized, both=True) for x in (32, 16, 8, 4, 2)
     )
 
-    @njit(nogil=True)
+    @inlined_variant(unit, quantized)
     def add(width, out, weights, stride, indices, values, first, last):
         given = width, out, weights, stride, indices, values, first, last
         if width == 64:
@@ -154,7 +109,7 @@ def _adder(unit, quantized):
         row_sums(x, unit, quantized, both=True) for x in (128, 64)
     )
 
-    @njit(nogil=True)
+    @inlined_variant(unit, quantized)
     def add_wide(width, out, weights, stride, indices, values, first, last):
         given = width, out, weights, stride, indices, values, first, last
         if width <= 64:
@@ -780,6 +735,9 @@ def list_fired(fired, channels, indices, starts):
     starts[len(starts) - 1] = found
 
 
+_maximum = inner(maximum)
+
+
 @compiled(_read(4), *[_write(4)] * 3, *[_INTEGER] * 5)
 def count_maximum(frames, counts, peaks, out, height, width, sy, sx, samples):
     """Add frames to counts, and give by how much each window's maximum rises.
@@ -793,10 +751,17 @@ def count_maximum(frames, counts, peaks, out, height, width, sy, sx, samples):
         sy, sx: Strides.
         samples: Number of samples.
     """
-    maximum(counts, peaks, height, width, sy, sx, samples)
-    counts[:samples] += frames[:samples]
-    maximum(counts, out, height, width, sy, sx, samples)
-    out[:samples] -= peaks[:samples]
+    _maximum(counts, peaks, height, width, sy, sx, samples)
+    # Sums of whole arrays take Numba ten seconds.
+    for i in range(samples):
+        count, frame = counts[i].reshape(-1), frames[i].reshape(-1)
+        for k in range(len(count)):
+            count[k] += frame[k]
+    _maximum(counts, out, height, width, sy, sx, samples)
+    for i in range(samples):
+        rise, peak = out[i].reshape(-1), peaks[i].reshape(-1)
+        for k in range(len(rise)):
+            rise[k] -= peak[k]
 
 
 @inlined
@@ -815,7 +780,7 @@ def _fire_row(current, v, fired, beta, threshold, subtract):
 
 
 @inlined
-def _fire_rows(
+def fire_rows(
     currents,
     potentials,
     bytes_,
@@ -880,7 +845,7 @@ def fire(
     """
     rows = currents.shape[1]
     for i in range(samples):
-        _fire_rows(
+        fire_rows(
             currents[i],
             potentials[i],
             bytes_[i],
@@ -899,7 +864,7 @@ def any_neurons(made, sums):
     """Return what `made(lanes, sums)` gives, for `NEURONS`, 8 or 1."""
     many, some, one = (made(x, sums) for x in (NEURONS, 8, 1))
 
-    @njit(nogil=True)
+    @inlined_variant(made.__name__, sums)
     def take_steps(lanes, *given):
         if lanes == NEURONS:
             return many(*given)
@@ -934,7 +899,7 @@ def _take_steps(
         v: Potentials, updated.
         sums: `totals`, `others` and `traces` of the row, updated, each of one
             sample or of none.
-        numbers, surrogate, subtract, before: As in `_fire_steps`.
+        numbers, surrogate, subtract, before: As in `fire_rows_of_steps`.
 
     Returns:
         Whether a potential is no number.
@@ -975,7 +940,7 @@ def _take_steps(
 
 
 @inlined
-def _fire_steps(
+def fire_rows_of_steps(
     currents,
     potentials,
     indices,
@@ -1083,7 +1048,7 @@ def fire_steps(
         before: Number of steps before these.
         samples, steps: Numbers of samples and steps.
     """
-    _fire_steps(
+    fire_rows_of_steps(
         currents,
         potentials,
         indices,

@@ -1,9 +1,7 @@
 """The commands `analyze`, `convert`, `study` and `monitor`."""
 
-import importlib
 import io
 import json
-import pathlib
 import re
 import subprocess
 import warnings
@@ -16,7 +14,7 @@ pytest.importorskip("typer.testing")
 import rich.console  # noqa: E402
 
 import keras_snn as snn  # noqa: E402
-from keras_snn.cli import common, inspection  # noqa: E402
+from keras_snn.cli import common  # noqa: E402
 from tests.test_cli import error_of, run  # noqa: E402
 
 COMMANDS = ("analyze", "convert", "study", "monitor")
@@ -210,14 +208,6 @@ def test_a_file_and_quiet_show_results_alone(
     monkeypatch.undo()
     result = run_long(command, spiking, ordinary)
     assert not any(doing in result.output for doing in LONG[command])
-
-
-def test_the_bar_of_warmup_knows_the_kernels():
-    modules = map(importlib.import_module, inspection.ENGINE)
-    sources = [pathlib.Path(x.__file__).read_text("utf-8") for x in modules]
-    once, twice = "\n@compiled(", "\n@compiled_for_weights("
-    kernels = sum(x.count(once) + 2 * x.count(twice) for x in sources)
-    assert kernels == inspection.KERNELS
 
 
 def test_warnings_are_sentences(terminal):

@@ -66,15 +66,13 @@ MONITOR_EPILOG = """
   keras-snn monitor runs
 """
 
-# What is compiled, and the number of its functions, for a bar that knows how
-# far it is.
+# Modules whose functions are compiled.
 ENGINE = (
     "keras_snn_runtime.kernels",
     "keras_snn_runtime.crew",
     "keras_snn.event_driven.backward_kernels",
     "keras_snn.event_driven.layer_kernels",
 )
-KERNELS = 35
 
 Device = Annotated[
     str,
@@ -424,24 +422,11 @@ def warmup(context: typer.Context, quiet: Quiet = False):
 
 
 def _compile_engine():
-    """Import the engine, which compiles it, with a bar of its kernels."""
-    from numba.core import event
-
-    class Kernels(event.Listener):
-        def on_start(self, event):
-            pass
-
-        def on_end(self, event):
-            # What kernels are made of has a name with a score.
-            made = event.data["dispatcher"].py_func
-            if made.__module__ in ENGINE and made.__name__[0] != "_":
-                next(bar, None)
+    """Compile all functions of the engine, with a bar."""
+    for name in ENGINE:
+        importlib.import_module(name)
+    from keras_snn_runtime import compiler
 
     display = progress.display()
-    bar = iter(display.track(range(KERNELS), "Compiling the engine"))
-    next(bar)
-    with event.install_listener("numba:compile", Kernels()):
-        for name in ENGINE:
-            importlib.import_module(name)
-    for _ in bar:
-        pass
+    for function in display.track(compiler.KERNELS, "Compiling the engine"):
+        function.compile()

@@ -9,10 +9,11 @@ number of events.
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
-from keras_snn_runtime.kernels import bits_before, compiled
+from keras_snn_runtime.compiler import compiled, inlined_variant
+from keras_snn_runtime.kernels import bits_before
 from keras_snn_runtime.vectors import (
     AVX512,
     FLOAT,
@@ -174,7 +175,7 @@ def _crediting(wanted):
     """Return `_credit_row` for 4, 2 or 1 vectors."""
     four, two, one = (_credit_row(x, wanted) for x in (4, 2, 1))
 
-    @njit(nogil=True)
+    @inlined_variant(wanted)
     def credit(
         vectors, weights, changes, credit, stride, rows, values, partial, count
     ):

@@ -8,6 +8,7 @@ the same at every step (sample, row, pixel, channel).
 import numpy as np
 from numba import types
 
+from keras_snn_runtime.compiler import compiled, inner
 from keras_snn_runtime.kernels import (
     _BYTES,
     _INDICES,
@@ -18,7 +19,6 @@ from keras_snn_runtime.kernels import (
     _read,
     _write,
     any_neurons,
-    compiled,
     convolve,
     list_fired,
     most_neurons,
@@ -32,6 +32,8 @@ _TOTALS = _array(types.float64, 2)
 _with_sums, _with_traces, _with_credit = (
     any_neurons(neuron_histories, x) for x in (2, 3, CREDIT)
 )
+
+_convolve = inner(convolve)
 
 
 @compiled(
@@ -72,7 +74,7 @@ def convolve_steps(
     frames = samples * steps
     # Small weights stay in the cache, and so does what is then written.
     together = 1 if weights.nbytes <= SMALL else frames
-    convolve(
+    _convolve(
         indices,
         np.empty((0, 0, 0), np.float32),
         starts,

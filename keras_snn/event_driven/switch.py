@@ -86,7 +86,9 @@ def _compiles():
     The user did not ask for it, so that a broken Numba is no error.
     """
     try:
-        importlib.import_module("keras_snn_runtime.kernels")
+        kernels = importlib.import_module("keras_snn_runtime.kernels")
+        # The others are compiled when a network calls them.
+        kernels.list_spikes.compile()
     except Exception as error:
         warnings.warn(
             "Numba is installed, but the event-driven engine does not compile "

@@ -2,19 +2,12 @@
 
 import concurrent.futures
 import contextlib
-import hashlib
-import pathlib
 
 import numpy as np
 import pytest
 
 pytest.importorskip("numba")
-from keras_snn_runtime import (  # noqa: E402
-    crew,
-    kernels,
-    neuron_vectors,
-    vectors,
-)
+from keras_snn_runtime import crew  # noqa: E402
 from keras_snn_runtime import operations as ops  # noqa: E402
 from keras_snn_runtime import samples as runs  # noqa: E402
 from keras_snn_runtime.crew import Crew  # noqa: E402
@@ -242,17 +235,6 @@ def test_arrays_are_free_after_a_call(
     with uncollected(ops.Workspace, monkeypatch) as workspaces:
         built.run(x, 3, threads)
         assert workspaces and not any(reference() for reference in workspaces)
-
-
-def test_what_is_kept_on_disk_is_of_these_sources():
-    """Numba looks at a function's own file, not at those that it calls."""
-    modules = kernels, neuron_vectors, vectors
-    files = [pathlib.Path(x.__file__) for x in modules]
-    source = b"".join(x.read_bytes() for x in files)
-    digest = hashlib.sha256(source).hexdigest()[:8]
-    for function in (crew.share, crew._convolve_band, kernels.convolve):
-        assert function.py_func.__qualname__.endswith(f"_{digest}")
-        assert digest in function._cache._cache_file._index_name
 
 
 def test_an_error_ends_the_helpers(all_shared, monkeypatch):

@@ -1,0 +1,184 @@
+"""Kernels: functions that Numba compiles at their first call, kept on disk.
+
+All of them take a minute to compile, those of one network some seconds.
+"""
+
+import contextlib
+import hashlib
+import pathlib
+import sys
+import threading
+
+from numba import cfunc, njit, types
+from numba.core import event
+
+# Files whose functions those of others call.
+_SOURCES = b"".join(
+    pathlib.Path(__file__).with_name(x).read_bytes()
+    for x in ("kernels.py", "neuron_vectors.py", "vectors.py")
+)
+
+# All that was declared in the modules imported so far.
+KERNELS = []
+
+_lock = threading.Lock()
+
+# Python divisions look for zeros, and keep loops from running in vectors.
+_OPTIONS = {"nogil": True, "error_model": "numpy"}
+
+# Compiles a function for what calls it, with which it is kept on disk. Of its
+# own, files there could be mixed up: Numba numbers those of a function as its
+# signatures come, which two processes may do in different orders.
+inlined = njit(**_OPTIONS)
+
+
+def inlined_variant(*variant):
+    """Do what `inlined` does, for one of several functions of one name.
+
+    What is on the disk knows what it calls by a name, types, and a number that
+    depends on what a process compiled before.
+
+    Args:
+        variant: What this one has of its own.
+    """
+
+    def decorate(function):
+        function.__qualname__ = "_".join(
+            [function.__name__, *map(str, variant)]
+        )
+        return inlined(function)
+
+    return decorate
+
+
+class _Function:
+    """A function of arguments of given types, which `compile` compiles.
+
+    Args:
+        function: It.
+        signature: Numba's, of its arguments and what it returns.
+
+    Attributes:
+        name: What Numba keeps it by. It looks at the function's own file, when
+            it compiles, not at those of what it calls: so the name has a digest
+            of all, as they are now, and of the signature.
+    """
+
+    def __init__(self, function, signature):
+        self.function, self.signature = function, signature
+        self.__doc__ = function.__doc__
+        own = pathlib.Path(sys.modules[function.__module__].__file__)
+        given = _SOURCES + own.read_bytes() + str(signature).encode()
+        digest = hashlib.sha256(given).hexdigest()[:16]
+        self.name = f"{function.__name__}_{digest}"
+        self.compiled = None
+        KERNELS.append(self)
+
+    def compile(self):
+        """Compile it, or read it from the disk, unless that was done."""
+        with _lock:
+            if self.compiled is None:
+                self.function.__qualname__ = self.name
+                self.compiled = self._made()
+        return self.compiled
+
+    def _compile_and_tell(self):
+        with event.install_listener("numba:compile", _news):
+            return self.compile()
+
+
+class Kernel(_Function):
+    """A function that is compiled when it is called."""
+
+    def __init__(self, function, signature):
+        super().__init__(function, signature)
+        self._run = self._first_run
+
+    def __call__(self, *arguments):
+        return self._run(*arguments)
+
+    def _made(self):
+        dispatcher = njit(**_OPTIONS, cache=True)(self.function)
+        dispatcher.compile(self.signature)
+        # Of other types it is an error.
+        dispatcher.disable_compile()
+        return dispatcher
+
+    def _first_run(self, *arguments):
+        self._run = self._compile_and_tell()
+        return self._run(*arguments)
+
+
+class Callback(_Function):
+    """A function that others call by its address."""
+
+    @property
+    def address(self):
+        return self._compile_and_tell().address
+
+    def _made(self):
+        return cfunc(self.signature, **_OPTIONS, cache=True)(self.function)
+
+
+class KernelForWeights:
+    """A kernel for weights of float32, and one for those of int8.
+
+    Args:
+        function: As of `Kernel`.
+        before: Types of the arguments before the weights.
+        ndim: Number of axes of the weights.
+        after: Types of the arguments after them.
+    """
+
+    def __init__(self, function, before, ndim, after):
+        def kernel(dtype):
+            weights = types.Array(dtype, ndim, "C", readonly=True)
+            return Kernel(function, types.void(*before, weights, *after))
+
+        self.function, self.__doc__ = function, function.__doc__
+        self.float32, self.int8 = kernel(types.float32), kernel(types.int8)
+        self._place = len(before)
+
+    def __call__(self, *arguments):
+        quantized = arguments[self._place].itemsize == 1
+        return (self.int8 if quantized else self.float32)(*arguments)
+
+
+def compiled(*arguments, returns=types.void):
+    """Make a `Kernel` for arguments of these types."""
+    return lambda function: Kernel(function, returns(*arguments))
+
+
+def compiled_for_weights(before, ndim, after):
+    """Make a `KernelForWeights`, whose arguments these are."""
+    return lambda function: KernelForWeights(function, before, ndim, after)
+
+
+def inner(kernel):
+    """Return a kernel's function, `inlined`: kernels cannot call kernels."""
+    return inlined(kernel.function)
+
+
+class _News(event.Listener):
+    """Tells whoever waits at a terminal what for, once."""
+
+    def __init__(self):
+        self._told = False
+
+    def on_start(self, event):
+        if not self._told:
+            self._told = True
+            with contextlib.suppress(OSError, ValueError):
+                if sys.stderr and sys.stderr.isatty():
+                    print(
+                        "Compiling the event-driven engine, once on this "
+                        "machine ...",
+                        file=sys.stderr,
+                        flush=True,
+                    )
+
+    def on_end(self, event):
+        pass
+
+
+_news = _News()
