@@ -10,8 +10,8 @@ by event, without TensorFlow or Keras:
 >>> for x, y, channel in camera:  # the events of a millisecond
 ...     scores = stream.step_events(x, y, channel)
 
-What a network calls is compiled the first time, in ten to twenty seconds, and kept
-on disk.
+What a network calls is compiled the first time, in ten to twenty seconds, and
+kept on disk.
 """
 
 from keras_snn_runtime.network import Network, Stream, load

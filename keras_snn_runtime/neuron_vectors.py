@@ -338,10 +338,9 @@ def neuron_histories(lanes, sums):
 
         Args:
             places: Of currents, of what these are multiplied by and of what
-                is then added, of spikes, and of total, last and trace or
-                total, derivative and eligibility; all but the first three are
-                written. With `CREDIT` the eligibility is not, and the other
-                two are means over time.
+                is then added; and of what is written: spikes, and total, last
+                and trace. With `CREDIT` that of the last is the mean
+                derivative's, and there are no others.
             stride: Bytes between the currents of two steps.
             numbers: beta, threshold, amount, factor, the surrogate's
                 parameter, and the potential before the first step.
@@ -382,8 +381,9 @@ def neuron_histories(lanes, sums):
             if sums == CREDIT:
                 count = builder.sitofp(steps, FLOAT)
                 count = all_lanes(builder, count, lanes)
-                found = [builder.fdiv(x, count) for x in found[:2]]
-            for x, place in zip(found, places[4:]):
+                found = [builder.fdiv(found[1], count)]
+            first = 5 if sums == CREDIT else 4
+            for x, place in zip(found, places[first:]):
                 builder.store(x, pointer(builder, place, floats), align=4)
             return context.get_dummy_value()
 

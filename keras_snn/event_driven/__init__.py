@@ -14,8 +14,8 @@ take spikes), in `evaluate`, `predict`, and where `keras_snn.analysis` and the
 callbacks count spikes,
 
 - on TensorFlow, in float32, on a CPU, without `jit_compile=True`;
-- if Numba is installed (`pip install "keras-snn[numba]"`), which compiles the
-  engine once, in ten to fifteen seconds, and keeps it on disk;
+- if Numba is installed (`pip install "keras-snn[numba]"`), which compiles what
+  a network needs once, in ten to twenty seconds, and keeps it on disk;
 - if it knows all layers between the encoder and the readout: LIF, IF,
   TimeConstantDropout, both readouts, Add, Concatenate, MaxRatePooling, and in
   a TimeFold convolutions of one and two axes (depthwise and separable ones,
@@ -65,7 +65,9 @@ _LAZY = {
     "Layer": "layers",
     "connect": "layers",
     "convolve": "layers",
+    "convolve_means": "layers",
     "join": "layers",
+    "mean_spikes": "layers",
     "run_layer": "layers",
     "run": "engine",
     "seconds": "engine",

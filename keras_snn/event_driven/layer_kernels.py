@@ -8,7 +8,7 @@ the same at every step (sample, row, pixel, channel).
 import numpy as np
 from numba import types
 
-from keras_snn_runtime.compiler import compiled, inner
+from keras_snn_runtime.compiler import compiled, inlined, inner
 from keras_snn_runtime.kernels import (
     _BYTES,
     _INDICES,
@@ -167,7 +167,7 @@ def fire_scaled(
         scale, shift: Of each channel.
         bytes_: Receives the spikes.
         totals, others, traces: As in `kernels.fire_steps`; of the rate rule
-            means over time, without eligibilities.
+            the derivative's mean over time alone, as `others`.
         initial: Potential before the first step.
         beta, threshold, kind, parameter, subtract, held: As there.
         steps: Number of steps.
@@ -186,7 +186,8 @@ def fire_scaled(
         for y in range(rows):
             current = currents[i * frames, y].ctypes.data
             history = bytes_[i, y].ctypes.data
-            total, other = totals[i, y].ctypes.data, others[i, y].ctypes.data
+            other = others[i, y].ctypes.data
+            total = totals[i, y].ctypes.data if totals.size else 0
             trace = traces[i, y].ctypes.data if traces.size else 0
             n = 0
             while n < size:
@@ -282,3 +283,35 @@ def add_scaled(currents, scale, shift, sums):
                 current, total = currents[i, y, x], sums[i, y, x]
                 for c in range(channels):
                     total[c] += scale[c] * current[c] + shift[c]
+
+
+@inlined
+def _ones(byte):
+    """Return the number of ones in a byte, as vectors can."""
+    pairs = np.uint8(byte - (byte >> 1 & 0x55))
+    fours = np.uint8((pairs & 0x33) + (pairs >> 2 & 0x33))
+    return np.uint8((fours + (fours >> 4)) & 0x0F)
+
+
+@compiled(_READ_BYTES, returns=types.int64)
+def count_spikes(bytes_):
+    """Return the number of all spikes."""
+    places, found = bytes_.reshape(-1), np.int64(0)
+    for k in range(len(places)):
+        found += _ones(places[k])
+    return found
+
+
+@compiled(_READ_BYTES, _write(4), _INTEGER)
+def mean_spikes(bytes_, means, steps):
+    """Compute the mean over time of neurons' spikes.
+
+    Args:
+        bytes_: The spikes.
+        means: Receives the means.
+        steps: Number of steps.
+    """
+    places, found = bytes_.reshape(-1), means.reshape(-1)
+    count = np.float32(steps)
+    for k in range(len(places)):
+        found[k] = np.float32(_ones(places[k])) / count

@@ -69,6 +69,11 @@ class Layer:
     held: bool = False
     epsilon: float | None = None
 
+    @property
+    def sums(self):
+        """Number of sums of each neuron that it keeps."""
+        return 2 + self.leaky if self.surrogate is None else 1
+
 
 def convolve(convolution, x, weights):
     """Return the currents of all steps.
@@ -105,28 +110,32 @@ def run_layer(layer, x, weights, normalization):
             nothing.
 
     Returns:
-        Tuple: bytes of the neurons' spikes; a list of their `Sums`, or of what
-        an `Outcome` has by the rate rule; and a list of the currents' mean
-        over time `z`, their mean `m`, their variance `v` and the variance of
-        `z`, of each channel, or of nothing without a normalization.
+        Tuple: bytes of the neurons' spikes; their mean rate; a list of their
+        `Sums`, or of the derivative of an `Outcome` by the rate rule; and a
+        list of the currents' mean over time `z`, their mean `m`, their
+        variance `v` and the variance of `z`, of each channel, or of nothing
+        without a normalization.
     """
     floats = [ops.cast(w, "float32") for w in (*weights, *normalization)]
-    outputs = of_neurons = _of_neurons(layer, x.shape[0])
+    outputs = _of_neurons(layer, x.shape[0])
     if normalization:
-        outputs = of_neurons + _of_statistics(x.shape[0], layer.shape)
-    byte, *found = as_operation(
+        outputs += _of_statistics(x.shape[0], layer.shape)
+    byte, rate, *found = as_operation(
         lambda x, *numbers: _Neurons(layer, x, numbers).run(),
         [x, *floats],
         outputs,
     )
-    sums = len(of_neurons) - 1
-    return byte, found[:sums], found[sums:]
+    return byte, rate, found[: layer.sums], found[layer.sums :]
 
 
 def _of_neurons(layer, batch):
-    """Return types and shapes of what neurons give: bytes, and their sums."""
+    """Return types and shapes of what neurons give.
+
+    Their spikes' bytes, the mean rate of all, and the sums of each.
+    """
     shape = batch, *layer.shape
-    return [("uint8", shape), *[("float32", shape)] * (2 + layer.leaky)]
+    sums = [("float32", shape)] * layer.sums
+    return [("uint8", shape), ("float32", ()), *sums]
 
 
 def _of_statistics(batch, shape):
@@ -145,17 +154,72 @@ def join(layer, currents, scales, shifts, batch):
         batch: Number of samples, or None.
 
     Returns:
-        Tuple: bytes of the neurons' spikes, and sums as of `run_layer`.
+        Tuple: bytes of the neurons' spikes, their mean rate, and sums, as
+        `run_layer` returns them.
     """
     count = len(currents)
-    byte, *sums = as_operation(
+    byte, rate, *sums = as_operation(
         lambda *x: _Joined(
             layer, x[:count], x[count : 2 * count], x[2 * count :]
         ).run(),
         [*currents, *scales, *shifts],
         _of_neurons(layer, batch),
     )
-    return byte, sums
+    return byte, rate, sums
+
+
+def mean_spikes(x, time_steps, after=()):
+    """Return the mean over time of neurons' spikes.
+
+    Args:
+        x: Their bytes, (batch, ...).
+        time_steps: T, at most 8.
+        after: List of tensors before which it is not computed.
+    """
+
+    def compute(x, *after):
+        found = memory.array(x.shape, brief=True)
+
+        def work(parts):
+            for part in parts:
+                kernels.mean_spikes(x[part], found[part], time_steps)
+
+        _share(len(x), work)
+        return [found]
+
+    return as_operation(compute, [x, *after], [("float32", x.shape)])[0]
+
+
+def convolve_means(convolve, mean, x, time_steps, weights, value):
+    """Return `value`, the mean currents of a convolution, differentiable.
+
+    The backward pass needs the spikes' mean over time. It is computed again
+    there, from their bytes, and need not be kept until then.
+
+    Args:
+        convolve: Function of the mean and the weights that gives the currents.
+        mean: The spikes' mean, whose value is not read.
+        x: Bytes of the spikes, (batch, ...).
+        time_steps: T, at most 8.
+        weights: List of tensors.
+        value: The mean currents.
+    """
+    import tensorflow as tf
+
+    @ops.custom_gradient
+    def convolved(mean, *weights):
+        def grad(*args, upstream=None):
+            (upstream,) = args or (upstream,)
+            means = mean_spikes(x, time_steps, after=[upstream])
+            found = [means, *weights]
+            with tf.GradientTape() as tape:
+                tape.watch(found)
+                currents = convolve(*found)
+            return tape.gradient(currents, found, upstream)
+
+        return value, grad
+
+    return convolved(mean, *weights)
 
 
 def connect(mean, normalization, epsilon, statistics, value, derivative=None):
@@ -190,7 +254,7 @@ def connect(mean, normalization, epsilon, statistics, value, derivative=None):
 
 def _credit(upstream, derivative, gamma, z, m, v, var_z, epsilon):
     """Return the derivatives of `connect`, arrays."""
-    credit_of_each = memory.array(z.shape)
+    credit_of_each = memory.array(z.shape, brief=True)
 
     def add(part, sums):
         slope = derivative[part] if derivative.size else derivative
@@ -266,7 +330,7 @@ class _Sharing:
     def summarized(self):
         """Return all currents and their statistics, a list of arrays."""
         frames = len(self.x) * self.steps
-        currents = memory.array((frames, *self.convolution.shape))
+        currents = memory.array((frames, *self.convolution.shape), brief=True)
         return [currents, *self.sums_into(currents)]
 
     def sums_into(self, currents):
@@ -336,8 +400,8 @@ class _Neurons(_Sharing):
         super().__init__(layer.convolution, x, weights)
         self.layer = layer
         self.shape = len(x), *layer.shape
-        self.byte = memory.array(self.shape, "uint8")
-        self.sums = [memory.array(self.shape) for _ in range(2 + layer.leaky)]
+        self.byte, self.counts = memory.array(self.shape, "uint8"), []
+        self.sums = [memory.array(self.shape) for _ in range(layer.sums)]
 
     def run(self):
         """Return the list of arrays that `run_layer` returns as tensors."""
@@ -355,14 +419,19 @@ class _Neurons(_Sharing):
                 self._fire(part, currents, scale, shift)
 
         _share(len(self.x), work)
-        return [self.byte, *self.sums]
+        return self._found()
+
+    def _found(self):
+        most = max(self.byte.size * self.layer.time_steps, 1)
+        return [self.byte, np.float32(sum(self.counts) / most), *self.sums]
 
     def _run_normalized(self):
         if self.layer.held:
             return self._normalize(self.x)
         frames = len(self.x) * self.steps
-        with memory.room((frames, *self.layer.shape)) as currents:
-            return self._normalize(currents)
+        return self._normalize(
+            memory.array((frames, *self.layer.shape), brief=True)
+        )
 
     def _normalize(self, currents):
         statistics = self.sums_into(currents)
@@ -377,13 +446,15 @@ class _Neurons(_Sharing):
                 self._fire(part, self.part_of(currents, part), scale, shift)
 
         _share(len(self.x), fire)
-        return [self.byte, *self.sums, *statistics]
+        return [*self._found(), *statistics]
 
     def _fire(self, part, currents, scale, shift):
         layer = self.layer
         sums = [x[part] for x in self.sums]
         if not layer.leaky:
             sums.append(_NOTHING)
+        if layer.surrogate is not None:
+            sums.insert(0, _NOTHING)
         kind, parameter = layer.surrogate or (-1, 0.0)
         kernels.fire_scaled(
             *(currents, scale, shift, self.byte[part], *sums),
@@ -393,6 +464,7 @@ class _Neurons(_Sharing):
             *(kind, np.float32(parameter), layer.subtract),
             *(layer.held, layer.time_steps),
         )
+        self.counts.append(kernels.count_spikes(self.byte[part]))
 
 
 class _Joined(_Neurons):

@@ -1,4 +1,4 @@
-"""Memory of large arrays, kept for the next ones of the same size.
+"""Memory of large arrays, kept for the next ones.
 
 To get memory that is new every time takes a tenth of a training step: the
 system fills it with zeros, page by page.
@@ -21,58 +21,50 @@ PATIENCE = 1000
 _free = collections.defaultdict(list)
 _made = 0
 
-# What no call uses as room for itself.
-_rooms = []
 
-
-def array(shape, dtype="float32"):
+def array(shape, dtype="float32", brief=False):
     """Return an uninitialized array, as `aligned`.
 
     Its memory is free for others as soon as nobody refers to it, to a view of
     it or to a tensor made of it.
+
+    Args:
+        shape, dtype: Of the array.
+        brief: Whether it may take larger memory, which it soon leaves to the
+            arrays of that size.
     """
     global _made
     _made += 1
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if not size:
         return aligned(shape, dtype)
-    try:
-        _, memory = _free[size].pop()
-    except IndexError:
-        # Another thread may have taken the last one meanwhile.
+    memory = _taken(size, brief)
+    if memory is None:
         memory = aligned((size,), "uint8")
         _forget()
     # All views of it refer to this array: behind it is no other array.
-    first = np.frombuffer(memoryview(memory), dtype)
-    weakref.finalize(first, _keep, size, memory).atexit = False
+    first = np.frombuffer(memoryview(memory)[:size], dtype)
+    weakref.finalize(first, _keep, memory).atexit = False
     return first.reshape(shape)
 
 
-def _keep(size, memory):
-    _free[size].append((_made, memory))
+def _taken(size, brief):
+    """Return the smallest memory that may be taken, or None."""
+    sizes = [x for x in sorted(_free) if x >= size] if brief else [size]
+    for kept in sizes:
+        # Another thread may take the last one meanwhile.
+        with contextlib.suppress(IndexError):
+            return _free[kept].pop()[1]
+    return None
 
 
-@contextlib.contextmanager
-def room(shape):
-    """Lend uninitialized memory, the same to one call after the other.
-
-    Args:
-        shape: Of an array of float32, to which nobody refers afterwards.
-    """
-    size, memory = math.prod(shape), None
-    with contextlib.suppress(IndexError):
-        # Another branch of the network may take it at the same time.
-        memory = _rooms.pop()
-    if memory is None or memory.size < size:
-        memory = aligned((size,))
-    yield memory[:size].reshape(shape)
-    _rooms.append(memory)
+def _keep(memory):
+    _free[memory.size].append((_made, memory))
 
 
 def clear():
     """Give back what nobody uses."""
     _free.clear()
-    _rooms.clear()
 
 
 def _forget():

@@ -32,15 +32,15 @@ class ByProducts:
     def __init__(self):
         self.rates, self._penalties = {}, []
 
-    def take(self, node, outcome, mean):
+    def take(self, node, rate, mean):
         """Take a node of neurons.
 
         Args:
             node: The node.
-            outcome: Its `Outcome`.
+            rate: Its mean rate.
             mean: Its spikes' mean over time, (batch, ...), differentiable.
         """
-        self.rates[node.name] = ops.mean(outcome.value)
+        self.rates[node.name] = rate
         layer = node.layer
         if layer.activity_regularizer is not None:
             penalty = layer.activity_regularizer(ops.expand_dims(mean, axis=1))

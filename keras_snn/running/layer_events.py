@@ -193,47 +193,55 @@ def run(chain, train, time_steps, training):
 
     Returns:
         Tuple: the `Spikes` of its neurons, their mean over time,
-        differentiable, and their `Outcome`.
+        differentiable, and their mean rate.
     """
     convolution, pooling, normalizing, neurons = chain
     call = convolution
     if pooling is not None:
         call = pooled_convolution.layer(convolution, pooling)
-    mean = call(train.mean)
     held = not isinstance(train.frames, Spikes)
-    seen, weights = ops.stop_gradient(call(train.frames[0])), []
-    given, numbers = {"held": held}, []
-    if not held:
+    given, weights, numbers = {"held": held}, [], []
+    shape = _shape(convolution, pooling, train)
+    if held:
+        seen = ops.stop_gradient(call(train.frames[0]))
+    else:
         seen = train.frames.byte
         weights = _weights(convolution, pooling)
-        given["convolution"] = _convolution(
-            convolution, pooling, train, mean.shape
-        )
+        given["convolution"] = _convolution(convolution, pooling, train, shape)
     if normalizing is not None:
         numbers = normalization.scale_and_shift(normalizing, (-1,))
         given["epsilon"] = normalizing.epsilon
-    layer = _neurons(neurons.layer, mean.shape, time_steps, **given)
-    byte, sums, statistics = event_driven.run_layer(
+    layer = _neurons(neurons.layer, shape, time_steps, **given)
+    byte, rate, sums, statistics = event_driven.run_layer(
         layer, seen, weights, numbers
     )
-    outcome = _outcome(neurons.layer, sums, time_steps)
+    outcome = _outcome(neurons.layer, byte, sums, time_steps)
     if normalizing is None:
-        mean = neurons.layer.collapsed(mean, outcome, None, training)
+        mean = neurons.layer.collapsed(
+            call(train.mean), outcome, None, training
+        )
     else:
-        _, m, v, _ = statistics
+        z, m, v, _ = statistics
+        if held:
+            mean = call(train.mean)
+        else:
+            mean = _mean_currents(convolution, pooling, train, weights, z)
         normalization.move(normalizing, m, v)
         mean = event_driven.connect(
             mean, numbers, normalizing.epsilon, statistics, *outcome
         )
-    return Spikes([(byte, time_steps)], "float32"), mean, outcome
+    return Spikes([(byte, time_steps)], "float32"), mean, rate
 
 
-def _outcome(neurons, sums, time_steps):
+def _outcome(neurons, byte, sums, time_steps):
     """Return the `Outcome` of neurons from what the engine gives."""
-    if neurons.rule != "rate":
-        found = states.CountingState([], None, Sums(*sums))
-        sums = states.outcome(neurons, found, time_steps)
-    return Outcome(*map(ops.stop_gradient, sums))
+    if neurons.rule == "rate":
+        # Not computed where nobody reads it, as before convolutions.
+        found = event_driven.mean_spikes(byte, time_steps), *sums
+    else:
+        state = states.CountingState([], None, Sums(*sums))
+        found = states.outcome(neurons, state, time_steps)
+    return Outcome(*map(ops.stop_gradient, found))
 
 
 def normalize(layer, train):
@@ -308,16 +316,16 @@ def fire(neurons, train, time_steps, training):
         currents.append(array)
         scales.append(ops.reshape(scale, channels))
         shifts.append(ops.reshape(shift, channels))
-    byte, sums = event_driven.join(
+    byte, rate, sums = event_driven.join(
         given, currents, scales, shifts, train.mean.shape[0]
     )
-    outcome = _outcome(neurons, sums, time_steps)
+    outcome = _outcome(neurons, byte, sums, time_steps)
     mean = neurons.collapsed(train.mean, outcome, None, training)
-    return Spikes([(byte, time_steps)], "float32"), mean, outcome
+    return Spikes([(byte, time_steps)], "float32"), mean, rate
 
 
 def convolve(convolution, pooling, train):
-    """Return the `Currents` of a convolution at all steps.
+    """Run a convolution at all steps.
 
     Args:
         convolution: A layer.
@@ -325,19 +333,45 @@ def convolve(convolution, pooling, train):
         train: What it sees.
 
     Returns:
-        The currents; None if the engine does not know the layer, or not what
-        it sees.
+        Tuple: the currents, and their mean over time, differentiable; None if
+        the engine does not know the layer, or not what it sees.
     """
     listed = isinstance(train.frames, Spikes)
     if not listed or not _is_known_convolution(convolution):
         return None
-    shape = convolution.compute_output_shape(train.mean.shape)
-    if pooling is not None:
-        shape = pooling.compute_output_shape(shape)
+    shape = _shape(convolution, pooling, train)
     given = _convolution(convolution, pooling, train, shape)
     weights = _weights(convolution, pooling)
-    found = event_driven.convolve(given, train.frames.byte, weights)
-    return Currents(found[0], len(train.frames), found[1])
+    array, statistics = event_driven.convolve(given, train.frames.byte, weights)
+    mean = _mean_currents(convolution, pooling, train, weights, statistics[0])
+    return Currents(array, len(train.frames), statistics), mean
+
+
+def _shape(convolution, pooling, train):
+    """Return the shape of a convolution's currents, batch first."""
+    shape = convolution.compute_output_shape(train.mean.shape)
+    return shape if pooling is None else pooling.compute_output_shape(shape)
+
+
+def _mean_currents(convolution, pooling, train, weights, z):
+    """Return the mean currents `z`, differentiable.
+
+    Args:
+        convolution, pooling, train: As in `convolve`; it sees spikes.
+        weights: As `_weights` returns them.
+        z: Tensor.
+    """
+    strides = convolution.strides if pooling is None else pooling.pool_size
+    kernel, bias = (ops.cast(x, "float32") for x in weights)
+
+    def convolve(x, kernel, bias):
+        y = ops.conv(x, kernel, tuple(strides), convolution.padding)
+        return y + bias if convolution.use_bias else y
+
+    return event_driven.convolve_means(
+        *(convolve, train.mean, train.frames.byte, len(train.frames)),
+        *([kernel, bias], z),
+    )
 
 
 def _weights(convolution, pooling):

@@ -49,7 +49,7 @@ class Train(NamedTuple):
             through, `scale * x + shift`, by whoever reads them; or None.
         due: The convolution that they are still to be taken through, together
             with the pooling that reads them; or None.
-        ahead: Tuple of what neurons give, a `Train`, and their `Outcome`,
+        ahead: Tuple of what neurons give, a `Train`, and their mean rate,
             where layers up to these ran as one; or None.
     """
 
@@ -203,17 +203,17 @@ class _Layers:
 
     def _run_ahead(self, chain, train):
         """Run layers up to their neurons."""
-        spikes, mean, outcome = layer_events.run(
+        spikes, mean, rate = layer_events.run(
             chain, train, self.time_steps, self.training
         )
-        return train._replace(ahead=(Train(spikes, mean), outcome))
+        return train._replace(ahead=(Train(spikes, mean), rate))
 
     def _arrive(self, node, train):
         """Return what a node gives that ran with those before it."""
         if not isinstance(node.layer, SpikingLayer):
             return train
-        spikes, outcome = train.ahead
-        self.found.take(node, outcome, spikes.mean)
+        spikes, rate = train.ahead
+        self.found.take(node, rate, spikes.mean)
         return spikes
 
     def _reader(self, node):
@@ -254,15 +254,12 @@ class _Layers:
         call = layer
         if pooling is not None:
             call = pooled_convolution.layer(layer, pooling)
-        frames = None
         if self.by_event:
-            frames = layer_events.convolve(layer, pooling, train)
-        if frames is None:
-            frames = self._apply(call, train)
+            found = layer_events.convolve(layer, pooling, train)
+            if found is not None:
+                return Train(*found)
+        frames = list(map(ops.stop_gradient, self._apply(call, train)))
         mean = call(train.mean)
-        if isinstance(frames, layer_events.Currents):
-            return Train(frames, means.known(mean, frames.statistics[0]))
-        frames = list(map(ops.stop_gradient, frames))
         known = sum(ops.cast(x, "float32") for x in frames) / len(frames)
         return Train(frames, means.known(mean, ops.cast(known, mean.dtype)))
 
@@ -315,10 +312,10 @@ class _Layers:
     def _fire(self, node, train):
         layer = node.layer
         if isinstance(train.frames, layer_events.Joined):
-            spikes, mean, outcome = layer_events.fire(
+            spikes, mean, rate = layer_events.fire(
                 layer, train, self.time_steps, self.training
             )
-            self.found.take(node, outcome, mean)
+            self.found.take(node, rate, mean)
             return Train(spikes, mean)
         state = states.initial(node, self.batch, self.training, "credits")
         spikes, windows, since = [], [], 0
@@ -337,7 +334,7 @@ class _Layers:
         outcome = states.outcome(layer, state, self.time_steps)
         outcome = means.Outcome(*map(ops.stop_gradient, outcome))
         mean = layer.collapsed(train.mean, outcome, None, self.training)
-        self.found.take(node, outcome, mean)
+        self.found.take(node, ops.mean(outcome.value), mean)
         if windows:
             spikes = spike_history.Spikes(windows, layer.compute_dtype)
         return Train(spikes, mean)

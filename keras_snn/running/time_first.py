@@ -379,7 +379,7 @@ def _connect(loop, values, results, final, products):
         (mean, *_), _ = node.arguments(means)
         mean = layer.collapsed(mean, outcome, state.own, loop.training)
         if isinstance(layer, SpikingLayer):
-            products.take(node, outcome, mean)
+            products.take(node, ops.mean(outcome.value), mean)
         return [mean]
 
     network.run(means, visit, network.loop)

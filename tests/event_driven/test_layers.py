@@ -265,15 +265,22 @@ def as_bytes(spikes):
 def test_spikes_are_those_of_a_plain_loop(samples, subtract):
     layer = layer_of(epsilon=None, subtract=subtract)
     spikes, byte, kernel, bias = exact_case(samples)
-    found, sums, statistics = event_driven.run_layer(
+    *found, statistics = event_driven.run_layer(
         layer, ops.array(byte), [ops.array(kernel), ops.array(bias)], []
     )
-    expected, derivative = fired(convolved(spikes, kernel, bias), layer)
-    assert 0.05 < expected.mean() < 0.95
-    np.testing.assert_array_equal(found, as_bytes(expected))
-    np.testing.assert_array_equal(sums[0], expected.mean(1, dtype="float32"))
-    np.testing.assert_allclose(sums[1], derivative, rtol=1e-5, atol=1e-6)
+    assert_fired(found, convolved(spikes, kernel, bias), layer)
     assert not statistics
+
+
+def assert_fired(found, currents, layer):
+    byte, rate, (derivative,) = found
+    expected, slope = fired(currents, layer)
+    assert 0.05 < expected.mean() < 0.95
+    np.testing.assert_array_equal(byte, as_bytes(expected))
+    np.testing.assert_allclose(rate, expected.mean(), rtol=1e-6)
+    means = event_driven.mean_spikes(byte, layer.time_steps)
+    np.testing.assert_array_equal(means, expected.mean(1, dtype="float32"))
+    np.testing.assert_allclose(derivative, slope, rtol=1e-5, atol=1e-6)
 
 
 def statistics_of(currents):
@@ -304,7 +311,7 @@ def test_sums_of_currents_fire_as_in_a_plain_loop(samples):
     shape = samples, 6, *layer.shape
     currents = rng.integers(-8, 9, (2, *shape)).astype("float32") / 8
     scales, shifts = rng.integers(-4, 5, (2, 2, 5)).astype("float32") / 4
-    found, sums = event_driven.join(
+    found = event_driven.join(
         layer,
         [ops.array(x.reshape(-1, *layer.shape)) for x in currents],
         list(scales),
@@ -312,11 +319,7 @@ def test_sums_of_currents_fire_as_in_a_plain_loop(samples):
         samples,
     )
     total = sum(s * x + h for x, s, h in zip(currents, scales, shifts))
-    expected, derivative = fired(total, layer)
-    assert 0.05 < expected.mean() < 0.95
-    np.testing.assert_array_equal(found, as_bytes(expected))
-    np.testing.assert_array_equal(sums[0], expected.mean(1, dtype="float32"))
-    np.testing.assert_allclose(sums[1], derivative, rtol=1e-5, atol=1e-6)
+    assert_fired(found, total, layer)
 
 
 @pytest.mark.parametrize("samples", [2, 19])
@@ -325,7 +328,7 @@ def test_statistics_are_those_of_all_samples_and_steps(samples):
     spikes, byte, kernel, bias = exact_case(samples)
     bias += 100  # Far from zero.
     numbers = np.float32([[1, 2, 0.5, -1, 1], [0.5, 0, 1, 1, -2]])
-    found, sums, statistics = event_driven.run_layer(
+    found, _, sums, statistics = event_driven.run_layer(
         layer, ops.array(byte), [kernel, bias], list(numbers)
     )
     currents = convolved(spikes, kernel, bias)
@@ -337,7 +340,7 @@ def test_statistics_are_those_of_all_samples_and_steps(samples):
     differ = np.asarray(found) != as_bytes(expected)
     assert differ.mean() < 0.01  # A potential at the threshold.
     np.testing.assert_allclose(
-        np.asarray(sums[1])[~differ], derivative[~differ], rtol=1e-3, atol=1e-4
+        np.asarray(sums[0])[~differ], derivative[~differ], rtol=1e-3, atol=1e-4
     )
 
 
@@ -352,10 +355,10 @@ def test_threads_give_the_same_numbers(normalized, monkeypatch):
 
     def run(threads):
         monkeypatch.setattr(layers, "threads", lambda: threads)
-        x, sums, statistics = event_driven.run_layer(
+        x, rate, sums, statistics = event_driven.run_layer(
             layer, ops.array(byte), [kernel, bias], numbers
         )
-        return [x, *sums, *statistics]
+        return [x, rate, *sums, *statistics]
 
     expected = run(1)
     for threads in (2, 2, 3):
@@ -413,15 +416,20 @@ def test_memory_is_free_when_nobody_refers_to_it(memory):
     assert not any(x.ctypes.data % 64 for x in (*others, *found))
 
 
-def test_calls_share_a_room(memory):
+def test_brief_arrays_take_larger_memory(memory):
+    first, second = memory.array((16,)), memory.array((9,))
+    large, small = first.ctypes.data, second.ctypes.data
+    del first, second
+    taken = [memory.array((n,), brief=True) for n in (9, 4, 1)]
+    # The smallest that is free.
+    assert [x.ctypes.data for x in taken[:2]] == [small, large]
+    assert taken[1].shape == (4,)
+    del taken
+    others = [memory.array((n,)) for n in (4, 16)]
+    assert others[0].ctypes.data not in (small, large)
+    assert others[1].ctypes.data == large
     memory.clear()
-    with memory.room((4, 5)) as first, memory.room((2, 5)) as second:
-        assert not np.shares_memory(first, second)
-    with memory.room((3, 5)) as third:
-        assert third.shape == (3, 5) and not third.ctypes.data % 64
-        assert np.shares_memory(third, first)
-    memory.clear()
-    assert not memory._rooms
+    assert not memory._free
 
 
 def test_memory_that_nobody_takes_is_given_back(memory, monkeypatch):
@@ -440,7 +448,7 @@ def test_what_is_no_number_is_passed_on(recwarn):
     _, byte, kernel, bias = exact_case(9)
     kernel[..., 2] = np.inf
     numbers = [np.ones(5, "f"), np.zeros(5, "f")]
-    found, _, (z, m, *_) = event_driven.run_layer(
+    found, *_, (z, m, *_) = event_driven.run_layer(
         layer, ops.array(byte), [kernel, bias], numbers
     )
     others = np.array([0, 1, 3, 4])
