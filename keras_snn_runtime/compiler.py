@@ -8,6 +8,7 @@ import hashlib
 import pathlib
 import sys
 import threading
+from typing import Any
 
 from numba import cfunc, njit, types
 from numba.core import event
@@ -24,7 +25,7 @@ KERNELS = []
 _lock = threading.Lock()
 
 # Python divisions look for zeros, and keep loops from running in vectors.
-_OPTIONS = {"nogil": True, "error_model": "numpy"}
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 # Compiles a function for what calls it, with which it is kept on disk. Of its
 # own, files there could be mixed up: Numba numbers those of a function as its
