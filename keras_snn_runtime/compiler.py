@@ -4,6 +4,7 @@ All of them take a minute to compile, those of one network some seconds.
 """
 
 import contextlib
+import functools
 import hashlib
 import pathlib
 import sys
@@ -14,10 +15,7 @@ from numba import cfunc, njit, types
 from numba.core import event
 
 # Files whose functions those of others call.
-_SOURCES = b"".join(
-    pathlib.Path(__file__).with_name(x).read_bytes()
-    for x in ("kernels.py", "neuron_vectors.py", "vectors.py")
-)
+_CALLED = "kernels.py", "neuron_vectors.py", "vectors.py"
 
 # All that was declared in the modules imported so far.
 KERNELS = []
@@ -31,6 +29,14 @@ _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 # own, files there could be mixed up: Numba numbers those of a function as its
 # signatures come, which two processes may do in different orders.
 inlined = njit(**_OPTIONS)
+
+
+@functools.cache
+def _hashed(path):
+    """Return the hash of what functions of a file are compiled from."""
+    called = (pathlib.Path(__file__).with_name(x) for x in _CALLED)
+    sources = (x.read_bytes() for x in (*called, pathlib.Path(path)))
+    return hashlib.sha256(b"".join(sources))
 
 
 def inlined_variant(*variant):
@@ -68,10 +74,9 @@ class _Function:
     def __init__(self, function, signature):
         self.function, self.signature = function, signature
         self.__doc__ = function.__doc__
-        own = pathlib.Path(sys.modules[function.__module__].__file__)
-        given = _SOURCES + own.read_bytes() + str(signature).encode()
-        digest = hashlib.sha256(given).hexdigest()[:16]
-        self.name = f"{function.__name__}_{digest}"
+        hashed = _hashed(sys.modules[function.__module__].__file__).copy()
+        hashed.update(str(signature).encode())
+        self.name = f"{function.__name__}_{hashed.hexdigest()[:16]}"
         self.compiled = None
         KERNELS.append(self)
 
@@ -85,18 +90,16 @@ class _Function:
 
     def _compile_and_tell(self):
         with event.install_listener("numba:compile", _news):
-            return self.compile()
+            self.compile()
 
 
 class Kernel(_Function):
     """A function that is compiled when it is called."""
 
-    def __init__(self, function, signature):
-        super().__init__(function, signature)
-        self._run = self._first_run
-
     def __call__(self, *arguments):
-        return self._run(*arguments)
+        if self.compiled is None:
+            self._compile_and_tell()
+        return self.compiled(*arguments)
 
     def _made(self):
         dispatcher = njit(**_OPTIONS, cache=True)(self.function)
@@ -105,17 +108,15 @@ class Kernel(_Function):
         dispatcher.disable_compile()
         return dispatcher
 
-    def _first_run(self, *arguments):
-        self._run = self._compile_and_tell()
-        return self._run(*arguments)
-
 
 class Callback(_Function):
     """A function that others call by its address."""
 
     @property
     def address(self):
-        return self._compile_and_tell().address
+        if self.compiled is None:
+            self._compile_and_tell()
+        return self.compiled.address
 
     def _made(self):
         return cfunc(self.signature, **_OPTIONS, cache=True)(self.function)

@@ -183,7 +183,7 @@ def _listed(job, samples, rows, pixels, places):
 
 
 @inlined
-def _convolve(job, part, parts, samples, weights, itemtype):
+def _convolve(job, part, parts, samples, itemtype):
     """Compute some rows of what `kernels.convolve` computes."""
     height, width, out_height, out_width = job[10], job[11], job[16], job[17]
     rows, columns, channels, outputs = job[12], job[13], job[14], job[15]
@@ -193,7 +193,7 @@ def _convolve(job, part, parts, samples, weights, itemtype):
     for first in range(0, samples, job[22]):
         convolve_part(
             *spikes,
-            carray(weights, kernel, itemtype),
+            carray(_as_pointer(job[6]), kernel, itemtype),
             _numbers(job[7], 0, outputs),
             _numbers(job[8], 0, outputs),
             carray(_as_pointer(job[9]), frames, np.float32),
@@ -209,22 +209,23 @@ def _convolve(job, part, parts, samples, weights, itemtype):
 @_part
 def _convolve_float32(address, part, parts, samples):
     job = _integers(address, _NUMBERS)
-    _convolve(job, part, parts, samples, _as_pointer(job[6]), np.float32)
+    _convolve(job, part, parts, samples, np.float32)
 
 
 @_part
 def _convolve_int8(address, part, parts, samples):
     job = _integers(address, _NUMBERS)
-    _convolve(job, part, parts, samples, _as_pointer(job[6]), np.int8)
+    _convolve(job, part, parts, samples, np.int8)
 
 
 @inlined
-def _multiply(job, part, samples, weights, itemtype):
+def _multiply(job, part, samples, itemtype, size):
     """Compute some outputs of what `kernels.multiply` computes."""
     rows, pixels, places, outputs = job[10], job[11], job[12], job[13]
     first = part * LANES
     count = min(LANES, outputs - first)
     # Rows of weights and of outputs begin at the first of these.
+    weights = _as_pointer(job[6] + size * first)
     multiply_part(
         *_listed(job, samples, rows, pixels, places),
         carray(weights, (rows * places, outputs), itemtype),
@@ -239,15 +240,13 @@ def _multiply(job, part, samples, weights, itemtype):
 @_part
 def _multiply_float32(address, part, parts, samples):
     job = _integers(address, _NUMBERS)
-    weights = _as_pointer(job[6] + 4 * part * LANES)
-    _multiply(job, part, samples, weights, np.float32)
+    _multiply(job, part, samples, np.float32, 4)
 
 
 @_part
 def _multiply_int8(address, part, parts, samples):
     job = _integers(address, _NUMBERS)
-    weights = _as_pointer(job[6] + part * LANES)
-    _multiply(job, part, samples, weights, np.int8)
+    _multiply(job, part, samples, np.int8, 1)
 
 
 @_part

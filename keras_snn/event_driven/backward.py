@@ -92,7 +92,6 @@ def connect_backward(program, results, sources, known, time_steps):
     Returns:
         Dict like `results`.
     """
-
     weights = read_weights(program)
     sources = {key: ops.cast(x, "float32") for key, x in sources.items()}
     inputs = {**sources, **known, **weights}

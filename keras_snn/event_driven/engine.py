@@ -37,7 +37,6 @@ def run(
         as uint8 with axes (window, batch, ...), and each `"sequence"` that
         the program keeps, with axes (batch, time, ...).
     """
-
     inputs = {key: ops.cast(x, "float32") for key, x in values.items()}
     first = values[program.sources[0]]
     batch = ops.shape(first)[0]

@@ -216,16 +216,15 @@ def run(chain, train, time_steps, training):
         layer, seen, weights, numbers
     )
     outcome = _outcome(neurons.layer, byte, sums, time_steps)
-    if normalizing is None:
-        mean = neurons.layer.collapsed(
-            call(train.mean), outcome, None, training
-        )
+    if held or normalizing is None:
+        mean = call(train.mean)
     else:
-        z, m, v, _ = statistics
-        if held:
-            mean = call(train.mean)
-        else:
-            mean = _mean_currents(convolution, pooling, train, weights, z)
+        z = statistics[0]
+        mean = _mean_currents(convolution, pooling, train, weights, z)
+    if normalizing is None:
+        mean = neurons.layer.collapsed(mean, outcome, None, training)
+    else:
+        _, m, v, _ = statistics
         normalization.move(normalizing, m, v)
         mean = event_driven.connect(
             mean, numbers, normalizing.epsilon, statistics, *outcome
