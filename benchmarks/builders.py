@@ -15,7 +15,7 @@ import pathlib
 import time
 
 NETWORKS = (
-    *("VGG9", "VGG5", "VGG7", "VGG11", "VGG16"),
+    *("VGG9", "VGG5", "VGG7", "VGG8", "VGG11", "VGG16"),
     *("ResNet7", "ResNet9", "ResNet11", "ResNet19"),
     *("SpikingCNN", "SEWResNet18"),
 )

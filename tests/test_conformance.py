@@ -105,6 +105,7 @@ NETWORKS = {
     "VGG16": (32, 32, 3),
     "VGG5": (4, 4, 3),
     "VGG7": (8, 8, 3),
+    "VGG8": (8, 8, 3),
     "VGG9": (8, 8, 3),
 }
 # Nothing in it that the others have not; it takes ten times as long.
@@ -112,7 +113,7 @@ NAMES = [
     pytest.param(x, marks=pytest.mark.long) if x == "ResNet19" else x
     for x in NETWORKS
 ]
-NORMALISED = {"ResNet19", "SEWResNet18", "SpikingCNN", "VGG16"}
+NORMALISED = {"ResNet19", "SEWResNet18", "SpikingCNN", "VGG16", "VGG8"}
 NOT_NETWORKS = {
     "Model",
     "StatefulModel",

@@ -8,7 +8,7 @@ from keras_snn.models.rate_scaling import scale_to_rate
 from keras_snn.models.resnet import ResNet7, ResNet9, ResNet11, ResNet19
 from keras_snn.models.sew import SEWResNet18
 from keras_snn.models.spike_rates import spike_rates
-from keras_snn.models.vgg import VGG5, VGG7, VGG9, VGG11, VGG16
+from keras_snn.models.vgg import VGG5, VGG7, VGG8, VGG9, VGG11, VGG16
 from keras_snn.running import (
     Model,
     StatefulModel,
@@ -31,6 +31,7 @@ __all__ = [
     "VGG16",
     "VGG5",
     "VGG7",
+    "VGG8",
     "VGG9",
     "StatefulModel",
     "StepModel",

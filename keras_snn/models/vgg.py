@@ -9,13 +9,15 @@ from keras_snn.models.builder import PAPER, Builder, Defaults, make_builder
 BLOCKS = {
     "VGG5": ((64,), (128, 128)),
     "VGG7": ((64, 64), (128, 128), (256,)),
+    "VGG8": ((64, 64), (128, 128), (256, 256, 256)),
     "VGG9": ((64, 64), (128, 128), (256, 256, 256)),
     "VGG11": ((64,), (128,), (256, 256), (512, 512), (512, 512)),
     "VGG16": ((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3),
 }
 
 
-def _network(name, hidden):
+def _network(name, hidden=None):
+    """Return what builds the network; without hidden layers of the mean."""
     widths = BLOCKS[name]
 
     def vgg(x, settings, include_top, classes):
@@ -28,7 +30,11 @@ def _network(name, hidden):
                 x = blocks.spiking_convolution(
                     x, count, 3, settings, names, pooled
                 )
-        return blocks.top(x, hidden, classes, settings) if include_top else x
+        if not include_top:
+            return x
+        if hidden is None:
+            return blocks.mean_top(x, classes, settings)
+        return blocks.top(x, hidden, classes, settings)
 
     return vgg
 
@@ -46,6 +52,16 @@ def _builder(
 
 VGG5 = _builder("VGG5", "64C3-P-[128C3]x2-P-1024-10")
 VGG7 = _builder("VGG7", "[64C3]x2-P-[128C3]x2-P-256C3-P-1024-10")
+VGG8 = make_builder(
+    "VGG8",
+    _network("VGG8"),
+    "Spiking VGG8: [64C3]x2-P-[128C3]x2-P-[256C3]x3-P-10.\n\n"
+    "    The convolutions of VGG9, whose layers it shares by name and shape,\n"
+    "    without the hidden dense layer, which has two thirds of the weights:\n"
+    "    the mean over all places of the last spikes is classified. 1.7\n"
+    "    million weights.",
+    Defaults(paper=None),
+)
 VGG9 = _builder("VGG9", "[64C3]x2-P-[128C3]x2-P-[256C3]x3-P-1024-10")
 VGG11 = _builder(
     "VGG11",

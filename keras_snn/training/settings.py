@@ -7,6 +7,7 @@ MODELS = (
     "LeNet",
     "VGG5",
     "VGG7",
+    "VGG8",
     "VGG9",
     "VGG11",
     "VGG16",
@@ -106,7 +107,7 @@ class Settings:
     model: str = _setting(
         "LeNet",
         "Network",
-        "LeNet, VGG5/7/9/11/16, ResNet7/9/11/19, SEWResNet18 or SpikingCNN, "
+        "LeNet, VGG5/7/8/9/11/16, ResNet7/9/11/19, SEWResNet18 or SpikingCNN, "
         "in any case.",
     )
     dataset: str = _setting(

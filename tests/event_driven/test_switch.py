@@ -143,7 +143,7 @@ def test_networks_of_the_paper_run_event_by_event(name, rule):
 
 
 @pytest.mark.parametrize(
-    "name", ["VGG9", "VGG16", "ResNet11", "ResNet19", "SpikingCNN"]
+    "name", ["VGG8", "VGG9", "VGG16", "ResNet11", "ResNet19", "SpikingCNN"]
 )
 def test_later_networks_predict_event_by_event(name):
     model = getattr(keras_snn.models, name)()

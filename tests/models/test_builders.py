@@ -11,7 +11,7 @@ from keras_snn import layers, models, rules
 
 BUILDERS = [name for name in models.__all__ if re.search(r"\d|LeNet|CNN", name)]
 # The paper's networks, and those that no paper has without normalization.
-TODAYS = ["VGG16", "ResNet19", "SEWResNet18", "SpikingCNN"]
+TODAYS = ["VGG8", "VGG16", "ResNet19", "SEWResNet18", "SpikingCNN"]
 PAPERS = [name for name in BUILDERS if name not in TODAYS]
 
 # Kernels in forward order, from the strings 20C5-P-50C5-P-200-10,
@@ -116,13 +116,23 @@ def test_the_number_in_the_name_counts_layers_with_weights(name):
     "name, side, channels",
     [("LeNet", 7, 50), ("VGG5", 8, 128), ("VGG9", 4, 256), ("VGG11", 1, 512)]
     + [("VGG16", 1, 512), ("ResNet7", 4, 256), ("ResNet11", 4, 512)]
-    + [("ResNet19", 8, 512), ("SpikingCNN", 4, 256)],
+    + [("ResNet19", 8, 512), ("SpikingCNN", 4, 256), ("VGG8", 4, 256)],
 )
 def test_without_top_the_last_blocks_spikes_are_returned(name, side, channels):
     model = builder(name, include_top=False, width=1 / 2, time_steps=3)
     assert model.output_shape == (None, 3, side, side, channels // 2)
     last = model.layers[-1]
     assert isinstance(last, (layers.LIF, layers.TimeConstantDropout))
+
+
+@structure
+def test_layers_of_vgg8_take_the_weights_of_vgg9():
+    vgg8, vgg9 = builder("VGG8"), builder("VGG9")
+    shapes = [[w.shape for w in x.weights] for x in (vgg8, vgg9)]
+    assert shapes[0][:-1] == shapes[1][: len(shapes[0]) - 1]
+    names = [[x.name for x in net.layers] for net in (vgg8, vgg9)]
+    at = names[0].index("block3_lif3")
+    assert names[0][: at + 1] == names[1][: at + 1]
 
 
 @structure
