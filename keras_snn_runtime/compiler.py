@@ -11,8 +11,10 @@ import sys
 import threading
 from typing import Any
 
-from numba import cfunc, njit, types
-from numba.core import event
+import llvmlite.binding as llvm
+from numba import njit, types
+from numba.core import caching, ccallback, event, sigutils
+from numba.core.runtime import nrt
 
 # Files whose functions those of others call.
 _CALLED = "kernels.py", "neuron_vectors.py", "vectors.py"
@@ -37,6 +39,26 @@ def _hashed(path):
     called = (pathlib.Path(__file__).with_name(x) for x in _CALLED)
     sources = (x.read_bytes() for x in (*called, pathlib.Path(path)))
     return hashlib.sha256(b"".join(sources))
+
+
+@functools.cache
+def _name_runtime():
+    """Tell the linker where Numba's runtime is, as Numba's compiler would."""
+    for name, address in nrt._nrt.c_helpers.items():
+        prefix = "" if name.startswith("_") else "NRT_"
+        llvm.add_symbol(prefix + name, address)
+
+
+class _Kept(caching.FunctionCache):
+    """What is kept on disk of a function, read without what compiles.
+
+    Numba itself first gets ready to compile all that it knows, 45 MB.
+    """
+
+    def load_overload(self, sig, target_context):
+        _name_runtime()
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)
 
 
 def inlined_variant(*variant):
@@ -102,7 +124,8 @@ class Kernel(_Function):
         return self.compiled(*arguments)
 
     def _made(self):
-        dispatcher = njit(**_OPTIONS, cache=True)(self.function)
+        dispatcher = njit(**_OPTIONS)(self.function)
+        dispatcher._cache = _Kept(self.function)
         dispatcher.compile(self.signature)
         # Of other types it is an error.
         dispatcher.disable_compile()
@@ -119,7 +142,11 @@ class Callback(_Function):
         return self.compiled.address
 
     def _made(self):
-        return cfunc(self.signature, **_OPTIONS, cache=True)(self.function)
+        signature = sigutils.normalize_signature(self.signature)
+        callback = ccallback.CFunc(self.function, signature, {}, _OPTIONS)
+        callback._cache = _Kept(self.function)
+        callback.compile()
+        return callback
 
 
 class KernelForWeights:

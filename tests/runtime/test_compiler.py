@@ -4,6 +4,7 @@ import concurrent.futures
 import gc
 import hashlib
 import io
+import os
 import pathlib
 import subprocess
 import sys
@@ -157,6 +158,53 @@ def test_a_network_compiles_what_it_needs(tmp_path):
     compiled = set(done.stdout.split())
     assert {"list_spikes", "convolve", "multiply"} <= compiled
     assert len(compiled) < 9 and "credit_by_rate" not in compiled
+
+
+TWICE = """
+import ctypes
+import sys
+import numpy as np
+from numba import carray, types
+from keras_snn_runtime import compiler
+
+NUMBERS = types.Array(types.float32, 1, "C")
+
+@compiler.compiled(NUMBERS)
+def double(numbers):
+    before = numbers.copy()
+    for k in range(len(numbers)):
+        numbers[k] = np.exp(np.log(before[k])) + before[k]
+
+def square(pointer):
+    numbers = carray(pointer, 3)
+    numbers *= numbers
+
+numbers = np.arange(1, 4, dtype="float32")
+double(numbers)
+called = compiler.Callback(square, types.void(types.CPointer(types.float32)))
+ctypes.CFUNCTYPE(None, ctypes.c_void_p)(called.address)(numbers.ctypes.data)
+try:
+    double(np.ones(3))
+except TypeError:
+    print(*numbers.round().astype(int), "numba.np.linalg" in sys.modules)
+"""
+
+
+def test_what_is_kept_is_read_without_what_compiles(tmp_path):
+    program = tmp_path / "twice.py"
+    program.write_text(TWICE)
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "kept")}
+    told = [
+        subprocess.run(
+            [sys.executable, program],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=environment,
+        ).stdout.split()
+        for _ in range(2)
+    ]
+    assert told == [["4", "16", "36", "True"], ["4", "16", "36", "False"]]
 
 
 class Terminal(io.StringIO):
