@@ -178,7 +178,7 @@ def mean_spikes(x, time_steps, after=()):
     """
 
     def compute(x, *after):
-        found = memory.array(x.shape, brief=True)
+        found = memory.array(x.shape)
 
         def work(parts):
             for part in parts:
@@ -254,7 +254,7 @@ def connect(mean, normalization, epsilon, statistics, value, derivative=None):
 
 def _credit(upstream, derivative, gamma, z, m, v, var_z, epsilon):
     """Return the derivatives of `connect`, arrays."""
-    credit_of_each = memory.array(z.shape, brief=True)
+    credit_of_each = memory.array(z.shape)
 
     def add(part, sums):
         slope = derivative[part] if derivative.size else derivative
@@ -330,7 +330,7 @@ class _Sharing:
     def summarized(self):
         """Return all currents and their statistics, a list of arrays."""
         frames = len(self.x) * self.steps
-        currents = memory.array((frames, *self.convolution.shape), brief=True)
+        currents = memory.array((frames, *self.convolution.shape))
         return [currents, *self.sums_into(currents)]
 
     def sums_into(self, currents):
@@ -429,9 +429,7 @@ class _Neurons(_Sharing):
         if self.layer.held:
             return self._normalize(self.x)
         frames = len(self.x) * self.steps
-        return self._normalize(
-            memory.array((frames, *self.layer.shape), brief=True)
-        )
+        return self._normalize(memory.array((frames, *self.layer.shape)))
 
     def _normalize(self, currents):
         statistics = self.sums_into(currents)

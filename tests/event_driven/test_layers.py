@@ -1,7 +1,8 @@
 """Layers that run event by event, all steps of one before the next."""
 
-import collections
 import gc
+import weakref
+from concurrent import futures
 
 import keras
 import numpy as np
@@ -393,7 +394,7 @@ def test_threads_give_the_same_gradients(monkeypatch):
 def memory(monkeypatch):
     from keras_snn.event_driven import memory
 
-    monkeypatch.setattr(memory, "_free", collections.defaultdict(list))
+    monkeypatch.setattr(memory, "_blocks", [])
     return memory
 
 
@@ -416,31 +417,68 @@ def test_memory_is_free_when_nobody_refers_to_it(memory):
     assert not any(x.ctypes.data % 64 for x in (*others, *found))
 
 
-def test_brief_arrays_take_larger_memory(memory):
-    first, second = memory.array((16,)), memory.array((9,))
+def test_arrays_share_what_others_left(memory):
+    first, second = memory.array((64,)), memory.array((33,))
     large, small = first.ctypes.data, second.ctypes.data
     del first, second
-    taken = [memory.array((n,), brief=True) for n in (9, 4, 1)]
-    # The smallest that is free.
-    assert [x.ctypes.data for x in taken[:2]] == [small, large]
-    assert taken[1].shape == (4,)
+    # The smallest that is free, and what is left of the larger one.
+    taken = [memory.array((n,)) for n in (40, 17, 30)]
+    assert [x.ctypes.data - large for x in taken[1:]] == [0, 128]
+    assert taken[0].ctypes.data == small
+    assert len(memory._blocks) == 2
+    # What is free side by side is one room.
     del taken
-    others = [memory.array((n,)) for n in (4, 16)]
-    assert others[0].ctypes.data not in (small, large)
-    assert others[1].ctypes.data == large
-    memory.clear()
-    assert not memory._free
+    again = memory.array((8, 8))
+    assert again.ctypes.data == large and len(memory._blocks) == 2
 
 
-def test_memory_that_nobody_takes_is_given_back(memory, monkeypatch):
+def test_no_two_arrays_have_the_same_memory(memory):
+    def work(seed):
+        rng = np.random.default_rng(seed)
+        mine = {}
+        for k in range(400):
+            array = memory.array(rng.integers(1, 50, 2), "int32")
+            array[:] = seed * 1000 + k
+            mine[k] = array
+            del array
+            for gone in rng.permutation(list(mine))[: rng.integers(0, 3)]:
+                found = np.unique(mine.pop(gone))
+                np.testing.assert_array_equal(found, seed * 1000 + gone)
+        return [np.unique(x).tolist() for x in mine.values()] == [
+            [seed * 1000 + k] for k in mine
+        ]
+
+    with futures.ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(work, range(8)))
+    memory._take_back()
+    assert all(block.unused for block in memory._blocks)
+
+
+def test_memory_that_nobody_uses_is_given_back(memory, monkeypatch):
     memory.array((7,))
-    assert sum(map(len, memory._free.values())) == 1
     monkeypatch.setattr(memory, "PATIENCE", 3)
-    kept = [memory.array((n,)) for n in range(10, 16)]
-    assert sum(map(len, memory._free.values())) == 0
+    kept = [memory.array((16 * n,)) for n in range(10, 16)]
+    assert [x.memory.size for x in memory._blocks] == [
+        64 * n for n in range(10, 16)
+    ]
     assert memory.array((0, 4)).shape == (0, 4)
     del kept
-    assert sum(map(len, memory._free.values())) == 6
+    memory.array((1,))
+    assert len(memory._blocks) == 6
+
+
+def test_memory_is_given_back_as_soon_as_nobody_uses_it(memory):
+    used, unused = memory.array((4,)), memory.array((5,))
+    given_back = [weakref.ref(x) for x in memory._blocks]
+    del unused
+    memory.clear()
+    used[:] = 3
+    assert [x() is None for x in given_back] == [False, True]
+    other = memory.array((4,))
+    other[:] = 2
+    assert (used == 3).all()
+    del used
+    assert given_back[0]() is None
 
 
 def test_what_is_no_number_is_passed_on(recwarn):
