@@ -23,8 +23,8 @@ callbacks count spikes,
   Flatten, Reshape, Rescaling, and what does nothing but in training: Dropout;
   and BatchNormalization and Affine that do not train. Up to eight steps a
   BatchNormalization may train, too, by `"collapsed"` and `"rate"`: each
-  convolution of spikes then runs event by event with the neurons behind it,
-  all steps of a layer before the next one.
+  convolution or dense layer of spikes then runs event by event with the
+  neurons behind it, all steps of a layer before the next one.
 
 In `evaluate`, `predict` and where spikes are counted, layers that it does not
 know run through Keras between those that it knows, eight steps at a time; in

@@ -3,8 +3,9 @@
 The engine runs all steps of a convolution of spikes and of the neurons behind
 it as one operation, together with a normalization between them that takes
 statistics of all samples at all steps; or, where currents meet before neurons,
-each convolution as one, and then the neurons. The backward pass is that of
-`layer_first`, on means over time.
+each convolution as one, and then the neurons. A dense layer is a convolution
+of frames of one place. The backward pass is that of `layer_first`, on means
+over time.
 """
 
 import functools
@@ -15,7 +16,12 @@ import numpy as np
 from keras import ops
 
 from keras_snn import event_driven
-from keras_snn.layers import LIF, StandardizedConv2D, TimeFold
+from keras_snn.layers import (
+    LIF,
+    StandardizedConv2D,
+    StandardizedDense,
+    TimeFold,
+)
 from keras_snn.layers.spiking_layer import SpikingLayer
 from keras_snn.network import kinds
 from keras_snn.neurons.means import Outcome, Sums
@@ -33,7 +39,7 @@ class Chain(NamedTuple):
     """What one operation of the engine does.
 
     Attributes:
-        convolution: A layer.
+        convolution: A layer, which may be dense.
         pooling: The one behind it, or None.
         normalization: The one behind these, or None.
         neurons: Node of the neurons behind them.
@@ -119,14 +125,16 @@ def chain_from(node, position, train):
     convolution, *stages = node.stages[position:]
     held = len(train.frames) == 1 and train.affine is None
     listed = isinstance(train.frames, Spikes)
-    if not (held or listed) or not _is_known_convolution(convolution):
+    rank = len(train.mean.shape)
+    known = _is_known_convolution(convolution, rank)
+    if not (held or listed) or not known:
         return None
     pooling = found = None
     while True:
         for stage in stages:
             if found is not None:
                 return None
-            if _is_known_normalization(stage):
+            if _is_known_normalization(stage, rank):
                 found = stage
             elif pooling is None and pooled_convolution.fit(
                 convolution, stage, train.mean.shape
@@ -146,23 +154,33 @@ def chain_from(node, position, train):
         stages = node.stages
 
 
-def _is_known_convolution(layer):
+def _is_known_convolution(layer, rank=4):
+    """Return whether the engine knows a layer that sees frames of this rank.
+
+    That counts the axis of samples.
+    """
+    if not kinds.is_linear(layer) or layer.compute_dtype != "float32":
+        return False
+    if _is_dense(layer):
+        return rank == 2
     return (
         type(layer) in (keras.layers.Conv2D, StandardizedConv2D)
-        and kinds.is_linear(layer)
         and layer.groups == 1
         and set(layer.dilation_rate) == {1}
         and layer.padding in ("same", "valid")
         and layer.data_format == "channels_last"
-        and layer.compute_dtype == "float32"
     )
 
 
-def _is_known_normalization(layer):
+def _is_dense(layer):
+    return type(layer) in (keras.layers.Dense, StandardizedDense)
+
+
+def _is_known_normalization(layer, rank=4):
     return (
         kinds.is_normalization(layer)
         and layer.trainable
-        and layer.axis in (-1, 3)
+        and layer.axis in (-1, rank - 1)
         and layer.compute_dtype == "float32"
     )
 
@@ -196,6 +214,8 @@ def run(chain, train, time_steps, training):
         differentiable, and their mean rate.
     """
     convolution, pooling, normalizing, neurons = chain
+    if _is_dense(convolution):
+        train = _as_places(train)
     call = convolution
     if pooling is not None:
         call = pooled_convolution.layer(convolution, pooling)
@@ -229,7 +249,20 @@ def run(chain, train, time_steps, training):
         mean = event_driven.connect(
             mean, numbers, normalizing.epsilon, statistics, *outcome
         )
+    if _is_dense(convolution):
+        byte, mean = (ops.squeeze(x, (1, 2)) for x in (byte, mean))
     return Spikes([(byte, time_steps)], "float32"), mean, rate
+
+
+def _as_places(train):
+    """Return frames of one axis as frames of one row of one pixel."""
+    mean = ops.expand_dims(train.mean, (1, 2))
+    if isinstance(train.frames, Spikes):
+        byte = ops.expand_dims(train.frames.byte, (1, 2))
+        frames = Spikes([(byte, len(train.frames))], "float32")
+    else:
+        frames = [ops.expand_dims(x, (1, 2)) for x in train.frames]
+    return train._replace(frames=frames, mean=mean)
 
 
 def _outcome(neurons, byte, sums, time_steps):
@@ -360,11 +393,14 @@ def _mean_currents(convolution, pooling, train, weights, z):
         weights: As `_weights` returns them.
         z: Tensor.
     """
-    strides = convolution.strides if pooling is None else pooling.pool_size
     kernel, bias = (ops.cast(x, "float32") for x in weights)
 
     def convolve(x, kernel, bias):
-        y = ops.conv(x, kernel, tuple(strides), convolution.padding)
+        if _is_dense(convolution):
+            y = ops.tensordot(x, ops.squeeze(kernel, (0, 1)), 1)
+        else:
+            strides = _strides(convolution, pooling)
+            y = ops.conv(x, kernel, strides, convolution.padding)
         return y + bias if convolution.use_bias else y
 
     return event_driven.convolve_means(
@@ -376,21 +412,31 @@ def _mean_currents(convolution, pooling, train, weights, z):
 def _weights(convolution, pooling):
     """Return the kernel, and the bias, which may be empty."""
     kernel = convolution.kernel
+    if _is_dense(convolution):
+        kernel = ops.expand_dims(kernel, (0, 1))
     if pooling is not None:
         kernel = pooled_convolution.kernel_of(convolution, pooling)
     return kernel, convolution.bias if convolution.use_bias else ops.zeros(0)
 
 
+def _strides(convolution, pooling):
+    if _is_dense(convolution):
+        return 1, 1
+    return convolution.strides if pooling is None else tuple(pooling.pool_size)
+
+
 def _convolution(convolution, pooling, train, shape):
     """Return the `event_driven.Convolution` of a layer, and of a pooling."""
-    kernel, strides = convolution.kernel_size, convolution.strides
-    if pooling is not None:
-        strides = tuple(pooling.pool_size)
-        kernel = [k + p - 1 for k, p in zip(kernel, strides)]
-    missing = event_driven.missing_places(
-        convolution.padding, kernel, strides, train.mean.shape[1:3], shape[1:3]
-    )
-    before = tuple(n // 2 for n in missing)
+    strides, before = _strides(convolution, pooling), (0, 0)
+    if not _is_dense(convolution):
+        kernel = convolution.kernel_size
+        if pooling is not None:
+            kernel = [k + p - 1 for k, p in zip(kernel, strides)]
+        frames = train.mean.shape[1:3], shape[1:3]
+        missing = event_driven.missing_places(
+            convolution.padding, kernel, strides, *frames
+        )
+        before = tuple(n // 2 for n in missing)
     return event_driven.Convolution(
         tuple(shape[1:]), strides, before, len(train.frames)
     )

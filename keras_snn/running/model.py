@@ -195,8 +195,8 @@ class Model(SharedModel, keras.Model):
                     steps = [x.shape[1] for x in self.network.sources]
                     if layer_events.few_enough(steps) and not self.jit_compile:
                         reason += (
-                            ". Convolutions of spikes, with the neurons behind "
-                            "them, run event by event"
+                            ". Convolutions and dense layers of spikes, with "
+                            "the neurons behind them, run event by event"
                         )
         if reason is None and self.jit_compile:
             reason = "it is compiled with jit_compile=True"

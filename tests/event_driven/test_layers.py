@@ -119,6 +119,26 @@ class Random:
             x = TimeFold(L.AveragePooling2D(2))(x)
         return self.neurons()(self.normalized(x))
 
+    def dense(self, x, units):
+        kind = L.Dense
+        given = {"use_bias": self.pick(True, False)}
+        if self.options["norm"] == "weight":
+            kind, given = snn.layers.StandardizedDense, {}
+        x = TimeFold(kind(units, **given))(x)
+        if self.options["norm"] == "batch":
+            axis = self.pick(-1, 1)
+            x = TimeFold(L.BatchNormalization(axis, 0.8, epsilon=1e-3))(x)
+        return self.neurons()(x)
+
+    def flat(self, x):
+        """Return the mean over all places, or dense layers of neurons."""
+        layers = self.rng.integers(3)
+        kind = L.Flatten if layers else L.GlobalAveragePooling2D
+        x = TimeFold(kind())(x)
+        for _ in range(layers):
+            x = self.dense(x, int(self.rng.integers(2, 40)))
+        return x
+
     def model(self):
         keras.utils.set_random_seed(int(self.rng.integers(1000)))
         inputs = keras.Input((12, 10, 3))
@@ -138,7 +158,7 @@ class Random:
                 x = snn.layers.TimeConstantDropout(0.3, seed=1)(x)
             elif kind == "pool" and not any(n % 2 for n in x.shape[2:4]):
                 x = self.neurons()(TimeFold(L.AveragePooling2D(2))(x))
-        x = TimeFold(L.Dense(3))(TimeFold(L.GlobalAveragePooling2D())(x))
+        x = TimeFold(L.Dense(3))(self.flat(x))
         model = snn.Model(inputs, snn.layers.MembraneReadout(1.0)(x))
         for v in model.trainable_variables:
             v.assign(v + self.rng.normal(0, 0.2, v.shape))
@@ -183,6 +203,32 @@ def test_random_networks_learn_as_densely(
         np.testing.assert_allclose(actual, weight, rtol=0, atol=most)
     for actual, weight in zip(found[1], expected[1], strict=True):
         np.testing.assert_allclose(actual, weight, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("norm", ["batch", "weight", "none"])
+@pytest.mark.parametrize("encoder", ["held", "of spikes"])
+def test_dense_layers_learn_event_by_event(encoder, norm, monkeypatch, calls):
+    def build():
+        network = Random(5, rule="rate", norm=norm)
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((12, 10, 3))
+        if encoder == "held":
+            x = RepeatEncoder(4)(inputs)
+        else:
+            x = snn.layers.RateEncoder(4)(inputs)
+        x = network.dense(TimeFold(L.Flatten())(x), 9)
+        x = TimeFold(L.Dense(3))(network.dense(x, 33))
+        return snn.Model(inputs, snn.layers.MembraneReadout(1.0)(x))
+
+    found = learned(build(), 18)
+    units = [9, 33] if encoder == "held" else [33]
+    assert [x.shape for x in calls] == [(1, 1, n) for n in units]
+    dense(monkeypatch)
+    expected = learned(build(), 18)
+    for actual, weight in zip(found, expected, strict=True):
+        for a, b in zip(actual, weight, strict=True):
+            most = 1e-4 * np.abs(b).max() + 1e-6
+            np.testing.assert_allclose(a, b, rtol=0, atol=most)
 
 
 CONVOLUTION = {
