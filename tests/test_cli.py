@@ -65,6 +65,7 @@ def finished_run(tmp_path_factory):
         ("train --time-steps 0", "`time_steps` must be at least 1"),
         ("train --encoder morse", "`encoder` must be one of poisson"),
         ("train --ema 1", "`ema` must lie in"),
+        ("train --spike-rate 2", "`spike_rate` must lie in"),
         ("train --from-ann missing.keras", "No such file: missing.keras"),
         ("train --dataset mnist --data-dir missing", "no such folder"),
         ("train --output setup.py", "is a file"),

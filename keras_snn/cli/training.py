@@ -62,6 +62,12 @@ A compact network at four time steps, with ReLUs first
 \b
   keras-snn train --model SpikingCNN --dataset cifar10 --ann-epochs 8 --epochs 6
 
+From its weights, to fewer spikes
+\b
+  keras-snn train --model SpikingCNN --dataset cifar10 --epochs 8 \\
+      --from-ann runs/spikingcnn-cifar10/best.keras --spike-rate 0.05 \\
+      --output runs/quiet
+
 Lose at most 100 updates, and go on after a kill; or add epochs
 \b
   keras-snn train --dataset mnist --checkpoint-every 100

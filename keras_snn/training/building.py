@@ -4,7 +4,8 @@ import math
 
 import keras
 
-from keras_snn import datasets, losses, models
+from keras_snn import datasets, layers, losses, models, regularizers
+from keras_snn.running import Model
 from keras_snn.training.optimizers import sgd
 
 LR_DROP_FACTOR = 0.2
@@ -12,17 +13,34 @@ LOSSES = {
     "squared_error": losses.SummedSquaredError,
     "cross_entropy": losses.CrossEntropy,
 }
+# Of the penalty of rates, for a loss that is a mean over the batch.
+RATE_WEIGHT = 10.0
 
 
 def build_model(settings):
     """Return the untrained, uncompiled model that the settings describe."""
-    return _build(
+    model = _build(
         settings,
         time_steps=settings.time_steps,
         encoder=settings.encoder,
         learning_rule=settings.learning_rule,
         beta=settings.beta,
     )
+    return model if settings.spike_rate is None else _quiet(model, settings)
+
+
+def _quiet(model, settings):
+    """Return the model whose neurons pay for rates beyond the settings'."""
+    weight = RATE_WEIGHT
+    if settings.loss == "squared_error":
+        weight *= settings.batch_size
+    for layer in model.layers:
+        if isinstance(layer, layers.SpikingLayer):
+            layer.activity_regularizer = regularizers.SpikeRate(
+                upper=settings.spike_rate, weight=weight
+            )
+    # Read once more, with its regularizers.
+    return Model(model.inputs, model.outputs, name=model.name)
 
 
 def build_ann(settings):

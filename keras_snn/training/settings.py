@@ -78,6 +78,9 @@ class Settings:
             paper, or `"cross_entropy"`, a mean over the batch.
         learning_rule: `"rate"`, `"collapsed"`, `"exact"` or the name of a
             surrogate.
+        spike_rate: highest rate of a neuron without penalty, in spikes a
+            step, in [0, 1], see `keras_snn.regularizers.SpikeRate`; or `None`.
+            The mean rate comes to near it.
         norm: `"none"`, `"batch"` or `"weight"`, see the model's builder;
             `None` for the default of the model.
         encoder: `"poisson"`, `"rate"`, `"latency"` or `"repeat"`.
@@ -158,6 +161,12 @@ class Settings:
         "collapsed",
         "Training",
         "rate, collapsed, exact, or a surrogate such as arctan.",
+    )
+    spike_rate: float | None = _setting(
+        None,
+        "Training",
+        "Rate beyond which a neuron's spikes are penalized, as 0.05: fewer "
+        "spikes for some accuracy.",
     )
     norm: str | None = _setting(
         None, "Network", "Normalization of currents: none, batch or weight."
@@ -275,6 +284,7 @@ _RULES = {
     **dict.fromkeys(("label_smoothing", "ema", "validation_split"), _SHARE),
     "shift": ("not be negative", lambda n: n is None or n >= 0),
     "dropout": ("lie in [0, 1)", lambda p: p is None or 0 <= p < 1),
+    "spike_rate": ("lie in [0, 1]", lambda r: r is None or 0 <= r <= 1),
     "limit": ("be at least 1", lambda n: n is None or n >= 1),
     "beta": ("lie in (0, 1]", lambda x: 0 < x <= 1),
     "optimizer": _one_of(OPTIMIZERS),
