@@ -16,6 +16,7 @@ PAGE = FOLDER / "accuracy.md"
 # Data, network, file, the paper's accuracy (T = 100), the goal.
 ROWS = (
     ("CIFAR-10", "SpikingCNN", "spikingcnn_cifar10", None, 0.93),
+    ("CIFAR-10", "VGG8", "vgg8_cifar10", None, 0.93),
     ("CIFAR-10", "VGG9, normalized", "vgg9_cifar10", 0.9045, 0.915),
     ("CIFAR-10", "ResNet11, normalized", "resnet11_cifar10", 0.9095, 0.92),
     ("MNIST", "LeNet, normalized", "lenet_mnist", 0.9959, 0.996),
@@ -58,15 +59,46 @@ def accuracies():
             f"| {data} | {network} | **{accuracy:.2%}** "
             f"| {low:.1%} to {high:.1%} | {found['time_steps']} "
             f"| {percent(paper)} | {percent(goal, 1)} "
-            f"| {found['mean_rate']:.3f} | {seconds(name):,.0f} s |"
+            f"| {found['mean_rate']:.3f} | {seconds(name)} |"
         )
     return lines
 
 
+def phases_of(record):
+    """Return the phases up to the network of the table."""
+    if "phases" in record:
+        return [x for x in record["phases"] if x["title"] != "sparse"]
+    # Of a run of `keras-snn train`.
+    history = record["history"]
+    rows = [dict(zip(history, x)) for x in zip(*history.values())]
+    for number, row in enumerate(rows, 1):
+        row["epoch"] = number
+    spikes = {
+        "title": "spikes",
+        "seed": record["settings"]["seed"],
+        "seconds": sum(history["seconds"]),
+        "history": rows,
+    }
+    return [spikes]
+
+
 def seconds(name):
-    """Return how long one seed took, up to the network of the table."""
-    phases = [x for x in read(name)["phases"] if x["title"] != "sparse"]
-    return sum(x["seconds"] for x in phases if x["seed"] == phases[0]["seed"])
+    """Say how long one seed took, up to the network of the table."""
+    record = read(name)
+    phases = phases_of(record)
+    same = [x for x in phases if x["seed"] == phases[0]["seed"]]
+    took = f"{sum(x['seconds'] for x in same):,.0f} s"
+    if "begun" in record:
+        took += f" on two cores, after {seconds(record['begun'])}"
+    return took
+
+
+def epochs_before(record):
+    """Return the epochs of the row that a run began with."""
+    if "begun" not in record:
+        return 0.0
+    phases = phases_of(read(record["begun"]))
+    return sum(x["history"][-1]["epoch"] for x in phases)
 
 
 def rates():
@@ -142,11 +174,10 @@ def draw():
     style = {"axes.spines.top": False, "axes.spines.right": False}
     with pyplot.rc_context({**style, "figure.dpi": 120}):
         figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
-        for i, (_, network, name, *_) in enumerate(ROWS[:3]):
-            start = 0.0
-            for phase in read(name)["phases"]:
-                if phase["title"] == "sparse":
-                    continue
+        for i, (_, network, name, *_) in enumerate(ROWS[:4]):
+            record = read(name)
+            start = epochs_before(record)
+            for phase in phases_of(record):
                 history = phase["history"]
                 axes.plot(
                     [start + x["epoch"] for x in history],

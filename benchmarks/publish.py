@@ -5,10 +5,11 @@
         --data-dir DIR
 
 The first takes a finished run of `keras-snn train`, the second what
-`python -m benchmarks.recipes` wrote. Writes the last weights in float16 to
-`keras_snn/models/weights/` (larger ones to `saved_models/`), their history to
-`results/accuracy/`, and a model card to `saved_models/`. All that the card
-says is measured here, on the network that is published.
+`python -m benchmarks.recipes` wrote. A run may have begun with the weights of
+another row, `--begun vgg9_cifar10 --first COMMAND`. Writes the last weights in
+float16 to `keras_snn/models/weights/` (larger ones to `saved_models/`), their
+history to `results/accuracy/`, and a model card to `saved_models/`. All that
+the card says is measured here, on the network that is published.
 """
 
 import argparse
@@ -33,6 +34,13 @@ SAVED = ROOT / "saved_models"
 STEPS = (1, 2, 4, 8)
 # Of a file in the package, and in the repository.
 LARGEST, LARGEST_KEPT = 6 * 2**20, 16 * 2**20
+
+# What commands on a card have for paths.
+PUBLIC = {
+    "--data-dir": "DIR",
+    "--output": "OUTPUT",
+    "--from-ann": "start.keras",
+}
 
 CARD = """# {network} on {dataset}
 
@@ -127,7 +135,7 @@ def wilson(hits, count, z=1.959964):
 def public(command):
     """Return a command without the paths of the machine that it ran on."""
     words = shlex.split(command)
-    for option, name in (("--data-dir", "DIR"), ("--output", "OUTPUT")):
+    for option, name in PUBLIC.items():
         if option in words:
             words[words.index(option) + 1] = name
     return shlex.join(words)
@@ -138,11 +146,26 @@ def accuracy_of(model, x, y):
     return float(np.mean(scores.argmax(-1) == y.argmax(-1)))
 
 
-def of_run(run):
-    """Return what a run of `keras-snn train` has trained."""
+def of_run(run, begun=None, first=None):
+    """Return what a run of `keras-snn train` has trained.
+
+    Args:
+        run: Its folder.
+        begun: Name of the row whose weights it began with, or None.
+        first: The command that made a file of these.
+    """
     record = json.loads((run / "history.json").read_text("utf-8"))
     settings = Settings.from_dict(record["settings"])
     record["commands"] = [public(x) for x in record["commands"]]
+    if bool(settings.from_ann) != bool(begun and first):
+        raise SystemExit(
+            "Of a run with --from-ann, and of no other, say what it began "
+            "with: --begun and --first."
+        )
+    if begun:
+        record["begun"] = begun
+        record["commands"].insert(0, public(first))
+        record["settings"]["from_ann"] = PUBLIC["--from-ann"]
     model = building.build_model(settings)
     building.compile_model(model, settings, 1)
     model.build(model.input_shape)
@@ -157,10 +180,12 @@ def of_run(run):
     epochs = f"{settings.epochs}"
     if settings.ann_epochs:
         epochs = f"{settings.ann_epochs} with ReLUs, then {epochs} with spikes"
+    if begun:
+        epochs = f"those of {begun}, then {epochs} more"
     return Trained(
         settings.model,
         settings.dataset,
-        settings.dataset,
+        settings.dataset + ("" if settings.spike_rate is None else "_sparse"),
         model,
         arguments,
         {
@@ -169,7 +194,8 @@ def of_run(run):
         },
         epochs,
         sum(history["seconds"]) + ann["seconds"],
-        f"{len(os.sched_getaffinity(0))} CPU cores, beside other work",
+        f"{len(os.sched_getaffinity(0))} CPU cores, beside other work"
+        + (", after those before" if begun else ""),
         settings.seed,
         f"{settings.validation_split:.0%} of the",
         "\n".join(record["commands"]),
@@ -344,11 +370,13 @@ def main():
     parser.add_argument("--data-dir")
     parser.add_argument("--recipe", help="name of a recipe that ran there")
     parser.add_argument("--phase", default="spikes", help="of the recipe")
+    parser.add_argument("--begun", help="name of the row that a run began with")
+    parser.add_argument("--first", help="the command before that of the run")
     args = parser.parse_args()
     if args.recipe:
         trained = of_recipe(args.folder, args.recipe, args.phase)
     else:
-        trained = of_run(args.folder)
+        trained = of_run(args.folder, args.begun, args.first)
     print(publish(trained, args.data_dir))
 
 

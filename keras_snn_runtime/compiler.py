@@ -52,7 +52,9 @@ def _name_runtime():
 class _Kept(caching.FunctionCache):
     """What is kept on disk of a function, read without what compiles.
 
-    Numba itself first gets ready to compile all that it knows, 45 MB.
+    Numba itself first gets ready to compile all that it knows, 45 MB. It does
+    so, too, before it compiles anything. Only a function that calls itself
+    could not be read without.
     """
 
     def load_overload(self, sig, target_context):

@@ -5,8 +5,9 @@
         --from-ann start.keras --epochs 14 --learning-rate 0.04 --shift 3 \\
         --cutout 8 --validation-split 0.02 --seed 0 --output OUTPUT
 
-The second command holds out the images that were held out from VGG9, too. The
-dense layer, which VGG9 has not, begins with random weights.
+DIR is written by `keras-snn import-data`, in the order of the published files:
+then the second command holds out the images that were held out from VGG9, too.
+The dense layer, which VGG9 has not, begins with random weights.
 """
 
 import argparse

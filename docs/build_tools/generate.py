@@ -21,7 +21,7 @@ from keras_snn.cli import app
 API = pathlib.Path(__file__).parents[1] / "api"
 
 TITLE = re.compile(r"\[bold\](\w+)\[/bold\]")
-COMMANDS = re.compile(r"^(?:  \S.*\n)+", re.MULTILINE)
+COMMANDS = re.compile(r"^(?:  +\S.*\n)+", re.MULTILINE)
 DIM = re.compile(r"\[/?dim\]")
 COMMAND = re.compile(r"^\* `([a-z-]+)`: .*\.\.\.$", re.MULTILINE)
 ARGUMENT = re.compile(r"^    (\w+): ((?:.+\n)(?:     .+\n)*)", re.MULTILINE)
@@ -45,7 +45,9 @@ def command_line():
 
 
 def _console(match):
-    lines = textwrap.indent(textwrap.dedent(match.group(0)), "$ ")
+    lines = textwrap.indent(
+        textwrap.dedent(match.group(0)), "$ ", lambda x: not x.startswith(" ")
+    )
     return f"```console\n{lines}```\n"
 
 

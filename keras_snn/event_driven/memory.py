@@ -18,7 +18,8 @@ import numpy as np
 
 from keras_snn_runtime.operations import ALIGNMENT, aligned
 
-# Memory that nobody used while this many arrays were made is given back.
+# Memory that nobody used any of while this many arrays were made is given back
+# when more is wanted.
 PATIENCE = 1000
 
 _lock = threading.Lock()

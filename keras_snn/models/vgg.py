@@ -3,21 +3,27 @@
 import dataclasses
 
 from keras_snn.models import blocks
-from keras_snn.models.builder import PAPER, Builder, Defaults, make_builder
+from keras_snn.models.builder import LEE, PAPER, Builder, Defaults, make_builder
 
 # Widths of the 3x3 convolutions of each block; a pooling follows each block.
 BLOCKS = {
     "VGG5": ((64,), (128, 128)),
     "VGG7": ((64, 64), (128, 128), (256,)),
-    "VGG8": ((64, 64), (128, 128), (256, 256, 256)),
     "VGG9": ((64, 64), (128, 128), (256, 256, 256)),
     "VGG11": ((64,), (128,), (256, 256), (512, 512), (512, 512)),
     "VGG16": ((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3),
 }
+BLOCKS["VGG8"] = BLOCKS["VGG9"]
 
 
 def _network(name, hidden=None):
-    """Return what builds the network; without hidden layers of the mean."""
+    """Return what builds the network.
+
+    Args:
+        name: Its name.
+        hidden: Widths of the dense layers behind all places; None where the
+            mean over all places is classified.
+    """
     widths = BLOCKS[name]
 
     def vgg(x, settings, include_top, classes):
@@ -61,6 +67,7 @@ VGG8 = make_builder(
     "    the mean over all places of the last spikes is classified. 1.7\n"
     "    million weights.",
     Defaults(paper=None),
+    f"{LEE}, for VGG9",
 )
 VGG9 = _builder("VGG9", "[64C3]x2-P-[128C3]x2-P-[256C3]x3-P-1024-10")
 VGG11 = _builder(

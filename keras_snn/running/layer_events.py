@@ -120,14 +120,13 @@ def chain_from(node, position, train):
     Args:
         node: A node of a network.
         position: Number of its stage.
-        train: The `layer_first.Train` that the stage sees.
+        train: The `layer_first.Train` that the stage sees, as it is.
     """
     convolution, *stages = node.stages[position:]
-    held = len(train.frames) == 1 and train.affine is None
+    held = len(train.frames) == 1
     listed = isinstance(train.frames, Spikes)
     rank = len(train.mean.shape)
-    known = _is_known_convolution(convolution, rank)
-    if not (held or listed) or not known:
+    if not (held or listed) or not _is_known_convolution(convolution, rank):
         return None
     pooling = found = None
     while True:
@@ -154,7 +153,7 @@ def chain_from(node, position, train):
         stages = node.stages
 
 
-def _is_known_convolution(layer, rank=4):
+def _is_known_convolution(layer, rank):
     """Return whether the engine knows a layer that sees frames of this rank.
 
     That counts the axis of samples.
@@ -176,7 +175,7 @@ def _is_dense(layer):
     return type(layer) in (keras.layers.Dense, StandardizedDense)
 
 
-def _is_known_normalization(layer, rank=4):
+def _is_known_normalization(layer, rank):
     return (
         kinds.is_normalization(layer)
         and layer.trainable
@@ -286,7 +285,7 @@ def normalize(layer, train):
     Returns:
         The pair and the mean; None if the engine does not know the layer.
     """
-    if not _is_known_normalization(layer) or train.affine is not None:
+    if not _is_known_normalization(layer, len(train.mean.shape)):
         return None
     statistics = train.frames.statistics
     z, m, v, _ = statistics
@@ -362,14 +361,17 @@ def convolve(convolution, pooling, train):
     Args:
         convolution: A layer.
         pooling: The one behind it, which is to be one with it, or None.
-        train: What it sees.
+        train: What it sees, as it is.
 
     Returns:
         Tuple: the currents, and their mean over time, differentiable; None if
         the engine does not know the layer, or not what it sees.
     """
+    rank = len(train.mean.shape)
     listed = isinstance(train.frames, Spikes)
-    if not listed or not _is_known_convolution(convolution):
+    known = _is_known_convolution(convolution, rank)
+    # Joins are of frames of pixels.
+    if not (listed and known and rank == 4):
         return None
     shape = _shape(convolution, pooling, train)
     given = _convolution(convolution, pooling, train, shape)

@@ -187,7 +187,7 @@ class _Layers:
         """Run layers that see one frame each, one after the other."""
         stages = [*node.stages, self._reader(node)]
         for n, (stage, behind) in enumerate(itertools.pairwise(stages)):
-            if self.by_event and train.due is None:
+            if self.by_event and train.due is None and train.affine is None:
                 chain = layer_events.chain_from(node, n, train)
                 if chain is not None:
                     return self._run_ahead(chain, train)
@@ -243,18 +243,22 @@ class _Layers:
         """
         if kinds.is_normalization(layer):
             if self.training and layer.trainable:
+                if train.affine is not None:
+                    train = Train(_materialized(train), train.mean)
                 affine, mean = self._normalize(layer, train)
                 return self._rounded(layer, Train(train.frames, mean, affine))
             frames = self._apply(
                 functools.partial(layer, training=False), train
             )
             return Train(frames, layer(train.mean, training=False))
-        if isinstance(train.frames, spike_history.Spikes) and _moves(layer):
+        plain = train.affine is None
+        listed = isinstance(train.frames, spike_history.Spikes)
+        if plain and listed and _moves(layer):
             return Train(train.frames.moved_by(layer), layer(train.mean))
         call = layer
         if pooling is not None:
             call = pooled_convolution.layer(layer, pooling)
-        if self.by_event:
+        if self.by_event and plain:
             found = layer_events.convolve(layer, pooling, train)
             if found is not None:
                 return Train(*found)

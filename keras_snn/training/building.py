@@ -26,10 +26,10 @@ def build_model(settings):
         learning_rule=settings.learning_rule,
         beta=settings.beta,
     )
-    return model if settings.spike_rate is None else _quiet(model, settings)
+    return model if settings.spike_rate is None else _penalized(model, settings)
 
 
-def _quiet(model, settings):
+def _penalized(model, settings):
     """Return the model whose neurons pay for rates beyond the settings'."""
     weight = RATE_WEIGHT
     if settings.loss == "squared_error":
@@ -40,7 +40,7 @@ def _quiet(model, settings):
                 upper=settings.spike_rate, weight=weight
             )
     # Read once more, with its regularizers.
-    return Model(model.inputs, model.outputs, name=model.name)
+    return Model(model.input, model.output, name=model.name)
 
 
 def build_ann(settings):

@@ -124,12 +124,12 @@ def check_same_settings(record, settings):
 
     Only the number of epochs may change.
     """
-    before, now = record["settings"], settings.to_dict()
+    # Of settings that are newer than the run it had the defaults.
+    before = {**type(settings)().to_dict(), **record["settings"]}
     changed = [
-        f"`{name}` was {before.get(name)!r}, received {now[name]!r}"
-        for name in now
-        # Settings that are newer than the run had no effect on it.
-        if name != "epochs" and before.get(name, now[name]) != now[name]
+        f"`{name}` was {before[name]!r}, received {now!r}"
+        for name, now in settings.to_dict().items()
+        if name != "epochs" and before[name] != now
     ]
     if changed:
         raise ValueError(

@@ -79,8 +79,8 @@ class Settings:
         learning_rule: `"rate"`, `"collapsed"`, `"exact"` or the name of a
             surrogate.
         spike_rate: highest rate of a neuron without penalty, in spikes a
-            step, in [0, 1], see `keras_snn.regularizers.SpikeRate`; or `None`.
-            The mean rate comes to near it.
+            step, in [0, 1], see `keras_snn.regularizers.SpikeRate`, whose
+            penalty the validation loss has, too; or `None`.
         norm: `"none"`, `"batch"` or `"weight"`, see the model's builder;
             `None` for the default of the model.
         encoder: `"poisson"`, `"rate"`, `"latency"` or `"repeat"`.

@@ -102,8 +102,11 @@ class Random:
         filters = int(self.rng.integers(1, 40))
         given = {"use_bias": self.pick(True, False)}
         kind = self.pick(
-            "plain", "pooled", "strides", "valid", "stages", "padded"
+            *("plain", "pooled", "strides", "valid"),
+            *("stages", "padded", "normalized"),
         )
+        if kind == "normalized":
+            x = self.normalized(x)
         if kind == "padded":
             x = TimeFold(L.ZeroPadding2D(((1, 0), (0, 2))))(x)
         if kind == "strides":

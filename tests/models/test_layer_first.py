@@ -99,6 +99,60 @@ def test_outputs_and_moving_averages_are_those_of_all_steps(rule, encoder):
     assert np.ptp(averages[0]) > 0.1
 
 
+def convolution(**given):
+    return L.Conv2D(4, 3, use_bias=False, **{"padding": "same", **given})
+
+
+NORMALIZED_SPIKES = {
+    "convolved": lambda: [NORMS["batch"](), convolution()],
+    "pooled": lambda: [
+        *(NORMS["batch"](), convolution(), L.AveragePooling2D(2)),
+    ],
+    "padded": lambda: [
+        *(NORMS["batch"](), L.ZeroPadding2D(1), convolution(padding="valid")),
+    ],
+    "dense": lambda: [L.Flatten(), NORMS["batch"](), L.Dense(5)],
+    "flattened": lambda: [NORMS["batch"](), L.Flatten(), L.Dense(5)],
+    "twice": lambda: [convolution(), NORMS["batch"](), NORMS["uncentered"]()],
+}
+
+
+@pytest.mark.parametrize("time_steps", [1, 4])
+@pytest.mark.parametrize("rule", ["rate", "collapsed"])
+@pytest.mark.parametrize("layers", NORMALIZED_SPIKES)
+def test_spikes_may_be_normalized(layers, rule, time_steps):
+    def build(kind):
+        keras.utils.set_random_seed(5)
+        inputs = keras.Input((6, 6, 2))
+        x = snn.layers.RepeatEncoder(time_steps)(inputs)
+        for layer in (convolution(), NORMS["batch"]()):
+            x = TimeFold(layer)(x)
+        x = snn.layers.LIF(0.5, reset="subtract", learning_rule=rule)(x)
+        for layer in NORMALIZED_SPIKES[layers]():
+            x = TimeFold(layer)(x)
+        x = snn.layers.LIF(0.5, reset="subtract", learning_rule=rule)(x)
+        if len(x.shape) > 3:
+            x = TimeFold(L.Flatten())(x)
+        x = snn.layers.MembraneReadout(1.0, rule)(TimeFold(L.Dense(3))(x))
+        model = kind(inputs, x)
+        rng = np.random.default_rng(0)
+        for v in model.trainable_variables:
+            v.assign(v + rng.normal(0, 0.2, v.shape))
+        return model
+
+    model, layered = build(snn.Model), build(keras.Model)
+    assert model.training_order == "layer first"
+    outputs = [m(images(), training=True) for m in (model, layered)]
+    np.testing.assert_allclose(*map(np.asarray, outputs), rtol=1e-4, atol=1e-5)
+    if time_steps == 1:
+        (loss, weights), (same, expected) = map(
+            after_one_step, (model, layered)
+        )
+        assert loss == pytest.approx(same, rel=1e-4)
+        for actual, weight in zip(weights, expected, strict=True):
+            np.testing.assert_allclose(actual, weight, rtol=1e-3, atol=1e-5)
+
+
 def reference(kernel, gamma, beta, top, x, time_steps, neuron):
     """Section 6 of the rule written out for one layer of neurons.
 

@@ -207,6 +207,52 @@ def test_what_is_kept_is_read_without_what_compiles(tmp_path):
     assert told == [["4", "16", "36", "True"], ["4", "16", "36", "False"]]
 
 
+AND_THEN = """
+import sys
+import numba
+import numpy as np
+from numba import types
+from keras_snn_runtime import compiler
+
+NUMBERS = types.Array(types.float32, 1, "C")
+
+@compiler.compiled(NUMBERS)
+def double(numbers):
+    numbers += numbers.copy()
+
+@compiler.compiled(NUMBERS)
+def shift(numbers):
+    numbers += np.ones(len(numbers), np.float32)
+
+numbers = np.arange(3, dtype="float32")
+double(numbers)
+if sys.argv[1:] == ["more"]:
+    shift(numbers)
+    numbers = numba.njit(lambda x: np.sort(x * 2))(numbers[::-1])
+    double(numbers)
+print(numbers.tolist())
+"""
+
+
+def test_what_is_kept_goes_with_what_is_compiled(tmp_path):
+    program = tmp_path / "and_then.py"
+    program.write_text(AND_THEN)
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "kept")}
+    for arguments, told in (
+        ([], "[0.0, 2.0, 4.0]"),
+        (["more"], "[4.0, 12.0, 20.0]"),
+        (["more"], "[4.0, 12.0, 20.0]"),
+    ):
+        done = subprocess.run(
+            [sys.executable, program, *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=environment,
+        )
+        assert done.stdout.strip() == told
+
+
 class Terminal(io.StringIO):
     def __init__(self, is_terminal):
         super().__init__()
