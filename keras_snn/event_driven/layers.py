@@ -16,7 +16,6 @@ from keras_snn.event_driven import layer_kernels as kernels
 from keras_snn.event_driven import memory
 from keras_snn.event_driven.engine import as_operation, threads
 from keras_snn_runtime import samples
-from keras_snn_runtime.operations import aligned
 
 # Samples that a thread takes at once, which share what is read of large
 # weights.
@@ -359,7 +358,7 @@ class _Sharing:
 
     def room(self, count):
         """Return room for the currents of some samples."""
-        return aligned((count * self.steps, *self.convolution.shape))
+        return memory.array((count * self.steps, *self.convolution.shape))
 
     def lists(self):
         """Return room for the spikes that some samples see."""
@@ -368,8 +367,8 @@ class _Sharing:
         _, rows, pixels, channels = self.x.shape
         frames = TOGETHER * self.steps
         return (
-            np.empty((frames, rows, pixels * channels), "int32"),
-            np.empty((frames, rows, pixels + 1), "int64"),
+            memory.array((frames, rows, pixels * channels), "int32"),
+            memory.array((frames, rows, pixels + 1), "int64"),
         )
 
     def currents(self, part, lists, room):
@@ -480,7 +479,7 @@ class _Joined(_Neurons):
         self.steps = layer.time_steps
 
     def room(self, count):
-        return aligned((count * self.steps, *self.layer.shape))
+        return memory.array((count * self.steps, *self.layer.shape))
 
     def currents(self, part, lists, room):
         room = room[: len(self.x[part]) * self.steps]
