@@ -151,33 +151,52 @@ class Callback(_Function):
         return callback
 
 
-class KernelForWeights:
-    """A kernel for weights of float32, and one for those of int8.
+class KernelFor:
+    """Kernels of one function, by the size of the elements of one argument.
 
     Args:
         function: As of `Kernel`.
-        before: Types of the arguments before the weights.
-        ndim: Number of axes of the weights.
-        after: Types of the arguments after them.
+        before: Types of the arguments before that one.
+        arrays: Types that it may have.
+        after: Types of the arguments after it.
+        returns: Type of what is returned.
     """
 
-    def __init__(self, function, before, ndim, after):
-        def kernel(dtype):
-            weights = types.Array(dtype, ndim, "C", readonly=True)
-            return Kernel(function, types.void(*before, weights, *after))
-
+    def __init__(self, function, before, arrays, after, returns=types.void):
         self.function, self.__doc__ = function, function.__doc__
-        self.float32, self.int8 = kernel(types.float32), kernel(types.int8)
+        self.kernels = {
+            x.dtype.bitwidth // 8: Kernel(function, returns(*before, x, *after))
+            for x in arrays
+        }
         self._place = len(before)
 
     def __call__(self, *arguments):
-        quantized = arguments[self._place].itemsize == 1
-        return (self.int8 if quantized else self.float32)(*arguments)
+        return self.kernels[arguments[self._place].itemsize](*arguments)
+
+
+class KernelForWeights(KernelFor):
+    """A kernel for weights of float32, and one for those of int8.
+
+    Args:
+        function, before, after: As of `KernelFor`.
+        ndim: Number of axes of the weights.
+    """
+
+    def __init__(self, function, before, ndim, after):
+        kinds = types.float32, types.int8
+        arrays = [types.Array(x, ndim, "C", readonly=True) for x in kinds]
+        super().__init__(function, before, arrays, after)
+        self.float32, self.int8 = self.kernels[4], self.kernels[1]
 
 
 def compiled(*arguments, returns=types.void):
     """Make a `Kernel` for arguments of these types."""
     return lambda function: Kernel(function, returns(*arguments))
+
+
+def compiled_for(before, arrays, after, returns=types.void):
+    """Make a `KernelFor`, whose arguments these are."""
+    return lambda function: KernelFor(function, before, arrays, after, returns)
 
 
 def compiled_for_weights(before, ndim, after):

@@ -330,11 +330,11 @@ def neuron_histories(lanes, sums):
         lanes, sums: As in `neuron_steps`; not without sums.
     """
     neurons = _Neurons(lanes, sums)
-    floats, bytes_ = neurons.floats, neurons.bytes
+    floats = neurons.floats
 
     @intrinsic
-    def take_all_steps(typing, places, stride, numbers, kind, steps):
-        """Take all steps of at most eight.
+    def take_all_steps(typing, places, stride, numbers, kind, steps, words):
+        """Take all steps, as many as a word has bits at most.
 
         Args:
             places: Of currents, of what these are multiplied by and of what
@@ -346,6 +346,7 @@ def neuron_histories(lanes, sums):
                 parameter, and the potential before the first step.
             kind: With `CREDIT` the number of the surrogate.
             steps: Number of steps, at least 1.
+            words: Array of the type of the words that spikes are written as.
         """
 
         def emit(context, builder, signature, arguments):
@@ -354,6 +355,8 @@ def neuron_histories(lanes, sums):
                 for n, count in ((0, 7), (2, 6))
             )
             stride, kind, steps = (arguments[n] for n in (1, 3, 4))
+            size = words.dtype.bitwidth
+            histories = ir.VectorType(ir.IntType(size), lanes)
             *numbers, initial = (all_lanes(builder, x, lanes) for x in numbers)
             scale, shift = (
                 builder.load(pointer(builder, x, floats), align=4)
@@ -371,13 +374,14 @@ def neuron_histories(lanes, sums):
                     builder, state, current, numbers, before, t
                 )
                 history = builder.add(history, history)
-                history = builder.or_(history, builder.zext(fired, bytes_))
+                history = builder.or_(history, builder.zext(fired, histories))
                 return [history, *after]
 
-            nothing = ir.Constant(bytes_, None)
+            nothing = ir.Constant(histories, None)
             starts = [nothing, initial, *[neurons.zero] * neurons.others]
             history, _, *found = neurons.loop(builder, starts, steps, step)
-            builder.store(history, pointer(builder, places[3], bytes_), align=1)
+            target = pointer(builder, places[3], histories)
+            builder.store(history, target, align=size // 8)
             if sums == CREDIT:
                 count = builder.sitofp(steps, FLOAT)
                 count = all_lanes(builder, count, lanes)
@@ -393,6 +397,7 @@ def neuron_histories(lanes, sums):
             types.UniTuple(types.float32, 6),
             types.intp,
             types.intp,
+            words,
         ), emit
 
     return take_all_steps

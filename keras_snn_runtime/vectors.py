@@ -177,6 +177,16 @@ def nonzero_bits_of(element, compare):
 
 
 @intrinsic
+def ones(typing, word):
+    """Return the number of ones among the bits of an integer."""
+
+    def emit(context, builder, signature, arguments):
+        return builder.ctpop(*arguments)
+
+    return word(word), emit
+
+
+@intrinsic
 def lowest_bit(typing, bits):
     """Return the position of the lowest 1 in `bits`, which are not 0."""
 

@@ -21,7 +21,7 @@ callbacks count spikes,
   a TimeFold convolutions of one and two axes (depthwise and separable ones,
   too), Dense, their average, maximum and global poolings, zero padding,
   Flatten, Reshape, Rescaling, and what does nothing but in training: Dropout;
-  and BatchNormalization and Affine that do not train. Up to eight steps a
+  and BatchNormalization and Affine that do not train. Up to 31 steps a
   BatchNormalization may train, too, by `"collapsed"` and `"rate"`: each
   convolution or dense layer of spikes then runs event by event with the
   neurons behind it, all steps of a layer before the next one.

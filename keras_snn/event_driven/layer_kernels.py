@@ -1,16 +1,15 @@
 """What a layer of a network does to all steps before the next, by Numba.
 
-A neuron's spikes of up to eight steps are the bits of one byte, the newest
-lowest. Currents have axes (sample * step, row, pixel, channel), those that are
-the same at every step (sample, row, pixel, channel).
+A neuron's spikes are the bits of one word, the newest lowest: a byte for up to
+eight steps, else an int32. Currents have axes (sample * step, row, pixel,
+channel), those that are the same at every step (sample, row, pixel, channel).
 """
 
 import numpy as np
 from numba import types
 
-from keras_snn_runtime.compiler import compiled, inlined, inner
+from keras_snn_runtime.compiler import compiled, compiled_for, inner
 from keras_snn_runtime.kernels import (
-    _BYTES,
     _INDICES,
     _INTEGER,
     _NUMBER,
@@ -25,8 +24,11 @@ from keras_snn_runtime.kernels import (
 )
 from keras_snn_runtime.neuron_vectors import CREDIT, neuron_histories
 from keras_snn_runtime.operations import SMALL
+from keras_snn_runtime.vectors import ones
 
-_READ_BYTES = _array(types.uint8, 4, readonly=True)
+_WORDS = types.uint8, types.int32
+_READ_WORDS = [_array(x, 4, readonly=True) for x in _WORDS]
+_WRITE_WORDS = [_array(x, 4) for x in _WORDS]
 _TOTALS = _array(types.float64, 2)
 
 _with_sums, _with_traces, _with_credit = (
@@ -36,39 +38,38 @@ _with_sums, _with_traces, _with_credit = (
 _convolve = inner(convolve)
 
 
-@compiled(
-    _READ_BYTES,
-    _INDICES,
-    _STARTS,
-    _read(4),
-    _read(1),
-    _write(4),
-    types.UniTuple(_INTEGER, 4),
-    _INTEGER,
+@compiled_for(
+    (),
+    _READ_WORDS,
+    (
+        *(_INDICES, _STARTS, _read(4), _read(1), _write(4)),
+        *(types.UniTuple(_INTEGER, 4), _INTEGER),
+    ),
 )
 def convolve_steps(
-    bytes_, indices, starts, weights, bias, currents, places, steps
+    words, indices, starts, weights, bias, currents, places, steps
 ):
     """Compute the currents of some samples at all steps.
 
     Args:
-        bytes_: Spikes of the input.
+        words: Spikes of the input.
         indices, starts: Room for the spikes of all frames.
         weights, bias: As in `kernels.convolve`.
         currents: Receives the currents.
         places: `sy`, `sx`, `top` and `left`, as there.
         steps: Number of steps.
     """
-    samples, rows, pixels, channels = bytes_.shape
+    samples, rows, pixels, channels = words.shape
     size = pixels * channels
     fired = np.empty(size, np.uint8)
+    one = words.dtype.type(1)
     for i in range(samples):
         for y in range(rows):
-            history = bytes_[i, y].reshape(size)
+            history = words[i, y].reshape(size)
             for t in range(steps):
-                age = np.uint8(steps - 1 - t)
+                age = words.dtype.type(steps - 1 - t)
                 for k in range(size):
-                    fired[k] = history[k] >> age & np.uint8(1)
+                    fired[k] = history[k] >> age & one
                 frame = i * steps + t
                 list_fired(fired, channels, indices[frame, y], starts[frame, y])
     frames = samples * steps
@@ -132,22 +133,19 @@ def sum_currents(currents, means, totals, steps):
                 )
 
 
-@compiled(
-    _read(4),
-    *[_read(1)] * 2,
-    _BYTES,
-    *[_write(4)] * 3,
-    *[_NUMBER] * 3,
-    _INTEGER,
-    _NUMBER,
-    *[types.boolean] * 2,
-    _INTEGER,
+@compiled_for(
+    (_read(4), *[_read(1)] * 2),
+    _WRITE_WORDS,
+    (
+        *(*[_write(4)] * 3, *[_NUMBER] * 3, _INTEGER, _NUMBER),
+        *(*[types.boolean] * 2, _INTEGER),
+    ),
 )
 def fire_scaled(
     currents,
     scale,
     shift,
-    bytes_,
+    words,
     totals,
     others,
     traces,
@@ -165,14 +163,14 @@ def fire_scaled(
     Args:
         currents: What neurons get is `scale * current + shift`.
         scale, shift: Of each channel.
-        bytes_: Receives the spikes.
+        words: Receives the spikes.
         totals, others, traces: As in `kernels.fire_steps`; of the rate rule
             the derivative's mean over time alone, as `others`.
         initial: Potential before the first step.
         beta, threshold, kind, parameter, subtract, held: As there.
         steps: Number of steps.
     """
-    samples, rows, pixels, channels = bytes_.shape
+    samples, rows, pixels, channels = words.shape
     size = pixels * channels
     frames = 1 if held else steps
     stride = 0 if held else 4 * rows * size
@@ -185,7 +183,7 @@ def fire_scaled(
     for i in range(samples):
         for y in range(rows):
             current = currents[i * frames, y].ctypes.data
-            history = bytes_[i, y].ctypes.data
+            history = words[i, y].ctypes.data
             other = others[i, y].ctypes.data
             total = totals[i, y].ctypes.data if totals.size else 0
             trace = traces[i, y].ctypes.data if traces.size else 0
@@ -196,12 +194,12 @@ def fire_scaled(
                     current + 4 * n,
                     scales.ctypes.data + 4 * n,
                     shifts.ctypes.data + 4 * n,
-                    history + n,
+                    history + words.itemsize * n,
                     total + 4 * n,
                     other + 4 * n,
                     trace + 4 * n,
                 )
-                given = lanes, places, stride, numbers, kind, steps
+                given = lanes, places, stride, numbers, kind, steps, words
                 if kind >= 0:
                     _with_credit(*given)
                 elif traces.size:
@@ -285,33 +283,25 @@ def add_scaled(currents, scale, shift, sums):
                     total[c] += scale[c] * current[c] + shift[c]
 
 
-@inlined
-def _ones(byte):
-    """Return the number of ones in a byte, as vectors can."""
-    pairs = np.uint8(byte - (byte >> 1 & 0x55))
-    fours = np.uint8((pairs & 0x33) + (pairs >> 2 & 0x33))
-    return np.uint8((fours + (fours >> 4)) & 0x0F)
-
-
-@compiled(_READ_BYTES, returns=types.int64)
-def count_spikes(bytes_):
+@compiled_for((), _READ_WORDS, (), types.int64)
+def count_spikes(words):
     """Return the number of all spikes."""
-    places, found = bytes_.reshape(-1), np.int64(0)
+    places, found = words.reshape(-1), np.int64(0)
     for k in range(len(places)):
-        found += _ones(places[k])
+        found += ones(places[k])
     return found
 
 
-@compiled(_READ_BYTES, _write(4), _INTEGER)
-def mean_spikes(bytes_, means, steps):
+@compiled_for((), _READ_WORDS, (_write(4), _INTEGER))
+def mean_spikes(words, means, steps):
     """Compute the mean over time of neurons' spikes.
 
     Args:
-        bytes_: The spikes.
+        words: The spikes.
         means: Receives the means.
         steps: Number of steps.
     """
-    places, found = bytes_.reshape(-1), means.reshape(-1)
+    places, found = words.reshape(-1), means.reshape(-1)
     count = np.float32(steps)
     for k in range(len(places)):
-        found[k] = np.float32(_ones(places[k])) / count
+        found[k] = np.float32(ones(places[k])) / count

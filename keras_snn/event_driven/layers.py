@@ -15,6 +15,7 @@ from keras import ops
 from keras_snn.event_driven import layer_kernels as kernels
 from keras_snn.event_driven import memory
 from keras_snn.event_driven.engine import as_operation, threads
+from keras_snn.event_driven.words import word_for
 from keras_snn_runtime import samples
 
 # Samples that a thread takes at once, which share what is read of large
@@ -31,7 +32,7 @@ class Convolution:
     Attributes:
         shape: Shape of a frame of its currents, (rows, pixels, channels).
         strides, before: Its strides, and the zeros before each axis.
-        time_steps: T, at most 8.
+        time_steps: T, at most `words.MOST_STEPS`.
     """
 
     shape: tuple
@@ -50,7 +51,7 @@ class Layer:
         surrogate: Number and parameter of the rate rule's; None counts what
             the collapsed rule wants.
         leaky: Whether that wants a leaky trace.
-        time_steps: T, at most 8.
+        time_steps: T, at most `words.MOST_STEPS`.
         convolution: The `Convolution`; None where currents are given.
         held: Whether these are the same at every step.
         epsilon: Of the normalization; None where there is none.
@@ -79,7 +80,7 @@ def convolve(convolution, x, weights):
 
     Args:
         convolution: The `Convolution`.
-        x: Bytes of the spikes that it sees, (batch, ...).
+        x: Words of the spikes that it sees, (batch, ...).
         weights: Its kernel, and its bias, which may be empty.
 
     Returns:
@@ -101,7 +102,7 @@ def run_layer(layer, x, weights, normalization):
 
     Args:
         layer: The `Layer`.
-        x: Bytes of the spikes that its convolution sees, (batch, ...); or
+        x: Words of the spikes that its convolution sees, (batch, ...); or
             currents that are the same at every step.
         weights: Kernel of the convolution, and its bias, which may be empty;
             nothing where currents are given.
@@ -109,7 +110,7 @@ def run_layer(layer, x, weights, normalization):
             nothing.
 
     Returns:
-        Tuple: bytes of the neurons' spikes; their mean rate; a list of their
+        Tuple: words of the neurons' spikes; their mean rate; a list of their
         `Sums`, or of the derivative of an `Outcome` by the rate rule; and a
         list of the currents' mean over time `z`, their mean `m`, their
         variance `v` and the variance of `z`, of each channel, or of nothing
@@ -119,22 +120,22 @@ def run_layer(layer, x, weights, normalization):
     outputs = _of_neurons(layer, x.shape[0])
     if normalization:
         outputs += _of_statistics(x.shape[0], layer.shape)
-    byte, rate, *found = as_operation(
+    words, rate, *found = as_operation(
         lambda x, *numbers: _Neurons(layer, x, numbers).run(),
         [x, *floats],
         outputs,
     )
-    return byte, rate, found[: layer.sums], found[layer.sums :]
+    return words, rate, found[: layer.sums], found[layer.sums :]
 
 
 def _of_neurons(layer, batch):
     """Return types and shapes of what neurons give.
 
-    Their spikes' bytes, the mean rate of all, and the sums of each.
+    Their spikes' words, the mean rate of all, and the sums of each.
     """
     shape = batch, *layer.shape
     sums = [("float32", shape)] * layer.sums
-    return [("uint8", shape), ("float32", ()), *sums]
+    return [(word_for(layer.time_steps), shape), ("float32", ()), *sums]
 
 
 def _of_statistics(batch, shape):
@@ -153,26 +154,26 @@ def join(layer, currents, scales, shifts, batch):
         batch: Number of samples, or None.
 
     Returns:
-        Tuple: bytes of the neurons' spikes, their mean rate, and sums, as
+        Tuple: words of the neurons' spikes, their mean rate, and sums, as
         `run_layer` returns them.
     """
     count = len(currents)
-    byte, rate, *sums = as_operation(
+    words, rate, *sums = as_operation(
         lambda *x: _Joined(
             layer, x[:count], x[count : 2 * count], x[2 * count :]
         ).run(),
         [*currents, *scales, *shifts],
         _of_neurons(layer, batch),
     )
-    return byte, rate, sums
+    return words, rate, sums
 
 
 def mean_spikes(x, time_steps, after=()):
     """Return the mean over time of neurons' spikes.
 
     Args:
-        x: Their bytes, (batch, ...).
-        time_steps: T, at most 8.
+        x: Their words, (batch, ...).
+        time_steps: T, at most `words.MOST_STEPS`.
         after: List of tensors before which it is not computed.
     """
 
@@ -193,13 +194,13 @@ def convolve_means(convolve, mean, x, time_steps, weights, value):
     """Return `value`, the mean currents of a convolution, differentiable.
 
     The backward pass needs the spikes' mean over time. It is computed again
-    there, from their bytes, and need not be kept until then.
+    there, from their words, and need not be kept until then.
 
     Args:
         convolve: Function of the mean and the weights that gives the currents.
         mean: The spikes' mean, whose value is not read.
-        x: Bytes of the spikes, (batch, ...).
-        time_steps: T, at most 8.
+        x: Words of the spikes, (batch, ...).
+        time_steps: T, at most `words.MOST_STEPS`.
         weights: List of tensors.
         value: The mean currents.
     """
@@ -318,7 +319,7 @@ class _Sharing:
 
     Args:
         convolution: The `Convolution`, or None where `x` are currents.
-        x: Array of bytes, or of currents.
+        x: Array of words, or of currents.
         weights: Arrays: its kernel and its bias.
     """
 
@@ -399,7 +400,8 @@ class _Neurons(_Sharing):
         super().__init__(layer.convolution, x, weights)
         self.layer = layer
         self.shape = len(x), *layer.shape
-        self.byte, self.counts = memory.array(self.shape, "uint8"), []
+        self.words = memory.array(self.shape, word_for(layer.time_steps))
+        self.counts = []
         self.sums = [memory.array(self.shape) for _ in range(layer.sums)]
 
     def run(self):
@@ -421,8 +423,8 @@ class _Neurons(_Sharing):
         return self._found()
 
     def _found(self):
-        most = max(self.byte.size * self.layer.time_steps, 1)
-        return [self.byte, np.float32(sum(self.counts) / most), *self.sums]
+        most = max(self.words.size * self.layer.time_steps, 1)
+        return [self.words, np.float32(sum(self.counts) / most), *self.sums]
 
     def _run_normalized(self):
         if self.layer.held:
@@ -454,14 +456,14 @@ class _Neurons(_Sharing):
             sums.insert(0, _NOTHING)
         kind, parameter = layer.surrogate or (-1, 0.0)
         kernels.fire_scaled(
-            *(currents, scale, shift, self.byte[part], *sums),
+            *(currents, scale, shift, self.words[part], *sums),
             np.float32(layer.beta),
             np.float32(layer.threshold),
             np.float32(layer.initial_potential),
             *(kind, np.float32(parameter), layer.subtract),
             *(layer.held, layer.time_steps),
         )
-        self.counts.append(kernels.count_spikes(self.byte[part]))
+        self.counts.append(kernels.count_spikes(self.words[part]))
 
 
 class _Joined(_Neurons):

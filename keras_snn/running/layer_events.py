@@ -16,6 +16,7 @@ import numpy as np
 from keras import ops
 
 from keras_snn import event_driven
+from keras_snn.event_driven.words import MOST_STEPS
 from keras_snn.layers import (
     LIF,
     StandardizedConv2D,
@@ -32,7 +33,7 @@ from keras_snn.running import (
     processes,
     states,
 )
-from keras_snn.running.spike_history import WINDOW, Frames, Spikes
+from keras_snn.running.spike_history import Frames, Spikes
 
 
 class Chain(NamedTuple):
@@ -96,12 +97,12 @@ class Joined(Frames):
 
 
 def few_enough(steps):
-    """Return whether a neuron's spikes fit into a byte.
+    """Return whether a neuron's spikes fit into a word.
 
     Args:
         steps: List of numbers of steps, None where unknown.
     """
-    return None not in steps and max(steps) <= WINDOW
+    return None not in steps and max(steps) <= MOST_STEPS
 
 
 def may_run(network, time_steps, training):
@@ -224,17 +225,17 @@ def run(chain, train, time_steps, training):
     if held:
         seen = ops.stop_gradient(call(train.frames[0]))
     else:
-        seen = train.frames.byte
+        seen = train.frames.word
         weights = _weights(convolution, pooling)
         given["convolution"] = _convolution(convolution, pooling, train, shape)
     if normalizing is not None:
         numbers = normalization.scale_and_shift(normalizing, (-1,))
         given["epsilon"] = normalizing.epsilon
     layer = _neurons(neurons.layer, shape, time_steps, **given)
-    byte, rate, sums, statistics = event_driven.run_layer(
+    word, rate, sums, statistics = event_driven.run_layer(
         layer, seen, weights, numbers
     )
-    outcome = _outcome(neurons.layer, byte, sums, time_steps)
+    outcome = _outcome(neurons.layer, word, sums, time_steps)
     if held or normalizing is None:
         mean = call(train.mean)
     else:
@@ -249,26 +250,26 @@ def run(chain, train, time_steps, training):
             mean, numbers, normalizing.epsilon, statistics, *outcome
         )
     if _is_dense(convolution):
-        byte, mean = (ops.squeeze(x, (1, 2)) for x in (byte, mean))
-    return Spikes([(byte, time_steps)], "float32"), mean, rate
+        word, mean = (ops.squeeze(x, (1, 2)) for x in (word, mean))
+    return Spikes([(word, time_steps)], "float32"), mean, rate
 
 
 def _as_places(train):
     """Return frames of one axis as frames of one row of one pixel."""
     mean = ops.expand_dims(train.mean, (1, 2))
     if isinstance(train.frames, Spikes):
-        byte = ops.expand_dims(train.frames.byte, (1, 2))
-        frames = Spikes([(byte, len(train.frames))], "float32")
+        word = ops.expand_dims(train.frames.word, (1, 2))
+        frames = Spikes([(word, len(train.frames))], "float32")
     else:
         frames = [ops.expand_dims(x, (1, 2)) for x in train.frames]
     return train._replace(frames=frames, mean=mean)
 
 
-def _outcome(neurons, byte, sums, time_steps):
+def _outcome(neurons, word, sums, time_steps):
     """Return the `Outcome` of neurons from what the engine gives."""
     if neurons.rule == "rate":
         # Not computed where nobody reads it, as before convolutions.
-        found = event_driven.mean_spikes(byte, time_steps), *sums
+        found = event_driven.mean_spikes(word, time_steps), *sums
     else:
         state = states.CountingState([], None, Sums(*sums))
         found = states.outcome(neurons, state, time_steps)
@@ -347,12 +348,12 @@ def fire(neurons, train, time_steps, training):
         currents.append(array)
         scales.append(ops.reshape(scale, channels))
         shifts.append(ops.reshape(shift, channels))
-    byte, rate, sums = event_driven.join(
+    word, rate, sums = event_driven.join(
         given, currents, scales, shifts, train.mean.shape[0]
     )
-    outcome = _outcome(neurons, byte, sums, time_steps)
+    outcome = _outcome(neurons, word, sums, time_steps)
     mean = neurons.collapsed(train.mean, outcome, None, training)
-    return Spikes([(byte, time_steps)], "float32"), mean, rate
+    return Spikes([(word, time_steps)], "float32"), mean, rate
 
 
 def convolve(convolution, pooling, train):
@@ -376,7 +377,7 @@ def convolve(convolution, pooling, train):
     shape = _shape(convolution, pooling, train)
     given = _convolution(convolution, pooling, train, shape)
     weights = _weights(convolution, pooling)
-    array, statistics = event_driven.convolve(given, train.frames.byte, weights)
+    array, statistics = event_driven.convolve(given, train.frames.word, weights)
     mean = _mean_currents(convolution, pooling, train, weights, statistics[0])
     return Currents(array, len(train.frames), statistics), mean
 
@@ -406,7 +407,7 @@ def _mean_currents(convolution, pooling, train, weights, z):
         return y + bias if convolution.use_bias else y
 
     return event_driven.convolve_means(
-        *(convolve, train.mean, train.frames.byte, len(train.frames)),
+        *(convolve, train.mean, train.frames.word, len(train.frames)),
         *([kernel, bias], z),
     )
 

@@ -10,14 +10,16 @@ import collections.abc
 import functools
 import math
 
+import keras
 import numpy as np
 from keras import ops
 
 from keras_snn import neurons
+from keras_snn.event_driven.words import OF_BYTE, word_for
 from keras_snn.neurons import learning_rules
 from keras_snn.running.compilation import fused
 
-WINDOW = 8
+WINDOW = OF_BYTE
 
 # Neurons of a sample up to which several passes over their spikes cost little.
 FEW = 4096
@@ -31,11 +33,12 @@ class Frames(collections.abc.Sequence):
 
 
 class Spikes(Frames):
-    """Frames of spikes that are bits of bytes until they are asked for.
+    """Frames of spikes that are bits of words until they are asked for.
 
     Args:
-        windows: List of pairs of a uint8 tensor, (batch, ...), and the number
-            of steps whose spikes are lowest in it, the newest at the end.
+        windows: List of pairs of a tensor of words, (batch, ...), and the
+            number of steps whose spikes are lowest in it, the newest at the
+            end: of bytes, or of one int32.
         dtype: Of the frames.
     """
 
@@ -48,23 +51,24 @@ class Spikes(Frames):
     @functools.cached_property
     def _frames(self):
         frames = []
-        for byte, steps in self._windows:
-            shape = tuple(byte.shape)
-            frames += spikes_of(steps, self._dtype, shape)(byte)
+        for word, steps in self._windows:
+            shape = tuple(word.shape)
+            frames += spikes_of(steps, self._dtype, shape)(word)
         return list(map(ops.stop_gradient, frames))
 
     def moved_by(self, layer):
         """Return the spikes behind a layer that moves values."""
-        moved = [(layer(byte), steps) for byte, steps in self._windows]
+        moved = [(layer(word), steps) for word, steps in self._windows]
         return Spikes(moved, self._dtype)
 
     @functools.cached_property
-    def byte(self):
-        """The spikes of all steps, of which there are eight at most."""
-        (byte, _), *others = self._windows
+    def word(self):
+        """The spikes of all steps, of which there are no more than bits."""
+        dtype = word_for(len(self))
+        (word, _), *others = ((ops.cast(x, dtype), n) for x, n in self._windows)
         for other, steps in others:
-            byte = join(steps, tuple(byte.shape))(byte, other)
-        return byte
+            word = join(steps, tuple(word.shape))(word, other)
+        return word
 
 
 class _Array:
@@ -237,11 +241,11 @@ def append(byte, spikes):
 
 @cached
 def spikes_of(steps, dtype, shape):
-    """Return the function from a byte to the list of its last steps' spikes."""
+    """Return the function from a word to the list of its last steps' spikes."""
 
-    def spikes(byte):
+    def spikes(word):
         ages = reversed(range(steps))
-        return [ops.cast(_bit(byte, age), dtype) for age in ages]
+        return [ops.cast(_bit(word, age), dtype) for age in ages]
 
     # A compiler's memory, where a network needs none otherwise, is 50 MB.
     return spikes if math.prod(shape[1:]) <= FEW else fused(spikes)
@@ -249,11 +253,11 @@ def spikes_of(steps, dtype, shape):
 
 @cached
 def join(steps, shape):
-    """Return the function that appends the last steps of a second byte."""
+    """Return the function that appends the last steps of a second word."""
 
-    def joined(byte, other):
-        last = ops.bitwise_and(other, np.uint8(2**steps - 1))
-        return ops.bitwise_or(ops.left_shift(byte, np.uint8(steps)), last)
+    def joined(word, other):
+        last = ops.bitwise_and(other, _as(word, 2**steps - 1))
+        return ops.bitwise_or(ops.left_shift(word, _as(word, steps)), last)
 
     return fused(joined)
 
@@ -276,9 +280,14 @@ def count(steps, time_steps, shape):
     return fused(counted)
 
 
-def _bit(byte, k):
-    one = np.uint8(1)
-    return ops.bitwise_and(ops.right_shift(byte, np.uint8(k)), one)
+def _bit(word, k):
+    shifted = ops.right_shift(word, _as(word, k))
+    return ops.bitwise_and(shifted, _as(word, 1))
+
+
+def _as(word, number):
+    """Return a number as a word."""
+    return np.dtype(keras.backend.standardize_dtype(word.dtype)).type(number)
 
 
 def unpack(byte, steps):
