@@ -599,15 +599,16 @@ def test_neurons_with_another_derivative_run_densely(calls):
     assert not calls
 
 
-@pytest.mark.parametrize("time_steps", [8, 9])
-def test_a_byte_holds_the_steps(time_steps, calls):
+@pytest.mark.parametrize("time_steps", [8, 9, 31, 32])
+def test_a_word_holds_the_steps(time_steps, calls):
     model = snn.models.VGG5(
         input_shape=(8, 8, 3), width=1 / 16, norm="batch", time_steps=time_steps
     )
     model(np.ones((2, 8, 8, 3), "f"), training=True)
-    assert len(calls) == (3 if time_steps == 8 else 0)
+    # Three convolutions, and a dense layer.
+    assert len(calls) == (4 if time_steps < 32 else 0)
     reason = model.dense_reason(training=True)
-    assert ("event by event" in reason) == (time_steps == 8)
+    assert ("event by event" in reason) == (time_steps < 32)
 
 
 def test_inference_and_graphs_for_others_do_not_call_them(calls, tmp_path):
