@@ -33,6 +33,7 @@ NETWORKS = {
     "lenet_nmnist": ("LeNet", "nmnist", "nmnist"),
     "spikingcnn_cifar10": ("SpikingCNN", "cifar10", "cifar10"),
     "spikingcnn_cifar10_sparse": ("SpikingCNN", "cifar10_sparse", "cifar10"),
+    "vgg8_cifar10": ("VGG8", "cifar10", "cifar10"),
     "vgg9_cifar10": ("VGG9", SAVED / "vgg9_cifar10.npz", "cifar10"),
 }
 

@@ -49,7 +49,10 @@ def test_lenet_classifies_mnist(weights):
     assert np.mean(scores.argmax(-1) == y) >= 0.985
 
 
-def test_spiking_cnn_classifies_cifar10():
+@pytest.mark.parametrize(
+    "name, accuracy", [("SpikingCNN", 0.907), ("VGG8", 0.917)]
+)
+def test_networks_classify_cifar10(name, accuracy):
     image = pytest.importorskip("PIL.Image")
     folder = SHARED / "data" / "cifar10"
     if not folder.exists():
@@ -61,10 +64,23 @@ def test_spiking_cnn_classifies_cifar10():
     info = snn.datasets.info("cifar10")
     x = (x[:1000] / 255 - np.array(info.mean)) / np.array(info.std)
     x, y = x.astype("float32"), y[:1000]
-    model = snn.models.SpikingCNN(weights="cifar10")
+    model = getattr(snn.models, name)(weights="cifar10")
     scores = model.predict(x, batch_size=250, verbose=0)
-    # 90.7 % on all; three standard errors of 1,000 images are 2.8 points.
-    assert np.mean(scores.argmax(-1) == y) >= 0.879
+    # On all of them; three standard errors of 1,000 images are 2.8 points.
+    assert np.mean(scores.argmax(-1) == y) >= accuracy - 0.028
+
+
+def test_vgg8_begins_with_what_vgg9_has_learned():
+    from benchmarks.recipes import vgg8_start
+
+    begun = vgg8_start.begun()
+    trained = snn.models.VGG9(weights=vgg8_start.VGG9)
+    shared = len(begun.weights) - 1
+    for ours, theirs in zip(
+        begun.get_weights()[:shared], trained.get_weights()[:shared]
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+    assert "predictions" in begun.trainable_weights[-1].path
 
 
 def test_lenet_classifies_recordings(tmp_path):
@@ -86,18 +102,20 @@ def test_lenet_classifies_recordings(tmp_path):
     assert {"right": int(right.sum()), "of": len(right)} == told
 
 
-def test_what_is_told_of_spiking_cnn_is_what_was_measured():
+@pytest.mark.parametrize("name", ["SpikingCNN", "VGG8"])
+def test_what_is_told_of_networks_is_what_was_measured(name):
     root = pathlib.Path(__file__).parents[1]
-    path = root / "benchmarks/results/accuracy/spikingcnn_cifar10.json"
+    path = root / f"benchmarks/results/accuracy/{name.lower()}_cifar10.json"
     measured = json.loads(path.read_text("utf-8"))["published"]
-    entry = snn.models.pretrained.find("SpikingCNN", "cifar10")
+    entry = snn.models.pretrained.find(name, "cifar10")
     assert entry["result"] == measured
 
 
 def accuracies():
     """Return what README and pages may say of each result."""
     root = pathlib.Path(__file__).parents[1] / "benchmarks/results/accuracy"
-    for name in ("spikingcnn_cifar10", "vgg9_cifar10", "resnet11_cifar10"):
+    names = "spikingcnn", "vgg8", "vgg9", "resnet11"
+    for name in (f"{x}_cifar10" for x in names):
         measured = json.loads((root / f"{name}.json").read_text("utf-8"))
         yield f"{100 * measured['published']['test_accuracy']:.1f} %"
 
