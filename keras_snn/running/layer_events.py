@@ -121,7 +121,7 @@ def chain_from(node, position, train):
     Args:
         node: A node of a network.
         position: Number of its stage.
-        train: The `layer_first.Train` that the stage sees, as it is.
+        train: The plain `layer_first.Train` that the stage sees.
     """
     convolution, *stages = node.stages[position:]
     held = len(train.frames) == 1
@@ -362,7 +362,7 @@ def convolve(convolution, pooling, train):
     Args:
         convolution: A layer.
         pooling: The one behind it, which is to be one with it, or None.
-        train: What it sees, as it is.
+        train: What it sees, plain.
 
     Returns:
         Tuple: the currents, and their mean over time, differentiable; None if

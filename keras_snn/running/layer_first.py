@@ -128,9 +128,12 @@ def _moves(layer):
     return kinds.of(layer).role == "wiring" and nearest
 
 
-def _materialized(train):
-    """Return all frames."""
-    return [_step_of(train, t) for t in range(len(train.frames))]
+def _plain(train):
+    """Return a train whose frames need not be taken through anything."""
+    if train.affine is None:
+        return train
+    frames = [_step_of(train, t) for t in range(len(train.frames))]
+    return Train(frames, train.mean)
 
 
 class _Layers:
@@ -187,7 +190,8 @@ class _Layers:
         """Run layers that see one frame each, one after the other."""
         stages = [*node.stages, self._reader(node)]
         for n, (stage, behind) in enumerate(itertools.pairwise(stages)):
-            if self.by_event and train.due is None and train.affine is None:
+            train = _plain(train)
+            if self.by_event and train.due is None:
                 chain = layer_events.chain_from(node, n, train)
                 if chain is not None:
                     return self._run_ahead(chain, train)
@@ -237,28 +241,24 @@ class _Layers:
         return Train(frames, mean)
 
     def _frames(self, layer, train, pooling=None):
-        """Run a layer that sees one frame on all steps, and on the mean.
+        """Run a layer that sees one plain frame on all steps, and on the mean.
 
         A convolution also with the pooling behind it.
         """
         if kinds.is_normalization(layer):
             if self.training and layer.trainable:
-                if train.affine is not None:
-                    train = Train(_materialized(train), train.mean)
                 affine, mean = self._normalize(layer, train)
                 return self._rounded(layer, Train(train.frames, mean, affine))
             frames = self._apply(
                 functools.partial(layer, training=False), train
             )
             return Train(frames, layer(train.mean, training=False))
-        plain = train.affine is None
-        listed = isinstance(train.frames, spike_history.Spikes)
-        if plain and listed and _moves(layer):
+        if isinstance(train.frames, spike_history.Spikes) and _moves(layer):
             return Train(train.frames.moved_by(layer), layer(train.mean))
         call = layer
         if pooling is not None:
             call = pooled_convolution.layer(layer, pooling)
-        if self.by_event and plain:
+        if self.by_event:
             found = layer_events.convolve(layer, pooling, train)
             if found is not None:
                 return Train(*found)
@@ -273,7 +273,7 @@ class _Layers:
             found = layer_events.normalize(layer, train)
             if found is not None:
                 return found
-        return normalization.normalize(layer, _materialized(train), train.mean)
+        return normalization.normalize(layer, list(train.frames), train.mean)
 
     def _apply(self, layer, train):
         """Return a layer's frames, constants to differentiation.
@@ -282,7 +282,7 @@ class _Layers:
         it is read. Others gain by all steps in one call, and so do graphs of
         many steps.
         """
-        frames = _materialized(train)
+        frames = list(train.frames)
         if self.by_step or len(frames) == 1:
             return [ops.stop_gradient(layer(x)) for x in frames]
         if self.shared:
@@ -308,9 +308,8 @@ class _Layers:
         """Return what is still to be normalized, in the layer's precision."""
         if layer.compute_dtype == "float32":
             return train
-        frames = [
-            ops.cast(x, layer.compute_dtype) for x in _materialized(train)
-        ]
+        frames = _plain(train).frames
+        frames = [ops.cast(x, layer.compute_dtype) for x in frames]
         return Train(frames, train.mean)
 
     def _fire(self, node, train):
