@@ -26,7 +26,7 @@ import keras_snn as snn
 from benchmarks.recipes import load, save
 from benchmarks.recipes.epochs import Trainer
 from keras_snn.datasets import idx_files, svhn_mat, webp_grids
-from keras_snn.training import records
+from keras_snn.training import building, records
 
 FOLDER = pathlib.Path(__file__).parent
 PHASES = "ann", "spikes", "sparse"
@@ -117,14 +117,7 @@ class Row:
         settings = self.recipe[name]
         if "upper" not in settings:
             return model
-        quiet = snn.regularizers.SpikeRate(
-            upper=settings["upper"], weight=settings["weight"]
-        )
-        for layer in model.layers:
-            if isinstance(layer, snn.layers.LIF):
-                layer.activity_regularizer = quiet
-        # Read once more, with its regularizers.
-        return snn.Model(model.inputs, model.outputs)
+        return building.penalized(model, settings["upper"], settings["weight"])
 
     def _phase(self, title, model, settings, shares, seed):
         """Train one phase within its share of the time that is left."""

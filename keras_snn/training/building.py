@@ -26,19 +26,20 @@ def build_model(settings):
         learning_rule=settings.learning_rule,
         beta=settings.beta,
     )
-    return model if settings.spike_rate is None else _penalized(model, settings)
-
-
-def _penalized(model, settings):
-    """Return the model whose neurons pay for rates beyond the settings'."""
+    if settings.spike_rate is None:
+        return model
     weight = RATE_WEIGHT
     if settings.loss == "squared_error":
         weight *= settings.batch_size
+    return penalized(model, settings.spike_rate, weight)
+
+
+def penalized(model, upper, weight):
+    """Return a model whose neurons pay for rates beyond `upper`."""
+    quiet = regularizers.SpikeRate(upper=upper, weight=weight)
     for layer in model.layers:
         if isinstance(layer, layers.SpikingLayer):
-            layer.activity_regularizer = regularizers.SpikeRate(
-                upper=settings.spike_rate, weight=weight
-            )
+            layer.activity_regularizer = quiet
     # Read once more, with its regularizers.
     return Model(model.input, model.output, name=model.name)
 

@@ -138,6 +138,17 @@ print(*(x.function.__name__ for x in compiler.KERNELS if x.compiled))
 """
 
 
+def told_by(*command, **environment):
+    """Return what a program prints."""
+    return subprocess.run(
+        [sys.executable, *command],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **environment},
+    ).stdout
+
+
 def test_a_network_compiles_what_it_needs(tmp_path):
     snn = pytest.importorskip("keras_snn")
     import keras
@@ -149,13 +160,7 @@ def test_a_network_compiles_what_it_needs(tmp_path):
     model = snn.Model(frames, snn.layers.MembraneReadout()(x))
     path = tmp_path / "net.npz"
     snn.export.runtime(model, path)
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, path],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    compiled = set(done.stdout.split())
+    compiled = set(told_by("-c", PROGRAM, path).split())
     assert {"list_spikes", "convolve", "multiply"} <= compiled
     assert len(compiled) < 9 and "credit_by_rate" not in compiled
 
@@ -193,17 +198,8 @@ except TypeError:
 def test_what_is_kept_is_read_without_what_compiles(tmp_path):
     program = tmp_path / "twice.py"
     program.write_text(TWICE)
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "kept")}
-    told = [
-        subprocess.run(
-            [sys.executable, program],
-            capture_output=True,
-            text=True,
-            check=True,
-            env=environment,
-        ).stdout.split()
-        for _ in range(2)
-    ]
+    kept = str(tmp_path / "kept")
+    told = [told_by(program, NUMBA_CACHE_DIR=kept).split() for _ in range(2)]
     assert told == [["4", "16", "36", "True"], ["4", "16", "36", "False"]]
 
 
@@ -237,20 +233,14 @@ print(numbers.tolist())
 def test_what_is_kept_goes_with_what_is_compiled(tmp_path):
     program = tmp_path / "and_then.py"
     program.write_text(AND_THEN)
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "kept")}
+    kept = str(tmp_path / "kept")
     for arguments, told in (
         ([], "[0.0, 2.0, 4.0]"),
         (["more"], "[4.0, 12.0, 20.0]"),
         (["more"], "[4.0, 12.0, 20.0]"),
     ):
-        done = subprocess.run(
-            [sys.executable, program, *arguments],
-            capture_output=True,
-            text=True,
-            check=True,
-            env=environment,
-        )
-        assert done.stdout.strip() == told
+        found = told_by(program, *arguments, NUMBA_CACHE_DIR=kept)
+        assert found.strip() == told
 
 
 class Terminal(io.StringIO):
