@@ -145,6 +145,51 @@ def test_one_pass_has_the_loss_and_gradients_of_layer_by_layer(rule, norm):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("time_steps", [6, 11])
+@pytest.mark.parametrize(
+    "kind, given",
+    [
+        ("LIF", {"learning_rule": "rate"}),
+        ("LIF", {"learning_rule": "exact", "beta": 0.9}),
+        ("PLIF", {"reset": "zero"}),
+        ("ALIF", {}),
+        ("SynapticLIF", {}),
+        ("RecurrentLIF", {}),
+    ],
+)
+def test_evaluation_counts_every_call_and_keeps_no_step(
+    kind, given, time_steps, monkeypatch
+):
+    inputs = keras.Input((time_steps, 5))
+    dense = keras.layers.Dense(7, kernel_initializer="he_normal")
+    x = snn.layers.TimeFold(dense)(inputs)
+    layer = getattr(snn.layers, kind)(
+        threshold=0.5, activity_regularizer=SpikeRate(0.6, weight=3.0), **given
+    )
+    once = layer(x)
+    twice = layer(snn.layers.TimeFold(keras.layers.Dense(7))(once))
+    outputs = snn.layers.MembraneReadout(0.9)(twice)
+    data = spikes_of((6, time_steps, 5), 0.5), np.zeros((6, 7), "float32")
+    spikes = keras.Model(inputs, [once, twice])
+    trains = [spikes.predict(x, verbose=0) for x in np.split(data[0], 2)]
+    rates = np.array(trains).mean((2, 3))
+    expected = 3 * 2 * np.mean((rates - 0.6) ** 2)
+
+    def call(*args, **kwargs):
+        raise AssertionError("called on a whole sequence")
+
+    model = snn.Model(inputs, outputs)
+    model.compile("sgd", lambda y, o: 0.0 * o[:, 0])
+    # JAX builds it by calls of its own.
+    model.evaluate(*data, verbose=0)
+    monkeypatch.setattr(type(layer), "call", call)
+    model.make_test_function(force=True)
+    found = model.evaluate(*data, batch_size=3, verbose=0)
+    assert found == pytest.approx(expected, rel=1e-5)
+    model.predict(data[0], verbose=0)
+    assert not model.losses
+
+
 @pytest.mark.parametrize("rule", ["collapsed", "exact", "arctan"])
 def test_a_silent_neuron_is_woken_by_surrogates_only(rule):
     layer = snn.layers.LIF(learning_rule=rule)

@@ -188,9 +188,9 @@ class Network:
 
     @property
     def regularized(self):
-        """The first layer of the loop with an activity regularizer, or None."""
+        """The layers of the loop with an activity regularizer."""
         layers = (node.layer for node in self.loop)
-        return next((x for x in layers if x.activity_regularizer), None)
+        return [x for x in layers if x.activity_regularizer]
 
     @property
     def layers(self):

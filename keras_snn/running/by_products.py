@@ -41,12 +41,8 @@ class ByProducts:
             mean: Its spikes' mean over time, (batch, ...), differentiable.
         """
         self.rates[node.name] = rate
-        layer = node.layer
-        if layer.activity_regularizer is not None:
-            penalty = layer.activity_regularizer(ops.expand_dims(mean, axis=1))
-            # As its call does it.
-            samples = ops.cast(ops.shape(mean)[0], penalty.dtype)
-            self._penalties.append((layer, penalty / samples))
+        if node.layer.activity_regularizer is not None:
+            self._penalties.append((node.layer, _penalty(node.layer, mean)))
 
     def hand_on(self, network):
         """Add the penalties to the loss, and have the rates kept.
@@ -56,6 +52,23 @@ class ByProducts:
         for layer, penalty in self._penalties:
             layer.add_loss(penalty)
         network.model.rates_of_fit.keep(self.rates)
+
+
+def penalize(layer, mean):
+    """Add the penalty of a layer's rates, if it has one, to the loss.
+
+    Args:
+        layer: A spiking layer.
+        mean: Its spikes' mean over time, (batch, ...).
+    """
+    if layer.activity_regularizer is not None:
+        layer.add_loss(_penalty(layer, mean))
+
+
+def _penalty(layer, mean):
+    """Return what the call of a layer adds to the loss."""
+    penalty = layer.activity_regularizer(ops.expand_dims(mean, axis=1))
+    return penalty / ops.cast(ops.shape(mean)[0], penalty.dtype)
 
 
 class Rates:

@@ -25,6 +25,7 @@ from keras_snn.running.scopes import (
     in_turn,
     inference_only,
     own_process,
+    penalized,
     portable,
 )
 from keras_snn.running.shared_model import SharedModel
@@ -322,10 +323,15 @@ class Model(SharedModel, keras.Model):
             return super().train_step(*args, **kwargs)
 
     def test_step(self, *args: Any, **kwargs: Any) -> Any:
-        if self.network.regularized is not None:
-            # The loss counts activity, which only whole sequences show.
+        regularized = self.network.regularized
+        if not all(map(by_products.regularizes_rates, regularized)):
+            # The loss counts what only whole sequences show.
             return super().test_step(*args, **kwargs)
-        with inference_only(), own_process(not self.jit_compile):
+        with (
+            inference_only(),
+            penalized(bool(regularized)),
+            own_process(not self.jit_compile),
+        ):
             return super().test_step(*args, **kwargs)
 
     def predict_step(self, *args: Any, **kwargs: Any) -> Any:

@@ -47,3 +47,6 @@ own_process = Scope()
 
 # Within this scope models compute outputs, without gradients.
 inference_only = Scope()
+
+# Within this scope, too, they add the penalties of their rates to the loss.
+penalized = Scope()

@@ -232,8 +232,8 @@ def _check(network):
             f"{len(network.inputs)} inputs, and {len(network.before)} layers "
             "before the first that runs over time."
         )
-    if network.regularized is not None:
-        layer = network.regularized
+    if network.regularized:
+        layer = network.regularized[0]
         raise ValueError(
             f"{expected} '{layer.name}' has an activity regularizer, which "
             "sees whole sequences. Received: activity_regularizer="

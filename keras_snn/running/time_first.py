@@ -24,8 +24,8 @@ from keras_snn.running import (
     spike_history,
     states,
 )
-from keras_snn.running.by_products import ByProducts
-from keras_snn.running.scopes import own_process
+from keras_snn.running.by_products import ByProducts, penalize
+from keras_snn.running.scopes import own_process, penalized
 from keras_snn.running.states import CountingState, NodeState
 
 
@@ -45,7 +45,8 @@ def run(network, inputs, training=False, differentiable=True):
     weights = []
     if differentiable:
         weights, values = weights_before_loop(network, values)
-    keep = Keep(credits=differentiable)
+    penalizes = penalized.on and not differentiable
+    keep = Keep(credits=differentiable, sums=penalizes)
     loop = TimeLoop(network, values, training, keep)
     final = loop.run()
     results = loop.results(final)
@@ -54,6 +55,8 @@ def run(network, inputs, training=False, differentiable=True):
             products = ByProducts()
             results = _connect(loop, values, results, final, products)
         products.hand_on(network)
+    if penalizes:
+        _penalize(loop, final)
     return outputs_after_loop(network, values, results, training)
 
 
@@ -384,6 +387,14 @@ def _connect(loop, values, results, final, products):
 
     network.run(means, visit, network.loop)
     return {key: means[key] for key in results}
+
+
+def _penalize(loop, final):
+    """Add the penalties of spike rates to the loss."""
+    steps = ops.cast(loop.time_steps, "float32")
+    for node, state in zip(loop.network.loop, final):
+        if isinstance(state, CountingState):
+            penalize(node.layer, state.sums.total / steps)
 
 
 def result_outcome(readout, result, time_steps):

@@ -459,9 +459,17 @@ def test_runs_where_it_says_it_does(monkeypatch):
     model, x = deep_model(), sequences(12, 12, 1, time_steps=19)
     y = np.eye(10, dtype="float32")[:3]
     model.compile("sgd", "mse")
+    penalized = keras.models.clone_model(model)
+    rates = keras_snn.regularizers.SpikeRate(upper=0.1)
+    for layer in penalized.layers:
+        if isinstance(layer, layers.LIF):
+            layer.activity_regularizer = rates
+    penalized = keras.models.clone_model(penalized)
+    penalized.compile("sgd", "mse")
     for function in (
         lambda: model.predict(x, verbose=0),
         lambda: model.evaluate(x, y, verbose=0),
+        lambda: penalized.evaluate(x, y, verbose=0),
         lambda: model.fit(x, y, verbose=0),
         lambda: model(x),
         lambda: keras_snn.models.spike_rates(model, x),
