@@ -5,10 +5,10 @@
 
 DIR holds CIFAR-10 prepared by tensorflow-datasets; without it the data set
 is downloaded. The network is trained with ReLUs first, which takes half the
-time an epoch; the spiking network takes over its weights one to one, and
-learns on by the rate rule, one backward pass for all steps, at a rate that is
-low enough to keep what it has got: 90.0 % of the test images, after 52 and 64
-minutes of processor time on two cores. `--bfloat16` halves the time on
+time an epoch in bfloat16; the spiking network takes over its weights one to
+one, and learns on by the rate rule, one backward pass for all steps, at a rate
+that is low enough to keep what it has got: 90.0 % of the test images, after 52
+and 64 minutes of processor time on two cores. `--bfloat16` halves the time on
 processors that multiply bfloat16 (AMX), and makes it longer on others. The
 same in one command, that goes on after a kill:
 

@@ -172,8 +172,9 @@ def train(
     the same numbers. SIGTERM ends it after an update, with a checkpoint and
     exit code 75; Ctrl-C, or SIGTERM again a second later, ends it at once.
 
-    Options left out have the value published for the model, or one that
-    suits the dataset. The first line of the output says which.
+    Options left out have values that suit the model and the dataset: those
+    published, or of normalized networks those for few time steps. The first
+    line of the output says which.
     """
     with told_plainly(context.obj, quiet), _resumable(lambda: output):
         given = _settings_given(given)
@@ -324,8 +325,8 @@ def evaluate(
         Path,
         typer.Argument(
             metavar="MODEL",
-            help="A .keras or .weights.h5 file, or mnist or another dataset "
-            "that a network comes trained on.",
+            help="A .keras or .weights.h5 file; or mnist (LeNet) or cifar10 "
+            "(SpikingCNN), networks that come with the package.",
         ),
     ],
     dataset: Dataset = None,

@@ -9,9 +9,9 @@ a few samples at a time, so that their potentials stay in the processor's
 cache. The sums are those of dense products up to the rounding of their order.
 
 `keras_snn.Model` runs in it by itself, forward, in `fit` by the rules
-`"collapsed"` and `"exact"` (by this backward, too, where layers with weights
-take spikes), in `evaluate`, `predict`, and where `keras_snn.analysis` and the
-callbacks count spikes,
+`"rate"`, `"collapsed"` and `"exact"` (by this backward, too, where layers with
+weights take spikes), in `evaluate`, `predict`, and where `keras_snn.analysis`
+and the callbacks count spikes,
 
 - on TensorFlow, in float32, on a CPU, without `jit_compile=True`;
 - if Numba is installed (`pip install "keras-snn[numba]"`), which compiles what
@@ -21,14 +21,16 @@ callbacks count spikes,
   a TimeFold convolutions of one and two axes (depthwise and separable ones,
   too), Dense, their average, maximum and global poolings, zero padding,
   Flatten, Reshape, Rescaling, and what does nothing but in training: Dropout;
-  and BatchNormalization and Affine that do not train. Up to 31 steps a
-  BatchNormalization may train, too, by `"collapsed"` and `"rate"`: each
-  convolution or dense layer of spikes then runs event by event with the
-  neurons behind it, all steps of a layer before the next one.
+  and BatchNormalization and Affine that do not train.
+
+Networks that learn layer first (see `Model.training_order`) do so at up to 31
+steps: each convolution or dense layer of spikes runs event by event with a
+normalization and the neurons behind it, all steps of a layer before the next
+one, and layers that it does not know run through Keras.
 
 In `evaluate`, `predict` and where spikes are counted, layers that it does not
 know run through Keras between those that it knows, eight steps at a time; in
-`fit` one such layer makes all forward passes dense.
+`fit` time first one such layer makes all forward passes dense.
 
 `keras_snn_runtime` is the same engine without Keras, for streams, too.
 Everything else, other exported models included, computes densely;

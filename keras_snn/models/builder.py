@@ -22,9 +22,11 @@ _DOC = """{summary}
     Args:
         include_top: Whether to end in the dense layers and the readout.
             False returns the last block's spikes, axes
-            `(batch, time, height, width, channels)`.
+            `(batch, time, height, width, channels)`; of `SEWResNet18` their
+            sums, and without time with `spiking=False`.
         weights: None for random weights,{weights} or the path of a
-            `.weights.h5`, `.keras` or `.npz` file.
+            `.weights.h5`, `.keras` or `.npz` file. Named ones bring their
+            width and normalization, and their input where that is left out.
         input_tensor: Symbolic Keras tensor to build on.
         input_shape: `(height, width, channels)`, without batch and time.
             Defaults to `{input_shape}`.
@@ -80,6 +82,12 @@ _PAPER_NOTE = """
     `norm="none"`, or one of the paper's rules (`"exact"`, `"collapsed"`) and
     no `norm`, it is the paper's network, with the paper's settings.
 """
+_NORM_NOTE = """
+    As called without arguments it is the paper's network. With `norm="batch"`
+    (as the weights that come with the package have it) or `"weight"` it is
+    made to learn at few time steps: its defaults are then T = 4, `"repeat"`,
+    `"rate"` and `beta=0.5`.
+"""
 
 LEE = (
     "[Lee et al., 2020](https://doi.org/10.3389/fnins.2020.00119), Frontiers\n"
@@ -123,6 +131,13 @@ class Defaults:
     def has_paper(self):
         """Whether the paper's network is another than the one of defaults."""
         return self.paper not in (None, self.setup)
+
+    @property
+    def note(self):
+        """What the documentation says of the network as called."""
+        if self.has_paper:
+            return _PAPER_NOTE
+        return _NORM_NOTE if self.setup == PAPER else ""
 
     def of(self, learning_rule, norm):
         """Return the setup for a rule and a normalization, None if not given.
@@ -288,13 +303,22 @@ def make_builder(
         summary=summary,
         input_shape=defaults.input_shape,
         reference=reference,
-        weights="".join(
-            f' `"{x}"` for those trained on it,' for x in pretrained.names(name)
-        ),
-        note=_PAPER_NOTE if defaults.has_paper else "",
+        weights=_trained(pretrained.names(name)),
+        note=defaults.note,
         **defaults.described(),
     )
     return builder
+
+
+def _trained(names):
+    """Return what the documentation says of a builder's trained weights."""
+    texts = []
+    for name in names:
+        dataset, _, sparse = name.partition("_")
+        how = f"on {dataset} to fewer spikes" if sparse else "on it"
+        texts.append(f"""
+            `"{name}"` for those trained {how},""")
+    return "".join(texts) + ("\n           " if texts else "")
 
 
 def _is_auto(value):

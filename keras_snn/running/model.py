@@ -126,7 +126,8 @@ class Model(SharedModel, keras.Model):
     def runs_layer_by_layer(self) -> str | None:
         """Why `fit` runs layer by layer, or None if it does not.
 
-        With a surrogate or the exact rule, data of unknown T does, too.
+        With a surrogate, the exact rule, or batch normalization that learns,
+        data of unknown T does, too.
         """
         return self.network.no_loop or self._no_training_loop
 
@@ -139,7 +140,7 @@ class Model(SharedModel, keras.Model):
         - `"layer first"`: a layer takes all steps, then the next one does;
           one layer's steps are kept. Where batch normalization learns, which
           sees all steps together, and with the rate rule at up to 8 steps,
-          where it is faster;
+          where dense products are faster so;
         - `"layer by layer"`, as in `keras.Model`: all steps of all layers are
           kept; `runs_layer_by_layer` says why.
         """
@@ -154,7 +155,8 @@ class Model(SharedModel, keras.Model):
         through Keras between those that it knows. The text names them then,
         and says that the others run event by event. In `fit` by the `"exact"`
         rule the backward pass alone may run densely; the text says so, and
-        names the first layer in its way.
+        names the first layer in its way. Of a network that learns layer first
+        it says that, and whether layers of it run event by event all the same.
 
         The answer is for its own `fit`, `evaluate` and `predict`. Within
         another model, and in a `tf.function` of one's own, it runs densely.

@@ -73,7 +73,7 @@ def order_to_train(network):
                     return "layer first", f"'{layer.name}' sees all steps"
     steps = {x.shape[1] for x in network.sources}
     if rule == "rate" and None not in steps and max(steps) <= MOST_STEPS_KEPT:
-        reason = f"up to {MOST_STEPS_KEPT} steps it is the faster order"
+        reason = f"up to {MOST_STEPS_KEPT} steps dense products are faster so"
         return "layer first", reason
     return "time first", "no layer needs to see all steps"
 

@@ -12,12 +12,14 @@ import math
 import keras
 from keras import ops
 
+from keras_snn.layers import StandardizedConv2D
 from keras_snn.network import kinds
 
 L = keras.layers
 _POOLINGS = {
     L.Conv1D: L.AveragePooling1D,
     L.Conv2D: L.AveragePooling2D,
+    StandardizedConv2D: L.AveragePooling2D,
     L.Conv3D: L.AveragePooling3D,
 }
 

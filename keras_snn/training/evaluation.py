@@ -46,8 +46,8 @@ def evaluate(
 
     Args:
         path: a `.keras` file, a `.weights.h5` file of a model that `model`
-            and `builder_settings` describe, or the name of a dataset that a
-            network comes trained on, e.g. `"mnist"`.
+            and `builder_settings` describe; or `"mnist"` (LeNet) or
+            `"cifar10"` (SpikingCNN), networks that come with the package.
         dataset: name of the dataset; by default the one in the
             `history.json` beside the file.
         model: name of the model, for a weights file without `history.json`.

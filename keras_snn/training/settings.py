@@ -91,7 +91,8 @@ class Settings:
         validation_split: share of the training set that is held out and
             watched during training. 0 watches the test set.
         augment: whether images are augmented in training: those of CIFAR and
-            SVHN as published, others where `shift` or `cutout` is given.
+            SVHN as published, others where `shift` or `cutout` is set, as by
+            the recipe for few steps.
         shift: most pixels that an augmented image is shifted by, mirrored at
             its border; `None` for the published crop of the dataset.
         cutout: side of the square that is hidden of an augmented image.
@@ -192,9 +193,7 @@ class Settings:
         "training, and used to choose the best epoch. 0 watches the "
         "test set.",
     )
-    augment: bool = _setting(
-        True, "Data", "Train on CIFAR and SVHN images as they are."
-    )
+    augment: bool = _setting(True, "Data", "Train on images as they are.")
     shift: int | None = _setting(
         None, "Data", "Most pixels that an augmented image is shifted by."
     )

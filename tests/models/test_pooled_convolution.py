@@ -32,6 +32,11 @@ def drawn(convolution, shape):
             L.AveragePooling2D((2, 3), padding="same"),
             (2, 8, 6, 2),
         ),
+        (
+            snn.layers.StandardizedConv2D(4, 3, padding="same"),
+            L.AveragePooling2D(2),
+            (2, 8, 6, 3),
+        ),
         (L.Conv1D(3, 4, padding="same"), L.AveragePooling1D(2), (2, 10, 3)),
         (L.Conv3D(2, 2), L.AveragePooling3D(2), (1, 5, 3, 5, 2)),
     ],
