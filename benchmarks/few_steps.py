@@ -6,8 +6,9 @@
 
 Each row is a process of its own: the network with ReLUs, then the spiking one
 by each rule, on the same made images; `rate_time_first` is the rate rule in
-the order of more steps, `rate_dense` without the event-driven engine. It makes
-two updates to compile and warm up, then takes the median of some.
+the order of more steps, `rate_dense` without the event-driven engine,
+`rate_bfloat16` and `relu_bfloat16` in mixed precision. It makes two updates to
+compile and warm up, then takes the median of some.
 """
 
 import argparse
@@ -19,6 +20,8 @@ import sys
 from benchmarks.measure import WARM_UPS, memory, seconds
 
 RULES = ("relu", "rate", "collapsed", "arctan")
+# What a row may be besides its rule.
+SUFFIXES = "_time_first", "_dense", "_bfloat16"
 
 
 def measure(args, name):
@@ -29,7 +32,11 @@ def measure(args, name):
     import keras_snn as snn
     from keras_snn.running import obstacles
 
-    rule = name.removesuffix("_time_first").removesuffix("_dense")
+    rule = name
+    for suffix in SUFFIXES:
+        rule = rule.replace(suffix, "")
+    if "_bfloat16" in name:
+        keras.config.set_dtype_policy("mixed_bfloat16")
     _, imported = memory()
     rng = np.random.default_rng(0)
     x = rng.random((args.batch, 32, 32, 3)).astype("float32")
@@ -38,9 +45,9 @@ def measure(args, name):
     if rule == "relu":
         options["spiking"] = False
     else:
-        if name.endswith("_time_first"):
+        if "_time_first" in name:
             obstacles.MOST_STEPS_KEPT = 0
-        if name.endswith("_dense"):
+        if "_dense" in name:
             snn.event_driven.disable()
         options.update(learning_rule=rule, time_steps=args.time_steps)
     model = getattr(snn.models, args.network)(**options)

@@ -13,7 +13,9 @@ cache. The sums are those of dense products up to the rounding of their order.
 weights take spikes), in `evaluate`, `predict`, and where `keras_snn.analysis`
 and the callbacks count spikes,
 
-- on TensorFlow, in float32, on a CPU, without `jit_compile=True`;
+- on TensorFlow, in float32, on a CPU, without `jit_compile=True`; in `fit`
+  layer first also under `mixed_bfloat16`, whose type the products of the
+  backward pass then have;
 - if Numba is installed (`pip install "keras-snn[numba]"`), which compiles what
   a network needs once, in ten to twenty seconds, and keeps it on disk;
 - if it knows all layers between the encoder and the readout: LIF, IF,

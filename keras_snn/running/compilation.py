@@ -147,7 +147,10 @@ def with_weights(model, weights):
         yield
         return
     pairs = zip(model.trainable_variables, weights, strict=True)
-    with keras.StatelessScope(list(pairs)) as scope:
+    # Which takes them in the type that variables have in the scope around it.
+    with AutocastScope(None):
+        scope = keras.StatelessScope(list(pairs))
+    with scope:
         yield
     for v in model.non_trainable_variables:
         value = scope.get_current_value(v)

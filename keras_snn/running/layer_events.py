@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 from keras import ops
+from keras.src.backend import AutocastScope
 
 from keras_snn import event_driven
 from keras_snn.event_driven.words import MOST_STEPS
@@ -159,7 +160,7 @@ def _is_known_convolution(layer, rank):
 
     That counts the axis of samples.
     """
-    if not kinds.is_linear(layer) or layer.compute_dtype != "float32":
+    if not kinds.is_linear(layer) or not _is_known_type(layer):
         return False
     if _is_dense(layer):
         return rank == 2
@@ -172,6 +173,14 @@ def _is_known_convolution(layer, rank):
     )
 
 
+def _is_known_type(layer):
+    """Return whether a layer may run in float32.
+
+    In bfloat16 compute the products of the backward pass alone.
+    """
+    return layer.compute_dtype in ("float32", "bfloat16")
+
+
 def _is_dense(layer):
     return type(layer) in (keras.layers.Dense, StandardizedDense)
 
@@ -181,12 +190,12 @@ def _is_known_normalization(layer, rank):
         kinds.is_normalization(layer)
         and layer.trainable
         and layer.axis in (-1, rank - 1)
-        and layer.compute_dtype == "float32"
+        and _is_known_type(layer)
     )
 
 
 def _are_known_neurons(layer):
-    if layer.lif is None or layer.compute_dtype != "float32":
+    if layer.lif is None or not _is_known_type(layer):
         return False
     if type(layer).collapsed is not LIF.collapsed:
         return False
@@ -214,6 +223,7 @@ def run(chain, train, time_steps, training):
         differentiable, and their mean rate.
     """
     convolution, pooling, normalizing, neurons = chain
+    train = _in_float32(train)
     if _is_dense(convolution):
         train = _as_places(train)
     call = convolution
@@ -223,7 +233,7 @@ def run(chain, train, time_steps, training):
     given, weights, numbers = {"held": held}, [], []
     shape = _shape(convolution, pooling, train)
     if held:
-        seen = ops.stop_gradient(call(train.frames[0]))
+        seen = ops.stop_gradient(_float32(call(train.frames[0])))
     else:
         seen = train.frames.word
         weights = _weights(convolution, pooling)
@@ -237,7 +247,7 @@ def run(chain, train, time_steps, training):
     )
     outcome = _outcome(neurons.layer, word, sums, time_steps)
     if held or normalizing is None:
-        mean = call(train.mean)
+        mean = _float32(call(train.mean))
     else:
         z = statistics[0]
         mean = _mean_currents(convolution, pooling, train, weights, z)
@@ -251,7 +261,17 @@ def run(chain, train, time_steps, training):
         )
     if _is_dense(convolution):
         word, mean = (ops.squeeze(x, (1, 2)) for x in (word, mean))
-    return Spikes([(word, time_steps)], "float32"), mean, rate
+    dtype = neurons.layer.compute_dtype
+    return Spikes([(word, time_steps)], dtype), mean, rate
+
+
+def _float32(x):
+    return ops.cast(x, "float32")
+
+
+def _in_float32(train):
+    """Return a train whose mean is float32, as what credits it."""
+    return train._replace(mean=_float32(train.mean))
 
 
 def _as_places(train):
@@ -311,7 +331,7 @@ def may_join(node, trains):
     steps = {len(x.frames) for x in trains}
     return (
         type(node.layer) is keras.layers.Add
-        and node.layer.compute_dtype == "float32"
+        and _is_known_type(node.layer)
         and len(shapes) == len(steps) == 1
         and len(shapes.pop()) == 4
         and any(isinstance(x.frames, Currents) for x in trains)
@@ -352,8 +372,8 @@ def fire(neurons, train, time_steps, training):
         given, currents, scales, shifts, train.mean.shape[0]
     )
     outcome = _outcome(neurons, word, sums, time_steps)
-    mean = neurons.collapsed(train.mean, outcome, None, training)
-    return Spikes([(word, time_steps)], "float32"), mean, rate
+    mean = neurons.collapsed(_float32(train.mean), outcome, None, training)
+    return Spikes([(word, time_steps)], neurons.compute_dtype), mean, rate
 
 
 def convolve(convolution, pooling, train):
@@ -374,6 +394,7 @@ def convolve(convolution, pooling, train):
     # Joins are of frames of pixels.
     if not (listed and known and rank == 4):
         return None
+    train = _in_float32(train)
     shape = _shape(convolution, pooling, train)
     given = _convolution(convolution, pooling, train, shape)
     weights = _weights(convolution, pooling)
@@ -396,30 +417,39 @@ def _mean_currents(convolution, pooling, train, weights, z):
         weights: As `_weights` returns them.
         z: Tensor.
     """
-    kernel, bias = (ops.cast(x, "float32") for x in weights)
 
     def convolve(x, kernel, bias):
+        x, kernel = (
+            ops.cast(y, convolution.compute_dtype) for y in (x, kernel)
+        )
         if _is_dense(convolution):
             y = ops.tensordot(x, ops.squeeze(kernel, (0, 1)), 1)
         else:
             strides = _strides(convolution, pooling)
             y = ops.conv(x, kernel, strides, convolution.padding)
+        y = _float32(y)
         return y + bias if convolution.use_bias else y
 
     return event_driven.convolve_means(
         *(convolve, train.mean, train.frames.word, len(train.frames)),
-        *([kernel, bias], z),
+        *(weights, z),
     )
 
 
 def _weights(convolution, pooling):
-    """Return the kernel, and the bias, which may be empty."""
-    kernel = convolution.kernel
+    """Return the kernel, and the bias, which may be empty; float32."""
+    # Unrounded, whatever the model computes in. Keras has no public name for
+    # this scope.
+    with AutocastScope(None):
+        if pooling is None:
+            kernel = _float32(convolution.kernel)
+        else:
+            kernel = pooled_convolution.kernel_of(convolution, pooling)
+        used = convolution.use_bias
+        bias = _float32(convolution.bias) if used else ops.zeros(0)
     if _is_dense(convolution):
         kernel = ops.expand_dims(kernel, (0, 1))
-    if pooling is not None:
-        kernel = pooled_convolution.kernel_of(convolution, pooling)
-    return kernel, convolution.bias if convolution.use_bias else ops.zeros(0)
+    return kernel, bias
 
 
 def _strides(convolution, pooling):

@@ -306,7 +306,8 @@ class _Layers:
 
     def _rounded(self, layer, train):
         """Return what is still to be normalized, in the layer's precision."""
-        if layer.compute_dtype == "float32":
+        in_engine = isinstance(train.frames, layer_events.Currents)
+        if in_engine or layer.compute_dtype == "float32":
             return train
         frames = _plain(train).frames
         frames = [ops.cast(x, layer.compute_dtype) for x in frames]
