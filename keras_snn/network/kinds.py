@@ -6,6 +6,7 @@ here.
 """
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 
 import keras
@@ -126,6 +127,12 @@ def regularizes_frames(layer):
     own = not isinstance(layer, TimeLayer) and layer.activity_regularizer
     inner = stages(layer) if type(layer) is TimeFold else ()
     return bool(own) or any(x.activity_regularizer for x in inner)
+
+
+def adds_losses(layer):
+    """Return whether a layer calls `add_loss` in its `call`."""
+    code = getattr(inspect.unwrap(type(layer).call), "__code__", None)
+    return code is not None and "add_loss" in code.co_names
 
 
 register(

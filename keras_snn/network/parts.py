@@ -78,6 +78,10 @@ def _obstacle(node, follows_readout, sequences):
         return f"'{layer.name}' starts a second sequence"
     if kinds.regularizes_frames(layer):
         return SEES_SEQUENCES.format(layer.name)
+    if node.adds_losses:
+        return f"'{layer.name}' ({kind}) adds to the loss when it is called"
+    if len({len(x.shape) for x in node.inputs}) > 1:
+        return f"'{layer.name}' ({kind}) takes inputs of different ranks"
     if None in node.inputs[0].shape[2:]:
         return f"'{layer.name}' has features of unknown size"
     masked = next((x for x in node.inputs if x.masked), None)

@@ -6,6 +6,7 @@ at nowhere else.
 
 import copy
 import dataclasses
+import functools
 
 import keras
 from keras.src.backend import get_keras_mask
@@ -129,6 +130,18 @@ class Node:
         }
         return self._keras.arguments.fill_in(found)
 
+    @property
+    def adds_losses(self):
+        """Whether its layer adds to the loss in its `call`, or one inside."""
+        if not isinstance(self.layer, keras.Layer):
+            return False
+        return any(map(kinds.adds_losses, self.layer._flatten_layers()))
+
+    @property
+    def trains_always(self):
+        """Whether it was built with `training=True`."""
+        return self._keras.arguments.kwargs.get("training") is True
+
     def __call__(self, values, training=None):
         """Run the layer on `values`; return the list of its outputs."""
         args, kwargs = self.arguments(values)
@@ -185,6 +198,11 @@ class Network:
     def looped_neurons(self):
         """The nodes of spiking layers in the loop."""
         return [n for n in self.loop if isinstance(n.layer, SpikingLayer)]
+
+    @functools.cached_property
+    def trains_always(self):
+        """Whether a node of the loop was built with `training=True`."""
+        return any(node.trains_always for node in self.loop)
 
     @property
     def regularized(self):
@@ -257,7 +275,7 @@ class Network:
         try:
             flat = self.functional._standardize_inputs(inputs)
         except ValueError:  # in Keras' words, of a rank that it knows no way of
-            flat = keras.tree.flatten(inputs)
+            flat = self._flat(inputs)
         check_shapes(self.model, flat, inputs)
         return {value.key: x for value, x in zip(self.inputs, flat)}
 
@@ -266,7 +284,7 @@ class Network:
 
         And ragged sequences, which the loops over time do not know.
         """
-        for x, value in zip(keras.tree.flatten(inputs), self.inputs):
+        for x, value in zip(self._flat(inputs), self.inputs):
             checks.dense(f"'{self.name}'", x)
             dtype = keras.backend.standardize_dtype(x.dtype)
             encoded = any(isinstance(n.layer, Encoder) for n in value.takers)
@@ -277,6 +295,14 @@ class Network:
                     "above 0 would spike at every step. Scale them first, "
                     'e.g. images.astype("float32") / 255.'
                 )
+
+    def _flat(self, inputs):
+        """Return what a model is called on in the order of its inputs."""
+        names = [x.name for x in self.functional.inputs]
+        by_name = isinstance(inputs, dict) and set(names) <= inputs.keys()
+        if by_name and not isinstance(self.functional._inputs_struct, dict):
+            return [inputs[name] for name in names]
+        return keras.tree.flatten(inputs)
 
     def pack_inputs(self, flat):
         """Return a list of inputs in the structure the model is called on."""

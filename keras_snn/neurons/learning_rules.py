@@ -162,7 +162,8 @@ def spike_statistics(
     return (
         ops.sum(spikes, axis=1),
         ops.sum(weights * spikes, axis=1),
-        ops.max(steps * spikes, axis=1),
+        # Of no samples, too.
+        ops.max(steps * spikes, axis=1, initial=0.0),
     )
 
 

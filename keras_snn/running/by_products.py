@@ -88,6 +88,10 @@ class Rates:
         if self._on and self._value is None:
             self._value = self._empty()
 
+    def stop(self):
+        """Keep the rates of no call from now on; the latest are known."""
+        self._on = False
+
     def _empty(self):
         nothing = np.full(len(self.names), np.nan, "float32")
         if keras.config.backend() != "tensorflow":

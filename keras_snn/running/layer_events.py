@@ -335,11 +335,17 @@ def may_join(node, trains):
         and len(shapes) == len(steps) == 1
         and len(shapes.pop()) == 4
         and any(isinstance(x.frames, Currents) for x in trains)
+        and all(x.affine is None or _of_channels(*x.affine) for x in trains)
         and all(
             isinstance(x.layer, SpikingLayer) and _are_known_neurons(x.layer)
             for x in node.output.takers
         )
     )
+
+
+def _of_channels(scale, shift):
+    """Return whether a scale and a shift are numbers of each channel."""
+    return all(n == 1 for x in (scale, shift) for n in x.shape[:-1])
 
 
 def fire(neurons, train, time_steps, training):

@@ -91,7 +91,9 @@ def _held(network):
     return {
         x.key
         for x in network.sources
-        if type(x.node.layer) is RepeatEncoder and inside >= set(x.takers)
+        if type(x.node.layer) is RepeatEncoder
+        and inside >= set(x.takers)
+        and x not in network.outputs
     }
 
 

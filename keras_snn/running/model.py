@@ -232,7 +232,11 @@ class Model(SharedModel, keras.Model):
     ) -> Any:
         self.network.check_pixels(inputs)
         inference = inference_only.on and not training
-        if self.network.no_loop or (self._no_training_loop and not inference):
+        masked = any(x is not None for x in keras.tree.flatten(mask))
+        # What was built with training=True trains unless a caller says not to.
+        trains = training is None and self.network.trains_always
+        layer_by_layer = self._no_training_loop and not inference
+        if self.network.no_loop or masked or trains or layer_by_layer:
             return super().call(inputs, training=training, mask=mask)
         rule, training = obstacles.rule_of(self.network), bool(training)
         one_pass = rule in ("collapsed", "rate")
@@ -292,6 +296,7 @@ class Model(SharedModel, keras.Model):
         try:
             return super().fit(*bound.args, **bound.kwargs)
         finally:
+            self.rates_of_fit.stop()
             self.callbacks_of_fit = ()
             if keras.config.backend() == "tensorflow":
                 heap.give_back()

@@ -81,6 +81,9 @@ def order_to_train(network):
 def _obstacle(layer, rule):
     """Return why a layer cannot take part in learning by a rule, or None."""
     if not isinstance(layer, TimeLayer):
+        if counts_or_draws(layer):
+            kind = type(layer).__name__
+            return f"'{layer.name}' ({kind}) draws random numbers at every step"
         return None
     if type(layer).collapsed is TimeFold.collapsed:
         return _obstacle_of_frames(layer, rule)
