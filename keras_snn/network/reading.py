@@ -150,6 +150,16 @@ class Node:
             kwargs = {**kwargs, "training": training}
         return keras.tree.flatten(self.layer(*args, **kwargs))
 
+    def infer_step(self, frames):
+        """Run a layer, no `TimeLayer`, at one step; return its outputs.
+
+        What does nothing at inference may know whole sequences only, and is
+        passed by.
+        """
+        if kinds.of(self.layer).role == "identity":
+            return [frames[self.inputs[0].key]]
+        return self(frames, False)
+
 
 class Network:
     """A functional, Sequential or nested model as nodes in forward order.

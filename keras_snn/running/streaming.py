@@ -83,7 +83,7 @@ def _build(network):
     def visit(node, values):
         layer = node.layer
         if not isinstance(layer, TimeLayer):
-            return node(values, False)
+            return node.infer_step(values)
         before, start = _state_inputs(node, len(states) + 1)
         inputs.extend(before)
         initial.extend(start)

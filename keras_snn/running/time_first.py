@@ -17,7 +17,6 @@ from keras_snn import event_driven
 from keras_snn.layers.readouts import Readout
 from keras_snn.layers.spiking_layer import SpikingLayer
 from keras_snn.layers.time_layer import TimeLayer
-from keras_snn.network import kinds
 from keras_snn.neurons.means import Outcome, Sums
 from keras_snn.running import (
     compilation,
@@ -309,11 +308,8 @@ class TimeLoop:
 
     def step_of(self, node, frames, state):
         """Return `(outputs, state)` of one node at one step."""
-        if kinds.of(node.layer).role == "identity" and not self.training:
-            # Which may know whole sequences only.
-            return [frames[node.inputs[0].key]], state
         if not isinstance(node.layer, TimeLayer):
-            return node(frames), state
+            return node.infer_step(frames), state
         (frame, *_), _ = node.arguments(frames)
         output, state = states.advance(node.layer, frame, state, self.training)
         return [output], state

@@ -61,6 +61,20 @@ def test_dropout_on_a_sequence_drops_in_training_only(dropout, rule):
     model.fit(x, drawn(6, 3), verbose=0)
 
 
+@pytest.mark.parametrize("engine", [True, False])
+def test_dropout_on_a_sequence_is_nothing_in_streams(engine):
+    model, x = snn.Model(*small(L.SpatialDropout1D(0.9))), drawn(6, 4, 10)
+    with contextlib.nullcontext() if engine else without_engine():
+        step = snn.streaming(model)
+        state = step.initial_state(6)
+        for t in range(4):
+            scores, *state = step([x[:, t], *state])
+        rates = snn.models.spike_rates(model, x)
+    np.testing.assert_allclose(scores, model.predict(x, verbose=0), atol=1e-5)
+    recorded = snn.analysis.record(model, x).rates()
+    assert rates == pytest.approx({name: recorded[name] for name in rates})
+
+
 @contextlib.contextmanager
 def without_engine():
     before = switch._choice
