@@ -10,23 +10,31 @@ from keras import ops
 from keras_snn import checks
 from keras_snn.typing import Tensor
 
+_VERSION = tuple(map(int, keras.version().split(".")[:2]))
+# Whether layers divide penalties of their activity by the batch size.
+_LAYERS_DIVIDE = _VERSION >= (3, 14)
+
 
 class _RateRegularizer(keras.regularizers.Regularizer):
     """A penalty on each neuron's rate over a batch and all steps.
 
-    A layer divides what its activity regularizer returns by the batch size;
-    this multiplies by it, so that the loss does not depend on it.
+    From Keras 3.14 on, a layer divides what its activity regularizer returns by
+    the batch size; this multiplies by it there, so that the loss does not
+    depend on it.
     """
 
     # Masked ones, too, of which it is told nothing: layers refuse that.
     counts_all_steps = True
 
     def __call__(self, spikes):
-        spikes = ops.cast(spikes, "float32")
-        rates = ops.mean(spikes, axis=(0, 1))
-        samples = ops.cast(ops.shape(spikes)[0], "float32")
-        penalty = ops.mean(ops.square(self.deviation(rates)))
-        return samples * self.weight * penalty
+        if not _LAYERS_DIVIDE:
+            return self.penalty(spikes)
+        return ops.cast(ops.shape(spikes)[0], "float32") * self.penalty(spikes)
+
+    def penalty(self, spikes):
+        """Return what is added to the loss."""
+        rates = ops.mean(ops.cast(spikes, "float32"), axis=(0, 1))
+        return self.weight * ops.mean(ops.square(self.deviation(rates)))
 
     def deviation(self, rates):
         """Return how far each rate is from where it may be."""

@@ -67,8 +67,7 @@ def penalize(layer, mean):
 
 def _penalty(layer, mean):
     """Return what the call of a layer adds to the loss."""
-    penalty = layer.activity_regularizer(ops.expand_dims(mean, axis=1))
-    return penalty / ops.cast(ops.shape(mean)[0], penalty.dtype)
+    return layer.activity_regularizer.penalty(ops.expand_dims(mean, axis=1))
 
 
 class Rates:
