@@ -63,9 +63,7 @@ def engine(request, monkeypatch):
 @pytest.fixture
 def mixed_bfloat16():
     """Make layers compute in bfloat16, with float32 weights."""
-    import keras
+    from tests.helpers import policy
 
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    yield
-    keras.config.set_dtype_policy(before)
+    with policy("mixed_bfloat16"):
+        yield

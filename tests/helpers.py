@@ -12,6 +12,7 @@ import pytest
 from keras import ops
 
 import keras_snn
+from keras_snn.event_driven import switch
 
 SHARED = pathlib.Path(
     os.environ.get(
@@ -47,6 +48,27 @@ def uncollected(cls, monkeypatch):
         yield found
     finally:
         gc.enable()
+
+
+@contextlib.contextmanager
+def policy(name):
+    """Make layers of a dtype policy."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+@contextlib.contextmanager
+def engine(on):
+    """Run event by event, or with dense products."""
+    before, switch._choice = switch._choice, on
+    try:
+        yield
+    finally:
+        switch._choice = before
 
 
 def gradients(function, tensors, variables=()):

@@ -30,7 +30,7 @@ class ByProducts:
     """What one forward pass has found of spikes."""
 
     def __init__(self):
-        self.rates, self._penalties = {}, []
+        self.rates, self._means = {}, []
 
     def take(self, node, rate, mean):
         """Take a node of neurons.
@@ -41,16 +41,15 @@ class ByProducts:
             mean: Its spikes' mean over time, (batch, ...), differentiable.
         """
         self.rates[node.name] = rate
-        if node.layer.activity_regularizer is not None:
-            self._penalties.append((node.layer, _penalty(node.layer, mean)))
+        self._means.append((node.layer, mean))
 
     def hand_on(self, network):
         """Add the penalties to the loss, and have the rates kept.
 
         Outside scopes that lend the layers other weights, and drop losses.
         """
-        for layer, penalty in self._penalties:
-            layer.add_loss(penalty)
+        for layer, mean in self._means:
+            penalize(layer, mean)
         network.model.rates_of_fit.keep(self.rates)
 
 
@@ -62,12 +61,8 @@ def penalize(layer, mean):
         mean: Its spikes' mean over time, (batch, ...).
     """
     if layer.activity_regularizer is not None:
-        layer.add_loss(_penalty(layer, mean))
-
-
-def _penalty(layer, mean):
-    """Return what the call of a layer adds to the loss."""
-    return layer.activity_regularizer.penalty(ops.expand_dims(mean, axis=1))
+        sequence = ops.expand_dims(mean, axis=1)
+        layer.add_loss(layer.activity_regularizer.penalty(sequence))
 
 
 class Rates:

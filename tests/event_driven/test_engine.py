@@ -9,7 +9,7 @@ from keras_snn import event_driven, layers
 from keras_snn.event_driven import engine
 from keras_snn.neurons import learning_rules
 from keras_snn.running import time_first
-from tests.helpers import gradients
+from tests.helpers import gradients, policy
 
 pytestmark = pytest.mark.skipif(
     keras.config.backend() != "tensorflow", reason="runs on TensorFlow only"
@@ -308,9 +308,7 @@ def test_layers_of_float32_run_in_models_of_another_policy(tmp_path):
     y = np.eye(10, dtype="float32")[:3]
     expected = model.predict(x, verbose=0)
     model.save(tmp_path / "model.keras")
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
+    with policy("mixed_bfloat16"):
         loaded = keras_snn.models.load_model(tmp_path / "model.keras")
         assert loaded.dense_reason() is None
         np.testing.assert_allclose(
@@ -320,8 +318,6 @@ def test_layers_of_float32_run_in_models_of_another_policy(tmp_path):
         assert keras_snn.analysis.profile(model, x).layers
         loaded.compile("sgd", "mse")
         loaded.fit(x, y, verbose=0)
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def deep_model(**kwargs):

@@ -1,6 +1,5 @@
 """Layers that run event by event, all steps of one before the next."""
 
-import contextlib
 import gc
 import weakref
 from concurrent import futures
@@ -14,7 +13,7 @@ import keras_snn as snn
 from keras_snn import event_driven
 from keras_snn.event_driven import switch
 from keras_snn.layers import IF, LIF, RepeatEncoder, TimeFold
-from tests.helpers import gradients
+from tests.helpers import cosine, gradients, policy
 
 pytest.importorskip("numba")
 pytestmark = pytest.mark.skipif(
@@ -235,16 +234,6 @@ def test_dense_layers_learn_event_by_event(encoder, norm, monkeypatch, calls):
             np.testing.assert_allclose(a, b, rtol=0, atol=most)
 
 
-@contextlib.contextmanager
-def policy(name):
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
-
-
 def of_spikes(norm):
     """Return a network of spikes of which the engine knows all but the end."""
     network = Random(4, rule="rate", norm=norm)
@@ -320,11 +309,8 @@ def test_random_networks_learn_in_bfloat16(rule, norm, monkeypatch):
     dense(monkeypatch)
     densely = gradient("mixed_bfloat16")
 
-    def cosine(a):
-        return a @ expected / np.linalg.norm(a) / np.linalg.norm(expected)
-
     # Rounded currents through Keras' layers change spikes, all of them densely.
-    assert cosine(found) > 0.8 * cosine(densely) > 0
+    assert cosine(found, expected) > 0.8 * cosine(densely, expected) > 0
 
 
 CONVOLUTION = {

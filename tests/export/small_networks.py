@@ -1,11 +1,10 @@
 """The networks of the export table, small, and inputs for them."""
 
-import contextlib
-
 import keras
 import numpy as np
 
 import keras_snn as snn
+from tests.helpers import policy
 
 T = 5
 THROUGH_TIME = (
@@ -59,16 +58,6 @@ def resnet():
             norm="none",
         )
     )
-
-
-@contextlib.contextmanager
-def policy(name):
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def mixed():

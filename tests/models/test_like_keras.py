@@ -1,15 +1,12 @@
 """What a model of the library does where its loop does not fit: as Keras."""
 
-import contextlib
-
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
 import keras_snn as snn
-from keras_snn import event_driven
-from keras_snn.event_driven import switch
+from tests.helpers import engine
 
 L, S, TimeFold = keras.layers, snn.layers, snn.layers.TimeFold
 RULES = ["rate", "collapsed", "exact", "arctan"]
@@ -48,8 +45,8 @@ def test_dropout_on_a_sequence_drops_in_training_only(dropout, rule):
     keras_model, model = pair(*small(layer, rule=rule), remat_steps=2)
     x = drawn(6, 4, 10)
     quiet = model.predict(x, verbose=0)
-    for disable in (False, True):
-        with without_engine() if disable else contextlib.nullcontext():
+    for on in (True, False):
+        with engine(on):
             np.testing.assert_allclose(
                 keras_model.predict(x, verbose=0),
                 model.predict(x, verbose=0),
@@ -61,10 +58,10 @@ def test_dropout_on_a_sequence_drops_in_training_only(dropout, rule):
     model.fit(x, drawn(6, 3), verbose=0)
 
 
-@pytest.mark.parametrize("engine", [True, False])
-def test_dropout_on_a_sequence_is_nothing_in_streams(engine):
+@pytest.mark.parametrize("on", [True, False])
+def test_dropout_on_a_sequence_is_nothing_in_streams(on):
     model, x = snn.Model(*small(L.SpatialDropout1D(0.9))), drawn(6, 4, 10)
-    with contextlib.nullcontext() if engine else without_engine():
+    with engine(on):
         step = snn.streaming(model)
         state = step.initial_state(6)
         for t in range(4):
@@ -73,16 +70,6 @@ def test_dropout_on_a_sequence_is_nothing_in_streams(engine):
     np.testing.assert_allclose(scores, model.predict(x, verbose=0), atol=1e-5)
     recorded = snn.analysis.record(model, x).rates()
     assert rates == pytest.approx({name: recorded[name] for name in rates})
-
-
-@contextlib.contextmanager
-def without_engine():
-    before = switch._choice
-    event_driven.disable()
-    try:
-        yield
-    finally:
-        switch._choice = before
 
 
 def test_identities_stay_in_the_loop():

@@ -8,7 +8,6 @@ take a network has to say so, for every style in which it is built the same.
 """
 
 import argparse
-import contextlib
 import dataclasses
 import functools
 import pathlib
@@ -20,8 +19,7 @@ import numpy as np
 import pytest
 
 import keras_snn as snn
-from keras_snn.event_driven import switch
-from tests.helpers import untraced
+from tests.helpers import engine, untraced
 from tests.network import drawing
 
 TOOLS = {}
@@ -414,16 +412,6 @@ def nir(case):
     model = snn.export.from_nir(again, readout)
     sequence, _ = _frames(case, model)
     close(model.predict(sequence, verbose=0), case.readout)
-
-
-@contextlib.contextmanager
-def engine(on):
-    """Run event by event, or with dense products."""
-    before, switch._choice = switch._choice, on
-    try:
-        yield
-    finally:
-        switch._choice = before
 
 
 def tools_of(seed):
