@@ -483,7 +483,8 @@ def _print_settings(settings, output):
         f"[bold]{settings.dataset}[/bold]: {settings.time_steps} time steps, "
         f"width {settings.width:g}, {settings.encoder} encoder, "
         f"{settings.learning_rule} rule, {settings.epochs} epochs, {rate}, "
-        f"batch {settings.batch_size}, seed {settings.seed}; "
+        f"batch {settings.batch_size}, seed {settings.seed}, "
+        f"{settings.dtype}; "
         f"output in {escape(str(output))}",
         highlight=False,
     )

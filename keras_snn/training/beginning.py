@@ -11,7 +11,12 @@ from keras_snn.models import files
 from keras_snn.network import parts
 from keras_snn.running import Model, processes
 from keras_snn.training import diagnosis, epochs, records
-from keras_snn.training.building import build_ann, compile_model
+from keras_snn.training.building import (
+    InFloat32,
+    build_ann,
+    compile_model,
+    policy,
+)
 from keras_snn.training.recipes import FEW_STEPS
 
 # Neurons that fire less seldom learn anything, spikes a neuron and step.
@@ -85,7 +90,8 @@ def _weights_for(model, path):
 
 
 def _train_ann(data, settings, output, record, checkpoints, on_nan):
-    ann = trained = build_ann(settings)
+    with policy(settings.dtype):
+        ann = trained = build_ann(settings)
     if processes.current() is not None:
         # The same layers, in a model that each process feeds its share.
         trained = Model(ann.inputs, ann.outputs)
@@ -96,6 +102,7 @@ def _train_ann(data, settings, output, record, checkpoints, on_nan):
     if settings.norm == "weight":
         models.calibrate(ann, data.watched[0][:IMAGES])
     compile_model(trained, ours, settings.ann_epochs * len(data.train))
+    saved = InFloat32(trained, settings, build_ann)
     display = progress.display()
     display.say(f"The network with ReLUs, {settings.ann_epochs} epochs")
     checkpoints.open()
@@ -105,7 +112,8 @@ def _train_ann(data, settings, output, record, checkpoints, on_nan):
     epochs.fit(trained, data, settings, last, callbacks, checkpoints)
     if processes.is_first():
         with atomic.written(output / records.ANN) as draft:
-            ann.save(draft)
+            model = saved.model()
+            (ann if model is trained else model).save(draft)
     display.say("The spiking network")
 
 

@@ -1,5 +1,6 @@
 """From settings to a compiled model."""
 
+import contextlib
 import math
 
 import keras
@@ -47,6 +48,47 @@ def penalized(model, upper, weight):
 def build_ann(settings):
     """Return the same network with ReLUs, untrained and uncompiled."""
     return _build(settings, spiking=False)
+
+
+@contextlib.contextmanager
+def policy(name):
+    """Within this scope layers are made with a dtype policy."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+class InFloat32:
+    """What is saved of a model: one that computes in float32.
+
+    Args:
+        trained: The compiled model, built under the policy of its settings.
+        settings: Its `Settings`.
+        build: `build_model` or `build_ann`.
+    """
+
+    def __init__(self, trained, settings, build):
+        self.trained = self._twin = trained
+        if settings.dtype != "float32":
+            with policy("float32"):
+                self._twin = build(settings)
+            self._twin.compile_from_config(trained.get_compile_config())
+
+    def model(self):
+        """Return the model, with the state that the trained one has now."""
+        if self._twin is not self.trained:
+            pairs = map(variables_of, (self._twin, self.trained))
+            for ours, theirs in zip(*pairs, strict=True):
+                ours.assign(theirs.value)
+        return self._twin
+
+
+def variables_of(model):
+    """Return all variables that training changes, random states too."""
+    return [*model.variables, *model.optimizer.variables]
 
 
 def _build(settings, **options):

@@ -67,12 +67,15 @@ class BestModel(keras.callbacks.Callback):
     Args:
         path: the `.keras` file.
         record: the record of the run.
+        saved: function that returns the model to save; by default the one
+            that is trained.
     """
 
-    def __init__(self, path, record):
+    def __init__(self, path, record, saved=None):
         super().__init__()
         self.path = Path(path)
         self.record = record
+        self.saved = saved or (lambda: self.model)
 
     def on_epoch_end(self, epoch, logs=None):
         earlier = self.record["history"].get("val_accuracy", [])[:epoch]
@@ -82,4 +85,4 @@ class BestModel(keras.callbacks.Callback):
         if logs["val_accuracy"] <= best and self.path.exists():
             return
         with atomic.written(self.path) as draft:
-            self.model.save(draft)
+            self.saved().save(draft)

@@ -11,6 +11,7 @@ from keras_snn import checks
 from keras_snn.running import processes
 from keras_snn.training import background, stopping
 from keras_snn.training import checkpoint_files as files
+from keras_snn.training.building import variables_of
 
 # What Keras' BackupAndRestore wrote in runs of earlier versions.
 EARLIER = (
@@ -246,11 +247,6 @@ def load(model, folder):
     found.restore(model)
     if not is_averaged:
         model.optimizer.finalize_variable_values(model.trainable_variables)
-
-
-def variables_of(model):
-    """Return all variables that training changes, random states too."""
-    return [*model.variables, *model.optimizer.variables]
 
 
 def _arrays(variables):

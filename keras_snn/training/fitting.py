@@ -15,9 +15,11 @@ from keras_snn.running import processes
 from keras_snn.training import beginning, diagnosis, records, stopping
 from keras_snn.training import checkpoint_files as files
 from keras_snn.training.building import (
+    InFloat32,
     build_model,
     compile_model,
     learning_rate_at,
+    policy,
 )
 from keras_snn.training.callbacks import BestModel, HistoryFile
 from keras_snn.training.checkpoints import Checkpoints
@@ -115,7 +117,8 @@ def train(
     record, begun = json.loads(processes.from_first(find))
     data = load_run_data(settings, data_dir)
     keras.utils.set_random_seed(settings.seed)
-    model = build_model(settings)
+    with policy(settings.dtype):
+        model = build_model(settings)
     if settings.from_ann and not begun:
         beginning.take_over(model, settings.from_ann)
     with (
@@ -133,11 +136,10 @@ def train(
                 model, data, settings, output, record, kept_ann, on_nan
             )
         compile_model(model, settings, settings.epochs * len(data.train))
+        saved = InFloat32(model, settings, build_model)
         more = [*more, diagnosis.NaNCheck(on_nan)]
-        _fit(model, data, settings, output, record, more, kept)
-        record["result"] = _result(
-            model, data, settings, output, record, sigterm
-        )
+        _fit(saved, data, settings, output, record, more, kept)
+        record["result"] = _result(saved, data, output, record, sigterm)
         record["status"] = "finished"
         _write(output, record)
     return record
@@ -231,7 +233,7 @@ def _start(record, settings, command):
     }
 
 
-def _fit(model, data, settings, output, record, more, checkpoints):
+def _fit(saved, data, settings, output, record, more, checkpoints):
     callbacks = [*more]
     if settings.optimizer != "nesterov":  # whose schedule is the optimizer's
         callbacks.append(
@@ -240,16 +242,18 @@ def _fit(model, data, settings, output, record, more, checkpoints):
             )
         )
     callbacks += [
-        BestModel(output / records.BEST, record),
+        BestModel(output / records.BEST, record, saved.model),
         HistoryFile(output, record, checkpoints.seconds),
     ]
-    fit(model, data, settings, settings.epochs, callbacks, checkpoints)
+    model, epochs = saved.trained, settings.epochs
+    fit(model, data, settings, epochs, callbacks, checkpoints)
 
 
-def _result(model, data, settings, output, record, sigterm):
+def _result(saved, data, output, record, sigterm):
     history = record["history"]
     best = int(np.argmax(history["val_accuracy"]))
-    if data.watches_test_set:
+    model = saved.model()
+    if data.watches_test_set and model is saved.trained:
         last_accuracy = history["val_accuracy"][-1]
         best_accuracy = history["val_accuracy"][best]
     else:

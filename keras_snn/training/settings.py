@@ -21,6 +21,7 @@ MODELS = (
 OPTIMIZERS = ("sgd", "adam", "nesterov")
 ENCODERS = ("poisson", "rate", "latency", "repeat")
 LOSSES = ("squared_error", "cross_entropy")
+DTYPES = ("float32", "mixed_bfloat16")
 
 
 def model_name(name):
@@ -105,6 +106,9 @@ class Settings:
             `spiking=False`, or of the spiking network with another number of
             steps; or `None`.
         limit: use only the first `limit` training and test images.
+        dtype: policy that the network is trained under, `"float32"` or
+            `"mixed_bfloat16"`. What is saved, and measured in the end,
+            computes in float32.
         seed: seed of the weights, the shuffling and the spikes.
     """
 
@@ -216,6 +220,12 @@ class Settings:
     limit: int | None = _setting(
         None, "Data", "Use only the first LIMIT training and test images."
     )
+    dtype: str = _setting(
+        "float32",
+        "Training",
+        "float32, or mixed_bfloat16: faster where the device has it; what is "
+        "saved computes in float32.",
+    )
     seed: int = _setting(0, "Training", "Of the weights, shuffling and spikes.")
 
     def __post_init__(self):
@@ -289,6 +299,7 @@ _RULES = {
     "optimizer": _one_of(OPTIMIZERS),
     "loss": _one_of(LOSSES),
     "encoder": _one_of(ENCODERS),
+    "dtype": _one_of(DTYPES),
     "lr_drop": (
         "be increasing epochs, each at least 1",
         lambda drops: (

@@ -32,6 +32,7 @@ RUNS = {
     # Averages of weights, a rate that changes with the update, augmented
     # images; first the network with ReLUs.
     "averages": {"ema": 0.8, "shift": 1, "ann_epochs": 1},
+    "bfloat16": {"dtype": "mixed_bfloat16", "ann_epochs": 1},
 }
 
 
