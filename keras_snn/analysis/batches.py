@@ -22,7 +22,7 @@ def network_of(model, function):
         function: Name of the public function, for the error message.
 
     Raises:
-        ValueError: If it cannot be read, or has several inputs.
+        ValueError: If it cannot be read, has several inputs, or masks.
     """
     network = read(model, function)
     if len(network.inputs) != 1:
@@ -31,6 +31,15 @@ def network_of(model, function):
             f"keras_snn.models. '{model.name}' has {len(network.inputs)} "
             "inputs."
         )
+    for node in network.nodes:
+        if any(x.masked for x in node.inputs):
+            raise ValueError(
+                f"{function}() expects sequences whose steps all exist. "
+                f"'{node.name}' of '{model.name}' takes a sequence with a "
+                "mask. Build the network without masks for it, and pass "
+                "sequences of one length; keras_snn.models.spike_rates knows "
+                "masks."
+            )
     return network
 
 
@@ -82,8 +91,12 @@ def _batches_in(data, batch_size):
     samples = _samples_in(data)
     if samples is not None:
         return -(-samples // batch_size)
-    is_array = hasattr(data, "shape")
-    return len(data) if hasattr(data, "__len__") and not is_array else None
+    if hasattr(data, "shape"):
+        return None
+    try:
+        return len(data)
+    except TypeError:  # a generator, or a tf.data.Dataset that cannot tell
+        return None
 
 
 def _samples_in(data):

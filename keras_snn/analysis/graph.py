@@ -21,6 +21,8 @@ WITHOUT_SYNAPSES = (
     "scaling",
 )
 LEADS_ON = ("wiring", "identity")
+# Spikes behind these are counted as they are.
+SEEN_THROUGH = {"normalization", "scaling", *LEADS_ON}
 
 
 def is_wiring(node):
@@ -51,6 +53,41 @@ def origin(value):
             return value, wiring
         wiring = [*node.stages, *wiring]
         value = node.inputs[0]
+
+
+def arrivals(value):
+    """Return what gets to a value without having crossed a synapse.
+
+    Normalizations and scalings are seen through: their bias is counted apart.
+
+    Returns:
+        List of pairs: a `Value` of activations, and where each position of
+        `value` comes from in it, as `places` has it.
+    """
+    wiring = []
+    while True:
+        value, before = origin(value)
+        wiring = [*before, *wiring]
+        if is_current(value):
+            break
+        node = value.node
+        roles = {kinds.of(x).role for x in node.stages}
+        if node.is_input or not roles <= SEEN_THROUGH:
+            return [(value, places(value.frame, wiring))]
+        wiring = [*node.stages, *wiring]
+        value = node.inputs[0]
+    join = value.node
+    if kinds.of(join.layer).role != "join":
+        return []
+    found = []
+    for number, x in enumerate(join.inputs):
+        for source, at in arrivals(x):
+            frames = [np.zeros(y.frame, "int32") for y in join.inputs]
+            frames[number] = at
+            # With the axes of a sequence.
+            joined = join.layer([y[None, None] for y in frames])
+            found.append((source, _through(wiring, joined[:, 0])))
+    return found
 
 
 def is_current(value):
@@ -87,7 +124,12 @@ def places(frame, wiring):
     """
     # Integers, which Keras does not cast to a policy's low precision.
     numbers = np.arange(1, math.prod(frame) + 1, dtype="int32")
-    x = keras.ops.convert_to_tensor(numbers.reshape(1, *frame))
+    return _through(wiring, numbers.reshape(1, *frame))
+
+
+def _through(wiring, x):
+    """Return the frame that a batch of one becomes, as an array."""
+    x = keras.ops.convert_to_tensor(x)
     for layer in wiring:
         if kinds.of(layer).role == "wiring":
             x = layer(x)

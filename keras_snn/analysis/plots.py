@@ -6,7 +6,7 @@ Each function draws into `ax`, or a new figure, and returns the `Axes`.
 import numpy as np
 
 from keras_snn import optional
-from keras_snn.analysis.energy import readable, unit_for
+from keras_snn.analysis.energy import energy_of, readable, unit_for
 
 # Neurons of which a raster still shows each.
 MOST_NEURONS = 200
@@ -166,8 +166,7 @@ def energy_bars(profile, device="45nm-float32", ax=None):
             f"'{profile.model_name}' needs for its analog input. Choose "
             'another device, e.g. "45nm-float32".'
         )
-    names = dict.fromkeys(layer.name for layer in profile.layers)
-    values = {name: profile.energy(device, name).snn for name in names}
+    values = {x.name: energy_of([x], total.device).snn for x in profile.layers}
     values = {name: value for name, value in values.items() if value > 0}
     unit, size = unit_for(max(values.values(), default=0.0))
     ax = _axes(ax)

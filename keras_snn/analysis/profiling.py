@@ -202,6 +202,8 @@ def profile(
       `RepeatEncoder` is analog whatever its values, and its layer is counted
       at each step, as it is computed here.
     - Average pooling: one AC a spike and window.
+    - A separable convolution is counted as the one convolution that it is
+      equal to; its `ann_macs` are those of its two, one after the other.
     - A residual join adds nothing to what its paths cost; a spike that gets
       there, or to a neuron, without having crossed a synapse (an identity
       shortcut) is one AC a target.
@@ -236,8 +238,8 @@ def profile(
         `.plot()`, `.to_dict()`.
 
     Raises:
-        ValueError: If layers cannot be counted (all are named), or `data` is
-            empty or of another shape.
+        ValueError: If layers cannot be counted (all are named), sequences
+            have masks, or `data` is empty or of another shape.
 
     Example:
 
@@ -291,7 +293,8 @@ def _layer_profile(row, counts, analog):
     if row.active:
         spikes = int(counts.active[row.output.key].sum()) / counts.samples
         sparsity = 1.0 - spikes / (math.prod(row.frame) * repeats)
-    weighted = sum(s.dense for s in row.synapses if s.weighted)
+    macs_of_ann = sum(s.ann for s in row.synapses if s.weighted)
+    adds_of_ann = sum(s.ann for s in row.synapses if not s.weighted)
     dense = sum(s.dense for s in row.synapses)
     return LayerProfile(
         name=row.name,
@@ -308,8 +311,8 @@ def _layer_profile(row, counts, analog):
         dense=dense * steps,
         bias_adds=row.bias * steps,
         membrane_updates=row.neurons * steps,
-        ann_macs=weighted,
-        ann_adds=dense - weighted,
+        ann_macs=macs_of_ann,
+        ann_adds=adds_of_ann,
         ann_biases=row.bias,
     )
 

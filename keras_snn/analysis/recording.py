@@ -74,8 +74,8 @@ def record(
         A `Recording`.
 
     Raises:
-        ValueError: If the model has no spiking layer, `layers` names one that
-            it does not have, or `x` is empty or of another shape.
+        ValueError: If the model has no spiking layer or masks, `layers` names
+            one that it does not have, or `x` is empty or of another shape.
 
     Example:
 

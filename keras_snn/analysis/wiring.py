@@ -2,17 +2,16 @@
 
 import dataclasses
 
-import keras
 import numpy as np
 
-from keras_snn.analysis import graph
+from keras_snn.analysis import biases, graph
 from keras_snn.analysis.graph import is_current, origin
-from keras_snn.layers import Affine, RecurrentLIF, TimeFold
+from keras_snn.layers import Delay, RecurrentLIF, TimeFold
 from keras_snn.layers.encoders import Encoder, RepeatEncoder
 from keras_snn.layers.readouts import Readout
 from keras_snn.layers.spiking_layer import SpikingLayer
 from keras_snn.layers.time_layer import TimeLayer
-from keras_snn.network import kinds, parts
+from keras_snn.network import geometry, kinds, parts
 from keras_snn.network.handlers import Handlers
 
 HANDLERS = Handlers("counted", bases=True)
@@ -27,16 +26,24 @@ class Synapses:
         fan_out: Integer array, synapses from each position of one frame.
         weighted: Whether they have weights of their own. Pooling and
             shortcuts have none: even analog values are only added.
+        ordinary: Operations that a layer of real-valued activations needs
+            for them, where those are fewer; else None.
     """
 
     source: object
     fan_out: np.ndarray
     weighted: bool
+    ordinary: int | None = None
 
     @property
     def dense(self):
         """Number of synapses: the operations of a step at full activity."""
         return int(self.fan_out.sum(dtype="int64"))
+
+    @property
+    def ann(self):
+        """Number of operations of real-valued activations."""
+        return self.dense if self.ordinary is None else self.ordinary
 
 
 @dataclasses.dataclass
@@ -105,9 +112,11 @@ class Wiring:
         rows = []
         for node in network.nodes:
             row = self._new_row(node)
-            if node.layer not in seen and isinstance(node.layer, keras.Layer):
-                seen.add(node.layer)
-                row.parameters = _count(node.layer.weights)
+            fresh = {id(w): w for w in getattr(node.layer, "weights", ())}
+            row.parameters = _count(
+                w for key, w in fresh.items() if key not in seen
+            )
+            seen.update(fresh)
             self._fill(row, node)
             rows.append(row)
         self.rows = [row for row in rows if not row.is_empty]
@@ -154,7 +163,7 @@ class Wiring:
         variables = getattr(node.layer, "state_variables", 1)
         row.neurons = variables * _size(node.inputs[0].frame)
         row.active = row.neuron
-        row.synapses = self._direct(node)
+        row.synapses = _direct(node, node.inputs[0].frame)
 
     @HANDLERS.register(RecurrentLIF)
     def _fill_recurrent(self, row, node):
@@ -163,7 +172,7 @@ class Wiring:
 
     @HANDLERS.register("merge")
     def _fill_merge(self, row, node):
-        row.synapses = self._direct(node)
+        row.synapses = _direct(node, row.frame)
 
     @HANDLERS.register("identity")
     def _fill_identity(self, row, node):
@@ -182,14 +191,14 @@ class Wiring:
     def _add_feedback(self, row, layer):
         """Add the synapses from a layer's neurons to themselves."""
         feedback = layer.recurrent
-        geometry = kinds.of(feedback).geometry
-        if geometry is None:
+        fan_out = kinds.of(feedback).geometry
+        if fan_out is None:
             kind = type(feedback).__name__
             self._problem(layer, f"has a feedback ({kind}) that is not known")
             return
-        leaving = geometry(feedback, row.frame)
+        leaving = fan_out(feedback, row.frame)
         row.synapses.append(Synapses(row.output, leaving, True))
-        if _adds_bias(feedback):
+        if biases.has_bias(feedback):
             row.bias = _size(row.frame)
 
     @HANDLERS.register(TimeLayer)
@@ -199,7 +208,7 @@ class Wiring:
         if any(len(w.shape) > 1 for w in layer.trainable_weights):
             self._problem(layer, "has weights that are not known here")
             return
-        if layer.keeps_state:
+        if layer.keeps_state and not isinstance(layer, Delay):
             state = layer.initial_state((1, *node.inputs[0].frame))
             row.neurons = sum(_size(x.shape) for x in state)
         row.active = not is_current(row.output)
@@ -215,9 +224,7 @@ class Wiring:
         elif at:
             layer, wiring = stages[at[0]], stages[: at[0]]
             row.kind = type(layer).__name__
-            row.synapses = [self._weights(layer, wiring, node)]
-            if any(map(_adds_bias, stages)):
-                row.bias = _size(row.frame)
+            row.synapses = [_weights(layer, wiring, node)]
         else:
             roles = {kinds.of(stage).role for stage in stages}
             row.active = (
@@ -225,43 +232,46 @@ class Wiring:
                 and "maximum" in roles
                 and not is_current(row.output)
             )
-            before = origin(node.inputs[0])[0].node.stages
-            if "normalization" in roles and not any(map(_adds_bias, before)):
-                row.bias = _size(row.frame)
-
-    def _weights(self, layer, wiring, node):
-        """Return the synapses of a layer, seen from what activates them."""
-        source, before = origin(node.inputs[0])
-        places = graph.places(source.frame, [*before, *wiring])
-        leaving = kinds.of(layer).geometry(layer, places.shape)
-        return Synapses(
-            source,
-            _at_source(source.frame, places, leaving),
-            # Any weight behind a fixed one can absorb it.
-            kinds.of(layer).role == "synapses",
-        )
-
-    def _direct(self, node):
-        """Return synapses of weight 1 where activations meet neurons.
-
-        Currents that crossed a synapse already cost nothing more.
-        """
-        found = []
-        for x in node.inputs:
-            source, wiring = origin(x)
-            if not is_current(source):
-                places = graph.places(source.frame, wiring)
-                leaving = _at_source(
-                    source.frame, places, np.ones(places.shape)
-                )
-                found.append(Synapses(source, leaving, False))
-        return found
+        row.bias = biases.added(node)
 
     def _problem(self, layer, reason):
         kind = type(layer).__name__
         if isinstance(layer, TimeFold):
             kind = f"TimeFold({type(layer.layer).__name__})"
         self._problems.append(f"'{layer.name}' ({kind}) {reason}")
+
+
+def _weights(layer, wiring, node):
+    """Return the synapses of a layer, seen from what activates them."""
+    source, before = origin(node.inputs[0])
+    places = graph.places(source.frame, [*before, *wiring])
+    leaving = kinds.of(layer).geometry(layer, places.shape)
+    return Synapses(
+        source,
+        _at_source(source.frame, places, leaving),
+        # Any weight behind a fixed one can absorb it.
+        kinds.of(layer).role == "synapses",
+        geometry.separate_operations(layer, places.shape),
+    )
+
+
+def _direct(node, frame):
+    """Return synapses of weight 1 where activations meet neurons.
+
+    Currents that crossed a synapse already cost nothing more.
+
+    Args:
+        node: The `Node` of the neurons, or of a sum.
+        frame: Shape of the frame that each input is broadcast to.
+    """
+    found = []
+    for x in node.inputs:
+        for source, places in graph.arrivals(x):
+            if places.ndim == len(frame):
+                places = np.broadcast_to(places, frame)
+            leaving = _at_source(source.frame, places, np.ones(places.shape))
+            found.append(Synapses(source, leaving, False))
+    return found
 
 
 def _prepares(node):
@@ -281,6 +291,8 @@ def _problem_of(stages, at):
         )
     if any(map(graph.interpolates, stages)):
         return "interpolates between positions"
+    if any(map(_jumps, stages)):
+        return "has strides and a dilation, which Keras does not define"
     before = stages[: at[0]] if at else []
     if len(at) > 1 or any(
         kinds.of(x).role in graph.WITHOUT_SYNAPSES for x in before
@@ -298,10 +310,10 @@ def _is_known(layer):
     return kind.geometry is not None or kind.role in known
 
 
-def _adds_bias(layer):
-    return getattr(layer, "use_bias", False) or isinstance(
-        layer, (keras.layers.BatchNormalization, Affine)
-    )
+def _jumps(layer):
+    """Return whether the windows of a layer have both strides and holes."""
+    sizes = (getattr(layer, x, 1) for x in ("strides", "dilation_rate"))
+    return all(np.max(size) > 1 for size in sizes)
 
 
 def _at_source(frame, places, leaving):

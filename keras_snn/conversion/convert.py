@@ -186,7 +186,8 @@ def _thresholds(graph, method, settings, percentile, data, batch_size):
 
 
 def _learned(op):
-    threshold = float(op.layer.scale)
+    # One that has not run yet has no variable.
+    threshold = float(getattr(op.layer, "scale", op.layer.threshold))
     if not threshold > 0.0:
         raise ValueError(
             f"The QCFS activation '{op.name}' has learned the threshold "

@@ -75,15 +75,25 @@ class Graph:
         return [x for x in self.ops if op in x.inputs]
 
     def add(self, role, name, layer, inputs, shape, weights=None):
-        names = {op.name for op in self.ops}
-        if role != "input":
-            names |= RESERVED
+        name = self._free(name, set() if role == "input" else RESERVED)
+        self.ops.append(Op(role, name, layer, inputs, shape, weights))
+        return self.ops[-1]
+
+    def _free(self, name, taken):
+        """Return a name that is neither an operation's nor taken."""
+        names = {op.name for op in self.ops} | taken
         unique, number = name, 1
         while unique in names:
             number += 1
             unique = f"{name}_{number}"
-        self.ops.append(Op(role, unique, layer, inputs, shape, weights))
-        return self.ops[-1]
+        return unique
+
+    def keep_apart(self):
+        """Rename operations called like layers that others become."""
+        taken = {name for op in self.ops for name in _becomes(op)}
+        for op in self.ops:
+            if op.name in taken:
+                op.name = self._free(op.name, RESERVED | taken)
 
     def remove(self, op):
         """Take out an operation of one input."""
@@ -167,6 +177,18 @@ class Graph:
         return [op for op in self.ops if op.fires and op not in tail]
 
 
+def _becomes(op):
+    """Return names of layers in the spiking network, besides its own."""
+    if op.role == "activation":
+        return [f"{op.name}_if"]
+    if op.role == "maximum":
+        return [f"{op.name}_if", f"{op.name}_channels"]
+    if op.role in ("merge", "join"):
+        numbers = range(1, len(op.inputs) + 1)
+        return [f"{op.name}_{number}_scale" for number in numbers]
+    return []
+
+
 def read(ann, what):
     """Return the `Graph` of an ordinary network.
 
@@ -188,6 +210,7 @@ def read(ann, what):
     }
     network.run(found, lambda node, found: _read_node(graph, node, found))
     graph.output = found[network.outputs[0].key]
+    graph.keep_apart()
     _check_places(graph)
     return graph
 

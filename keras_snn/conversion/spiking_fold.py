@@ -16,8 +16,8 @@ from keras_snn.network import copied, kinds, read, weights
 ALONE = "it shares a TimeFold with others. Give each layer one of its own"
 SHARED = "it is called more than once, or the layer before it is"
 NOTHING = (
-    "no convolution or dense layer stands before it, directly or before an "
-    "average pooling, whose output goes nowhere else"
+    "no convolution or dense layer without an activation stands before it, "
+    "directly or before an average pooling, whose output goes nowhere else"
 )
 
 
@@ -119,9 +119,7 @@ class _Folded:
             stages = [] if node.is_input else node.stages
             roles = [kinds.of(x).role for x in stages]
             if roles == ["synapses"]:
-                einsum = isinstance(stages[0], keras.layers.EinsumDense)
-                kernel = getattr(stages[0], "use_scale", True)
-                return node if kernel and not einsum else None
+                return node if _takes_a_map(stages[0]) else None
             if roles != ["average"]:
                 return None
         return None
@@ -148,6 +146,7 @@ class _Folded:
             return None
         if layer in self._ops:
             plain = fresh_layer(self._ops[layer])
+            plain.activation = self._ops[layer].layer.activation
             is_fold = isinstance(layer, TimeFold)
             return TimeFold(plain, name=layer.name) if is_fold else plain
         if not isinstance(layer, keras.Layer):  # a function of keras.ops
@@ -160,3 +159,12 @@ class _Folded:
         """Give the layers that stay as they are their weights."""
         for layer, fresh in self._weighted:
             fresh.set_weights(layer.get_weights())
+
+
+def _takes_a_map(layer):
+    """Return whether an affine map behind a layer may go into its weights."""
+    return (
+        kinds.activation(layer) == "linear"
+        and getattr(layer, "use_scale", True)
+        and not isinstance(layer, keras.layers.EinsumDense)
+    )

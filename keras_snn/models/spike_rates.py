@@ -29,7 +29,7 @@ def spike_rates(
     Returns:
         Dict from layer names, in forward order, to floats in [0, 1]. A layer
         that is called more than once has one entry a call, the second named
-        `"<layer>_call2"`.
+        `"<layer>_call2"`. Masked steps are not counted.
 
     Raises:
         ValueError: If the model has no spiking layer or cannot be read, or

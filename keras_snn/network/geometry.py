@@ -36,6 +36,29 @@ def convolution(layer, shape):
     return _windows(layer, shape, layer.kernel_size, _channels_reached(layer))
 
 
+def separate_operations(layer, shape):
+    """Return the operations of a separable convolution of real values.
+
+    None for other layers, which do one a synapse.
+    """
+    if not hasattr(layer, "pointwise_initializer"):
+        return None
+    windows = convolution(layer, shape).sum(dtype="int64") // layer.filters
+    *places, _ = _channels_last(layer, layer.compute_output_shape((1, *shape)))
+    *_, channels = _channels_last(layer, (1, *shape))
+    within = layer.depth_multiplier
+    mixed = int(np.prod(places)) * channels * within * layer.filters
+    return int(windows) * within + mixed
+
+
+def _channels_last(layer, shape):
+    """Return the shape of a frame, given that of a batch of one."""
+    _, *shape = shape
+    if layer.data_format == "channels_first":
+        return [*shape[1:], shape[0]]
+    return shape
+
+
 def pooling(layer, shape):
     """Average pooling: the windows that a position lies in."""
     return _windows(layer, shape, layer.pool_size, 1)

@@ -70,7 +70,7 @@ class Value:
     @property
     def masked(self):
         """Whether Keras passes a mask of steps along with it."""
-        return get_keras_mask(self.symbol) is not None
+        return mask_of(self.symbol) is not None
 
 
 @dataclasses.dataclass(eq=False)
@@ -425,6 +425,11 @@ def _packed(struct, flat):
 
 def _listed(shapes):
     return str(shapes[0]) if len(shapes) == 1 else str(shapes)
+
+
+def mask_of(tensor):
+    """Return the mask of steps that Keras passes along with a tensor."""
+    return get_keras_mask(tensor)
 
 
 def read(model, what=None):

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_snn.layers.spiking_layer import SpikingLayer
+from keras_snn.network.reading import mask_of
 from keras_snn.running import time_first, tracing
 from keras_snn.running.scopes import in_turn
 from keras_snn.running.shared_model import SharedModel
@@ -43,7 +44,7 @@ class Activity(SharedModel, keras.Model):
 
     def call(self, inputs):
         """Return a dict of counts by name; see `counts`."""
-        network = self.network_read
+        network, masks = self.network_read, {}
         if network.no_loop is None:
             values = time_first.values_before_loop(network, inputs, False)
             count = self._neurons if self.time_first else self._step_by_step
@@ -51,14 +52,23 @@ class Activity(SharedModel, keras.Model):
         else:
             values = all_values(network, inputs)
             counted, time_steps = {}, _time_steps(network, values)
+            masks = {
+                name: mask_of(values[x.key]) for name, x in self.values.items()
+            }
         found = {
             name: counted.get(name) or _counted(x, values[x.key], x.over_time)
             for name, x in self.values.items()
         }
-        found = keras.tree.map_structure(lambda x: x[None], found)
         time_steps = ops.convert_to_tensor(time_steps, "int32")
         samples = ops.shape(next(iter(values.values())))[0]
         size = ops.cast(ops.stack([samples, time_steps]), "int32")
+        for name in found:
+            mask = masks.get(name)
+            steps = ops.prod(size)
+            if mask is not None:
+                steps = ops.sum(ops.cast(mask, "int32"))
+            found[name] = {**found[name], "steps": steps}
+        found = keras.tree.map_structure(lambda x: x[None], found)
         # Outputs of batch size 1, which `predict` strings together.
         return {"counts": found, "size": size[None]}
 
@@ -150,12 +160,14 @@ class Counts:
         steps: Number of steps, summed over samples.
         active: Dict from names to integer arrays of one frame's shape: how
             often each position was not zero.
+        existing: Dict from names to the number of steps, summed over samples,
+            that are not masked.
         analog: Names of values other than -1, 0 and 1.
     """
 
     def __init__(self):
         self.samples = self.steps = 0
-        self.active, self.analog = {}, set()
+        self.active, self.existing, self.analog = {}, {}, set()
 
     def add(self, found):
         """Add what an `Activity` returned; return the sum."""
@@ -163,8 +175,11 @@ class Counts:
         self.samples += int(size[:, 0].sum())
         self.steps += int(np.prod(size, axis=1).sum())
         for name, x in found["counts"].items():
-            active = np.sum(x["active"], axis=0, dtype="int64")
-            self.active[name] = self.active.get(name, 0) + active
+            self._add(
+                name,
+                np.sum(x["active"], axis=0, dtype="int64"),
+                np.sum(x["steps"], dtype="int64"),
+            )
             if np.any(x["analog"]):
                 self.analog.add(name)
         return self
@@ -174,12 +189,22 @@ class Counts:
         self.samples += other.samples
         self.steps += other.steps
         for name, active in other.active.items():
-            self.active[name] = self.active.get(name, 0) + active
+            self._add(name, active, other.existing[name])
         self.analog |= other.analog
 
+    def _add(self, name, active, steps):
+        self.active[name] = self.active.get(name, 0) + active
+        self.existing[name] = self.existing.get(name, 0) + steps
+
     def rates(self):
-        """Return each position's rate in events a step, by name."""
-        return {name: x / self.steps for name, x in self.active.items()}
+        """Return each position's rate in events a step, by name.
+
+        Masked steps are none.
+        """
+        return {
+            name: x / np.maximum(self.existing[name], 1)
+            for name, x in self.active.items()
+        }
 
 
 class Sequences(SharedModel, keras.Model):

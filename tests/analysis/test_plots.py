@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 
@@ -142,3 +143,14 @@ def test_pandas_and_matplotlib_are_named_where_they_are_missing():
         [sys.executable, "-c", WITHOUT_EXTRAS], capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr[-2000:]
+
+
+def test_energy_bars_of_a_shared_layer_add_up():
+    inputs, layers = keras.Input((6,)), snn.layers
+    dense = layers.TimeFold(keras.layers.Dense(6, use_bias=False), name="fc")
+    x = layers.LIF(threshold=0.1)(dense(layers.RepeatEncoder(4)(inputs)))
+    x = layers.LIF(threshold=0.1)(dense(x))
+    model = snn.Model(inputs, layers.MembraneReadout()(x))
+    found = snn.analysis.profile(model, np.ones((4, 6), "float32"))
+    widths = [bar.get_width() for bar in found.plot().patches]
+    assert sum(widths) == pytest.approx(found.energy().snn)

@@ -255,6 +255,21 @@ def test_layers_may_be_called_like_those_of_the_spiking_network():
     assert model.get_layer("readout_2").layer.units == 3
 
 
+def test_layers_may_be_called_like_what_others_become():
+    def body(x):
+        x = L.Conv2D(2, 3, padding="same", activation="relu", name="y_1")(x)
+        y = L.ReLU(name="a")(L.Conv2D(2, 3, padding="same", name="a_if")(x))
+        x = L.Concatenate(name="y")([x, y])
+        x = L.Flatten(name="y_1_scale")(x)
+        return L.Dense(3, name="y_2_scale")(x)
+
+    ann, x = functional(body), data()
+    model = convert(ann, x, "max", time_steps=256)
+    names = {y.name for y in model.layers}
+    assert {"a_if", "a_if_2", "y"} <= names
+    assert np.abs(predict(model, x) - predict(ann, x)).max() < 0.05
+
+
 def test_a_layer_used_twice_becomes_two():
     def body(x):
         conv = L.Conv2D(2, 3, padding="same", activation="relu", name="conv")

@@ -86,3 +86,12 @@ def test_relu_networks_are_told_to_quantize_first():
 def test_quantize_needs_a_relu():
     with pytest.raises(ValueError, match="with ReLU activations"):
         snn.conversion.quantize(network(L.Flatten(), L.Dense(3)))
+
+
+def test_one_that_has_not_run_has_its_initial_threshold():
+    inputs = keras.Input((6, 8))
+    x = L.Conv1D(4, 3, activation=QCFS(8, 2.0), name="c")(inputs)
+    ann = keras.Model(inputs, L.Dense(3)(L.Flatten()(x)))
+    model = convert(ann, None, method="qcfs", time_steps=8)
+    (neuron,) = (x for x in model.layers if isinstance(x, snn.layers.IF))
+    assert float(np.max(neuron.threshold)) == 2.0

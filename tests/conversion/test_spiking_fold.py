@@ -139,6 +139,13 @@ def test_inputs_side_by_side_and_an_encoder():
             ],
             "only the last axis",
         ),
+        (
+            lambda: [
+                TimeFold(L.Dense(3, activation="relu")),
+                TimeFold(L.BatchNormalization(name="x")),
+            ],
+            "without an activation",
+        ),
     ],
 )
 def test_what_cannot_be_folded_is_named(layers, reason):
@@ -151,3 +158,21 @@ def test_a_shared_layer_is_refused():
     norm = TimeFold(L.BatchNormalization(name="x"))
     with pytest.raises(ValueError, match="called more than once"):
         snn.conversion.fold(small(conv, norm, LIF(), conv, norm, LIF()))
+
+
+def test_activations_stay():
+    layers = [
+        TimeFold(snn.layers.StandardizedConv2D(4, 3, activation="relu")),
+        TimeFold(L.Conv2D(4, 3, activation="relu")),
+        TimeFold(L.Dense(3)),
+        TimeFold(L.BatchNormalization()),
+    ]
+    model = small(*layers, LIF(), snn.layers.MembraneReadout())
+    folded = snn.conversion.fold(model)
+    names = [x.layer.activation.__name__ for x in folded.layers[1:4]]
+    assert names == ["relu", "relu", "linear"]
+    np.testing.assert_allclose(
+        folded.predict(trains(), verbose=0),
+        model.predict(trains(), verbose=0),
+        atol=1e-4,
+    )
