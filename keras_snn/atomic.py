@@ -6,6 +6,9 @@ import pathlib
 import shutil
 import tempfile
 
+# Ends the name of what a draft has taken the place of.
+_REPLACED = "-replaced"
+
 
 def target(path, overwrite, suffix=""):
     """Return `path` if it may be written to.
@@ -16,7 +19,8 @@ def target(path, overwrite, suffix=""):
         suffix: What a file's name has to end with.
 
     Raises:
-        ValueError: If it is no path or has another ending.
+        ValueError: If it is no path, has another ending, or is a folder that
+            the process works in.
         FileExistsError: If something is there already.
     """
     if not isinstance(path, (str, os.PathLike)):
@@ -34,6 +38,11 @@ def target(path, overwrite, suffix=""):
             f"There is something at '{path}' already. Choose another path, "
             "or pass overwrite=True to replace it."
         )
+    if path.is_dir() and pathlib.Path.cwd().is_relative_to(path.resolve()):
+        raise ValueError(
+            f"'{path}' is the current folder or holds it, and all in it would "
+            "be replaced. Choose a folder of its own, within it."
+        )
     return path
 
 
@@ -43,24 +52,38 @@ def written(path):
 
     After an error, or where the machine stops, `path` is what it was before.
     """
-    path = pathlib.Path(path)
+    path = pathlib.Path(os.path.abspath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     # Beside `path`, so that the move is a renaming.
     with tempfile.TemporaryDirectory(
-        prefix=f".{path.name}-", dir=path.parent
+        prefix=f".{path.name}-", dir=path.parent, ignore_cleanup_errors=True
     ) as folder:
         # Within the folder, since its own permissions are for one user only.
         draft = pathlib.Path(folder) / path.name
         yield draft
         _to_disk(draft)
-        if path.is_dir():
-            shutil.rmtree(path)
-        os.replace(draft, path)
+        _put(draft, path)
         _names_to_disk(path.parent)
+
+
+def _put(draft, path):
+    """Move a draft to its place; leave what was there beside where it was."""
+    replaced = draft.with_name(path.name + _REPLACED)
+    # A file takes the place of another in one step, a folder does not.
+    if os.path.lexists(path) and (path.is_dir() or draft.is_dir()):
+        os.replace(path, replaced)
+    try:
+        os.replace(draft, path)
+    except BaseException:
+        if os.path.lexists(replaced):
+            os.replace(replaced, path)
+        raise
 
 
 def remove_drafts(path):
     """Remove what a process killed in `written(path)` has left.
+
+    A folder that was about to be replaced goes back to its place.
 
     Args:
         path: The path, whose last part may hold wildcards. No process may be
@@ -68,6 +91,10 @@ def remove_drafts(path):
     """
     path = pathlib.Path(path)
     for left in path.parent.glob(f".{path.name}-????????"):
+        for replaced in left.glob(f"*{_REPLACED}"):
+            place = path.parent / replaced.name.removesuffix(_REPLACED)
+            if not os.path.lexists(place):
+                os.replace(replaced, place)
         shutil.rmtree(left, ignore_errors=True)
 
 

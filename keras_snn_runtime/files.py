@@ -58,6 +58,9 @@ def write(path, description, arrays):
         path: Where to.
         description: Dict, see `read`; the operations as objects.
         arrays: Dict of arrays by name, float32 or int8.
+
+    Raises:
+        ValueError: If `read` would refuse it.
     """
     arrays = {k: np.ascontiguousarray(v) for k, v in arrays.items()}
     later = any(isinstance(x, SECOND) for x in description["operations"])
@@ -71,7 +74,14 @@ def write(path, description, arrays):
         ],
         "sha256": {name: _digest(x) for name, x in arrays.items()},
     }
-    path = pathlib.Path(path)
+    text, path = json.dumps(description, default=int), pathlib.Path(path)
+    try:
+        _checked(json.loads(text), arrays)
+    except ValueError as error:
+        raise ValueError(
+            f"The network does not fit the format of '{path}': {error}. "
+            "Nothing is written."
+        ) from error
     # Beside its place, so that the move is a renaming; within a folder, since
     # its own permissions are for one user only.
     with tempfile.TemporaryDirectory(
@@ -80,7 +90,6 @@ def write(path, description, arrays):
         draft = pathlib.Path(folder, path.name)
         with open(draft, "wb") as file:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                text = json.dumps(description, default=int)
                 archive.writestr(DESCRIPTION, text)
                 for name, x in arrays.items():
                     content = io.BytesIO()
@@ -261,9 +270,7 @@ def _check_sizes(operation, shapes, arrays):
         _expect(len(kernel) >= 2, text)
         rows, columns, channels, outputs = (1,) * (4 - len(kernel)) + kernel
         _expect(channels == frame[2] and outputs == out[2], text)
-        _expect_windows(
-            out, frame, operation.strides, (1, 1), operation.before, text
-        )
+        _expect_clipped(operation.strides, operation.before, text)
         _expect(rows * columns > 0 and len(before) == len(shape), text)
         _check_synapses(operation, arrays, outputs, text)
     elif kind is operations.Depthwise:
@@ -272,9 +279,7 @@ def _check_sizes(operation, shapes, arrays):
         *sizes, channels, multiplier = kernel
         _expect(channels == frame[2] and math.prod(sizes) > 0, text)
         _expect(channels * multiplier == out[2], text)
-        _expect_windows(
-            out, frame, operation.strides, (1, 1), operation.before, text
-        )
+        _expect_clipped(operation.strides, operation.before, text)
         _check_bias(operation, arrays, out[2])
     elif kind is operations.Product:
         kernel = arrays[operation.kernel].shape
@@ -287,7 +292,7 @@ def _check_sizes(operation, shapes, arrays):
         _expect(frame[2] == out[2], text)
         sizes = operation.size
         _expect(len(sizes) == 2 and all(map(_is_count, sizes)), text)
-        _expect_windows(out, frame, operation.strides, sizes, (0, 0), text)
+        _expect_windows(out, frame, operation.strides, sizes, text)
     elif kind is operations.Reshape:
         _expect(math.prod(before) == math.prod(shape), text)
     elif kind is operations.Normalization:
@@ -335,12 +340,19 @@ def _number(value, arrays, shape, text):
     return arrays[value]
 
 
-def _expect_windows(out, frame, strides, sizes, zeros, text):
-    """Raise unless windows begin, and for a size end, within the frame."""
+def _expect_windows(out, frame, strides, sizes, text):
+    """Raise unless windows lie within the frame."""
+    _expect(len(strides) == 2 and all(map(_is_count, strides)), text)
+    for n, stride, size, width in zip(out, strides, sizes, frame):
+        _expect((n - 1) * stride + size <= width, text)
+
+
+def _expect_clipped(strides, zeros, text):
+    """Raise unless windows are such as convolutions clip to the frame."""
     _expect(len(strides) == len(zeros) == 2, text)
-    for n, stride, size, zero, width in zip(out, strides, sizes, zeros, frame):
-        _expect(_is_count(stride) and _is_count(zero, 0), text)
-        _expect((n - 1) * stride - zero + size <= width, text)
+    for stride, zero in zip(strides, zeros):
+        _expect(_is_count(stride) and stride <= LARGEST, text)
+        _expect(_is_count(zero, 0) and zero <= LARGEST, text)
 
 
 def _check_synapses(operation, arrays, outputs, text):

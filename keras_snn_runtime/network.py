@@ -301,8 +301,8 @@ class Stream:
             channel: Integers, e.g. polarities. Events of one place add up.
 
         Raises:
-            ValueError: For events beyond the frame, or lists of different
-                lengths.
+            ValueError: For events beyond the frame, lists of different
+                lengths, or frames of other axes.
         """
         shape = self.network.input_shape
         frame = streams.frame_of_events(shape, x, y, channel)

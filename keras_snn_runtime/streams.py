@@ -204,9 +204,14 @@ def frame_of_events(shape, x, y, channel):
         channel: Integers, e.g. polarities. Events of one place add up.
 
     Raises:
-        ValueError: For events beyond the frame, or lists of different
-            lengths.
+        ValueError: For events beyond the frame, lists of different lengths,
+            or a frame of other axes.
     """
+    if len(shape) != 3:
+        raise ValueError(
+            "step_events() expects frames (row, column, channel). Received: "
+            f"frames of shape {tuple(shape)}. Use step(frame)."
+        )
     sizes = dict(zip(("y", "x", "channel"), shape))
     given = {"y": y, "x": x, "channel": channel}
     places = [_places(name, given[name], sizes[name]) for name in given]

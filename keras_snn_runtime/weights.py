@@ -16,6 +16,7 @@ from keras_snn_runtime.operations import (
     Pooling,
     Product,
     Reshape,
+    as_frame,
 )
 
 QUANTIZED = (Convolution, Product)
@@ -77,21 +78,28 @@ def pooled(operations, arrays):
             and len(before.shape) == 3
         ):
             continue
-        kernel = _averaged(arrays[before.kernel], before.strides, x.size)
+        kernel = arrays[before.kernel]
+        # Of a dense layer at each pixel it has the channels' axes alone.
+        kernel = kernel.reshape((1,) * (4 - kernel.ndim) + kernel.shape)
+        kernel = _averaged(kernel, before.strides, x.size)
         growth = kernel.size / arrays[before.kernel].size
         fewer = math.prod(x.shape) / math.prod(before.shape)
         if growth > MOST_GROWTH or growth * fewer >= 1:
             continue
         name = f"{x.key} pooled kernel"
         arrays[name] = kernel
-        found[x.key] = dataclasses.replace(
+        merged = dataclasses.replace(
             before,
-            key=x.key,
-            shape=x.shape,
+            shape=as_frame(x.shape),
             kernel=name,
             strides=tuple(a * b for a, b in zip(before.strides, x.strides)),
         )
-        del found[before.key]
+        if len(x.shape) == 3:
+            found[x.key] = dataclasses.replace(merged, key=x.key)
+            del found[before.key]
+        else:  # the average of whole frames
+            found[before.key] = merged
+            found[x.key] = Reshape(before.key, x.key, x.shape)
     return list(found.values()), arrays
 
 

@@ -34,7 +34,7 @@ def write_model(path):
 
 def write_runtime(path):
     pytest.importorskip("numba")
-    snn.export.runtime(damage.network(), path)
+    snn.export.runtime(damage.network(), path, overwrite=True)
 
 
 def write_checkpoint(path):

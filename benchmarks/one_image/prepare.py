@@ -34,7 +34,9 @@ def write(name, folder, calibration, width=None):
     built, networks = model(name, width), {}
     for weights in WEIGHTS:
         path = folder / f"{name}-{weights}.npz"
-        networks[weights] = snn.export.runtime(built, path, weights)
+        networks[weights] = snn.export.runtime(
+            built, path, weights, overwrite=True
+        )
     if name in DENSE:
         path = folder / f"{name}.onnx"
         onnx_files.write(networks["float32"], path)

@@ -1,6 +1,7 @@
 """What a network offers to other programs: functions of named tensors."""
 
 import dataclasses
+import re
 from collections.abc import Callable
 
 import keras
@@ -70,14 +71,14 @@ def step(model):
     scores = _output_names(read(model))[: -len(states)]
     if len(scores) == 1:
         scores = ["scores"]
-    sides = model.inputs[1 : len(model.inputs) - len(states)]
+    sides = input_names(model)[1 : len(model.inputs) - len(states)]
 
     def run(values):
         with portable():
             outputs = model([values[name] for name in inputs], training=False)
         return dict(zip([*scores, *states], outputs))
 
-    names = ["frame", *(x.name for x in sides), *states]
+    names = ["frame", *sides, *states]
     symbols = dict(zip(names, model.inputs))
     inputs = {name: _spec(x, name) for name, x in symbols.items()}
     return Endpoint(run, inputs, tuple(states))
@@ -102,6 +103,22 @@ def state_names(model):
     return [f"state_{number}" for number in range(len(model.state_inputs))]
 
 
+def input_names(model):
+    """Return the names of a model's inputs, in letters, digits and `_`.
+
+    Programs give them as keywords.
+    """
+    found = []
+    for x in model.inputs:
+        name = re.sub(r"\W", "_", x.name, flags=re.ASCII)
+        if not name[:1].isalpha() or name == "self":
+            name = f"input_{name}"
+        while name in found:
+            name += "_"
+        found.append(name)
+    return found
+
+
 def time_steps(model):
     """Return the number of steps T of a model, or None for any."""
     for node in read(model).nodes:
@@ -120,7 +137,8 @@ def _output_names(network):
 
 
 def _inputs(model):
-    return {x.name: _spec(x, x.name) for x in model.inputs}
+    pairs = zip(input_names(model), model.inputs)
+    return {name: _spec(x, name) for name, x in pairs}
 
 
 def _spec(symbol, name):
@@ -129,4 +147,4 @@ def _spec(symbol, name):
 
 def _packed(model, values):
     """Return the values of `model.inputs` in the structure it is called on."""
-    return read(model).pack_inputs([values[x.name] for x in model.inputs])
+    return read(model).pack_inputs([values[x] for x in input_names(model)])

@@ -39,7 +39,10 @@ def litert(
         quantize: None for float32, or `"int8_weights"`: kernels of more than
             1024 weights are rounded to integers in [-127, 127] times a scale
             a channel, which takes a quarter of the space. Membrane potentials
-            stay float32, but a rounded weight can move a spike.
+            stay float32, but a rounded weight can move a spike. LiteRT then
+            also rounds what these layers take, at each step, to 255 levels
+            between its least and its largest value: spikes stay as they are,
+            pixels and averages do not.
         overwrite: Whether a file at `path` may be replaced.
 
     Raises:

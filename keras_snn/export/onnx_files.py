@@ -22,7 +22,8 @@ def onnx(model: keras.Model, path: Path, overwrite: bool = False) -> None:
     function refuses what ONNX cannot do instead. Batch, and T where the model
     leaves it open, are dynamic; the loop over time stays a loop.
 
-    A model's inputs have their names in Keras and its output is `scores`.
+    A model's inputs have their names in Keras, in letters, digits and `_`, and
+    its output is `scores`.
     The step model of `keras_snn.streaming` has the inputs `frame`, `state_0`,
     `state_1`, ... and the outputs `scores`, `next_state_0`, ...; the value
     each state starts with is in the file's metadata, `initial_values`.
@@ -35,7 +36,8 @@ def onnx(model: keras.Model, path: Path, overwrite: bool = False) -> None:
         overwrite: Whether a file at `path` may be replaced.
 
     Raises:
-        ValueError: If the model draws random numbers (`PoissonEncoder`),
+        ValueError: If the model draws random numbers (`PoissonEncoder`), has
+            an input called as an output,
             computes in another type than float32 or has an operation that
             ONNX lacks, or if the backend is not TensorFlow.
         FileExistsError: If `path` exists and `overwrite` is False.
@@ -62,7 +64,6 @@ def onnx(model: keras.Model, path: Path, overwrite: bool = False) -> None:
     with atomic.written(path) as draft:
         _export(model, endpoint, draft)
         content = files.load(draft)
-        _check(files, content, model)
         outputs = list(traced.structured_outputs)
         if is_step:
             outputs = [_next(name) for name in outputs]
@@ -70,6 +71,7 @@ def onnx(model: keras.Model, path: Path, overwrite: bool = False) -> None:
                 content, {"initial_values": json.dumps(model.initial_values)}
             )
         _rename(files, content.graph, list(endpoint.inputs), outputs)
+        _check(files, content, model)
         files.save(content, draft)
 
 
@@ -109,6 +111,12 @@ def _check(files, content, model):
 
 def _rename(files, graph, inputs, outputs):
     """Name a graph's inputs and outputs, and their open axes."""
+    same = ", ".join(sorted({*inputs} & {*outputs}))
+    if same:
+        raise ValueError(
+            "ONNX wants names of inputs that are none of outputs. Received: "
+            f"{same}. Rename the keras.Input."
+        )
     before, after = [], []
     node = files.helper.make_node
     for value, name in zip(graph.input, inputs, strict=True):

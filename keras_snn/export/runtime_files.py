@@ -6,13 +6,16 @@ from typing import Any
 
 import keras
 
-from keras_snn import event_driven
+from keras_snn import atomic, event_driven
 from keras_snn.export import requirements
 from keras_snn.typing import Path
 
 
 def runtime(
-    model: keras.Model, path: Path | None = None, weights: str = "float32"
+    model: keras.Model,
+    path: Path | None = None,
+    weights: str = "float32",
+    overwrite: bool = False,
 ) -> Any:
     """Write a network for `keras_snn_runtime`: NumPy and Numba, no TensorFlow.
 
@@ -23,9 +26,10 @@ def runtime(
 
     Args:
         model: A functional model.
-        path: The file to write, e.g. `"net.npz"`. None (default) writes none.
+        path: The file to write, ending in `.npz`. None (default) writes none.
         weights: `"float32"` (default), or `"int8"` for a file of a quarter of
             the size: see `keras_snn.event_driven.compile`.
+        overwrite: Whether a file at `path` may be replaced.
 
     Returns:
         The `keras_snn_runtime.Network`, for streams that run event by event
@@ -33,7 +37,9 @@ def runtime(
 
     Raises:
         ValueError: If the model has a layer that the engine does not know,
-            several inputs or outputs, or layers behind its readout.
+            several inputs or outputs, or layers behind its readout; or for a
+            `path` of another ending.
+        FileExistsError: If `path` exists and `overwrite` is False.
 
     Example:
 
@@ -45,6 +51,8 @@ def runtime(
     >>> network = keras_snn_runtime.load("net.npz")
     >>> network.predict(images)                    # (samples, classes)
     """
+    if path is not None:
+        path = atomic.target(path, overwrite, ".npz")
     requirements.float32_only(model, "The runtime")
     network = event_driven.compile(model, weights)
     if path is not None:
@@ -52,5 +60,6 @@ def runtime(
 
         names = "name", "time_steps", "encoder", "operations", "divides"
         description = {name: getattr(network, name) for name in names}
+        path.parent.mkdir(parents=True, exist_ok=True)
         files.write(path, description, network.arrays)
     return network

@@ -38,8 +38,9 @@ def saved_model(
     | `step` | one frame, state | scores for the steps so far, next state |
 
     Each is a function of the loaded object and, under the same name and with
-    flat named tensors (`frame`, `state_0`, `state_1`, ..., `scores`), a
-    signature for TensorFlow Serving and other clients. `serving_default` is
+    flat named tensors (`frame`, `state_0`, `state_1`, ..., `scores`; inputs as
+    they are called in Keras, in letters, digits and `_`), a signature for
+    TensorFlow Serving and other clients. `serving_default` is
     `serve`. The state is the caller's: one set of tensors a stream, and
     `state_0` counts its steps.
 
@@ -242,8 +243,12 @@ def _open(x):
 
 def _scaled_inputs(model):
     """Return the names of inputs whose values are spikes' probabilities."""
+    names = {
+        x.name: name
+        for x, name in zip(model.inputs, endpoints.input_names(model))
+    }
     return [
-        x.name
+        names[x.name]
         for x in read(model).inputs
         if any(isinstance(node.layer, SCALING) for node in x.takers)
     ]

@@ -268,6 +268,52 @@ def test_a_shortcut_passes_as_more_channels_for_norse():
     np.testing.assert_allclose(threshold[10:] * 2, threshold[:5], rtol=1e-6)
 
 
+@pytest.mark.parametrize("numbers", ["threshold", "beta"])
+def test_numbers_of_each_channel_pass_no_further_than_their_neurons(numbers):
+    inputs = keras.Input((6, 8, 8, 2))
+    own = {numbers: np.array([0.5, 0.6, 0.75, 0.875], "float32")}
+    x = networks.LIF(networks.BETA)(networks.conv(4, 3, "one")(inputs))
+    y = networks.LIF(**{"beta": networks.BETA, **own}, name="inner")(
+        networks.conv(4, 3, "two")(x)
+    )
+    y = keras.layers.Add()(
+        [networks.conv(4, 3, "three")(y), networks.conv(4, 1, "pass")(x)]
+    )
+    outputs = networks.LIF(networks.BETA, name="last")(y)
+    model = networks.on_grid(snn.Model(inputs, outputs))
+    plain = snn.export.to_nir(model)
+    for target in ("norse", "sinabs"):
+        nodes = snn.export.to_nir(model, target=target).nodes
+        assert "pass" not in nodes
+        threshold = nodes["inner"].v_threshold
+        assert len(threshold) == 8
+        if numbers == "threshold":
+            assert len(np.unique(threshold[:4])) == 4
+        assert len(np.unique(threshold[4:])) == 1
+        tau = nodes["inner"].tau.reshape(8, -1)[:, 0]
+        assert (len(np.unique(tau[:4])) == 4) == (numbers == "beta")
+        assert (tau[4:] == tau[0]).all()
+    assert "pass" in plain.nodes
+
+
+def test_numbers_of_one_axis_are_refused_whatever_the_width():
+    def read(width):
+        tau = np.array([2e-4, 5e-4, 1e-3])
+        lif = nir.LIF(tau, tau / 1e-4, np.zeros(3), np.ones(3))
+        conv = nir.Conv2d(
+            (4, width), np.ones((3, 2, 1, 1)), 1, 0, 1, 1, np.zeros(3)
+        )
+        given = nir.Input({"input": np.array([2, 4, width])})
+        taken = nir.Output({"output": np.array([3, 4, width])})
+        nodes = {"i": given, "c": conv, "n": lif, "o": taken}
+        edges = [("i", "c"), ("c", "n"), ("n", "o")]
+        snn.export.from_nir(nir.NIRGraph(nodes, edges, type_check=False))
+
+    for width in (3, 5):
+        with pytest.raises(ValueError, match="'n'.*does not fit frames"):
+            read(width)
+
+
 def test_branches_that_norse_would_run_out_of_order_are_refused():
     model = networks.branches()
     snn.export.to_nir(model, target="snntorch")

@@ -75,3 +75,23 @@ def test_wrong_arguments(tmp_path):
     model = snn.Model(inputs, snn.layers.SpikeCountReadout()(inputs))
     with pytest.raises(ValueError, match="must end in '.onnx'"):
         snn.export.onnx(model, tmp_path / "model")
+
+
+def named(name):
+    inputs = keras.Input((5, 3), name=name)
+    x = snn.layers.TimeFold(keras.layers.Dense(4))(inputs)
+    return snn.Model(inputs, snn.layers.SpikeCountReadout()(x))
+
+
+def test_an_input_called_as_the_output_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="Received: scores. Rename"):
+        snn.export.onnx(named("scores"), tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_are_of_letters_digits_and_underscores(tmp_path):
+    model, path = named("left-eye.1"), tmp_path / "model.onnx"
+    snn.export.onnx(model, path)
+    x = np.random.default_rng(0).random((2, 5, 3), "float32")
+    found = onnxruntime.InferenceSession(path).run(None, {"left_eye_1": x})
+    np.testing.assert_allclose(found[0], model.predict(x, verbose=0), atol=1e-5)

@@ -262,3 +262,33 @@ class TestWhatAllFormatsRefuse:
         with pytest.raises(FileExistsError, match="overwrite=True"):
             export(model, tmp_path / name)
         assert (tmp_path / name).read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("my-input", "my_input"),
+        ("x.1", "x_1"),
+        ("left eye", "left_eye"),
+        ("self", "input_self"),
+        ("1st", "input_1st"),
+        ("scores", "scores"),
+    ],
+)
+def test_inputs_of_any_name(name, expected, tmp_path):
+    import tensorflow as tf
+
+    inputs = keras.Input((5, 3), name=name)
+    other = keras.Input((3,), name=f"{name}_side")
+    x = snn.layers.SpikeCountReadout()(snn.layers.LIF(0.9)(inputs))
+    model = snn.Model([inputs, other], keras.layers.Concatenate()([x, other]))
+    given = snn.export.saved_model(model, tmp_path / "model")["endpoints"]
+    assert list(given["serve"]["inputs"])[0] == expected
+    loaded = tf.saved_model.load(tmp_path / "model")
+    rng = np.random.default_rng(0)
+    x, side = rng.random((2, 5, 3), "float32"), rng.random((2, 3), "float32")
+    values = dict(zip(given["serve"]["inputs"], (x, side)))
+    values = {k: tf.constant(v) for k, v in values.items()}
+    found = loaded.signatures["serve"](**values)["scores"]
+    expected = model.predict([x, side], verbose=0)
+    np.testing.assert_allclose(found, expected, atol=1e-6)

@@ -75,6 +75,31 @@ MODELS = {
         L.GlobalAveragePooling2D(),
         L.Dense(3),
     ),
+    "pixels": lambda: small(
+        snn.layers.LIF(threshold=0.1),
+        L.Dense(16),
+        L.AveragePooling2D(2),
+        L.Flatten(),
+        L.Dense(3),
+    ),
+    "means of frames": lambda: small(
+        snn.layers.LIF(threshold=0.1),
+        L.Conv2D(4, 3, padding="same"),
+        L.GlobalAveragePooling2D(),
+        shape=(4, 4, 2),
+    ),
+    "windows beyond the frame": lambda: small(
+        L.ZeroPadding2D(((1, 4), (3, 3))),
+        L.Conv2D(3, 3),
+        snn.layers.LIF(threshold=0.1),
+        L.ZeroPadding2D(1),
+        L.Conv2D(3, 1),
+        snn.layers.LIF(threshold=0.1),
+        L.ZeroPadding2D(((0, 5), (2, 4))),
+        L.DepthwiseConv2D(3, strides=2),
+        L.Flatten(),
+        L.Dense(3),
+    ),
     "vectors": lambda: small(
         L.Dense(40, bias_initializer="normal"),
         snn.layers.LIF(beta=0.7, threshold=0.3, initial_potential=0.1),
@@ -338,6 +363,10 @@ HOSTILE = {
     "larger frame": lambda d: first(d, "Convolution").update(shape=[99, 9, 1]),
     "more channels": lambda d: first(d, "Convolution").update(shape=[6, 8, 64]),
     "strides": lambda d: first(d, "Convolution").update(strides=[0, 1]),
+    "huge strides": lambda d: first(d, "Convolution").update(
+        strides=[2**40, 1]
+    ),
+    "huge zeros": lambda d: first(d, "Convolution").update(before=[0, 2**40]),
     "negative zeros": lambda d: first(d, "Convolution").update(before=[-9, 0]),
     "pooling": lambda d: first(d, "Pooling").update(size=[50, 50]),
     "huge": lambda d: first(d, "Source").update(shape=[10**6, 10**6, 2]),
@@ -349,6 +378,37 @@ HOSTILE = {
     "nothing": lambda d: d.update(operations=[]),
     "extra field": lambda d: first(d, "Neurons").update(more=1),
 }
+
+
+def test_nothing_is_overwritten_unless_asked(tmp_path):
+    path = tmp_path / "deep" / "net.npz"
+    snn.export.runtime(MODELS["vectors"](), path)
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        snn.export.runtime(MODELS["lines"](), path)
+    assert path.read_bytes() == before
+    snn.export.runtime(MODELS["lines"](), path, overwrite=True)
+    assert keras_snn_runtime.load(path).input_shape == (12, 3)
+    with pytest.raises(ValueError, match="must be a path"):
+        snn.export.runtime(MODELS["lines"](), 3)
+    with pytest.raises(ValueError, match="must end in '.npz'"):
+        snn.export.runtime(MODELS["lines"](), tmp_path / "net")
+
+
+def test_what_would_not_be_read_is_not_written(tmp_path, monkeypatch):
+    from keras_snn_runtime import files
+
+    monkeypatch.setattr(files, "LARGEST", 100)
+    with pytest.raises(ValueError, match="numbers in its frames. Nothing is"):
+        snn.export.runtime(MODELS["lines"](), tmp_path / "net.npz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_frames_of_other_axes_take_no_events():
+    stream = snn.export.runtime(MODELS["lines"]()).stream()
+    with pytest.raises(ValueError, match=r"\(row, column, channel\)"):
+        stream.step_events([1], [0], [0])
+    assert stream.steps == 0
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -259,6 +259,9 @@ class Builder:
         shape = (value.frame[-1], *value.frame[:-1])
         try:
             fits = x.size == math.prod(shape)
+            if x.ndim != len(shape) and not fits:
+                # Of one axis it may be that of the channels or of the columns.
+                raise ValueError(x.shape)
             x = x.reshape(shape) if fits else np.broadcast_to(x, shape)
         except ValueError as error:
             raise self.error(

@@ -57,6 +57,7 @@ def _neuron(nir, x, scale, convention):
     arrays = _all(values, x, convention)
     if x.passing:
         # Their potential is 0 or 1, and 0 after a spike.
+        beta = np.ravel(beta)[0]
         passing = convention.neuron(beta, 0.5)["v_threshold"]
         arrays["v_threshold"][-x.passing :] = passing
     kind = nir.IF if "tau" not in values else nir.LIF
@@ -99,6 +100,8 @@ def _all(values, x, convention):
 def _full(value, x, convention):
     """Return a neuron parameter as an array of the layer's shape."""
     shape = nir_shape(x.shape)
+    if np.ndim(value) and x.passing:
+        value = _with_passing(value, x, convention)
     if convention.by_channel and np.ndim(value):
         value = np.reshape(value, (-1, *(1 for _ in shape[1:])))
     elif np.ndim(value):
@@ -106,6 +109,18 @@ def _full(value, x, convention):
     if convention.by_channel:
         shape = (shape[0], *(1 for _ in shape[1:]))
     return np.full(shape, value, convention.dtype)
+
+
+def _with_passing(values, x, convention):
+    """Return values of neurons and, behind them, of those spikes pass by in.
+
+    These have the first one's.
+    """
+    own = x.shape[-1] - x.passing
+    frame = () if convention.by_channel else x.shape[:-1]
+    values = np.broadcast_to(values, (*frame, own))
+    more = np.full((*frame, x.passing), values.flat[0])
+    return np.concatenate([values, more], axis=-1)
 
 
 def _neuron_values(x, values):
