@@ -81,7 +81,7 @@ class CrossEntropy(keras.losses.Loss):
     def _one_hot(self, y_true, y_pred):
         shape, classes = tuple(y_true.shape), y_pred.shape[-1]
         if len(shape) == 2 and shape[-1] in (classes, None):
-            return y_true
+            return _of_shape(y_true, y_pred)
         if len(shape) == 1 or len(shape) == 2 and shape[-1] == 1:
             numbers = ops.cast(ops.reshape(y_true, (-1,)), "int32")
             one_hot = ops.one_hot(numbers, classes, dtype="float32")
@@ -96,6 +96,16 @@ class CrossEntropy(keras.losses.Loss):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "label_smoothing": self.label_smoothing}
+
+
+def _of_shape(y_true, y_pred):
+    """Return labels, which are refused in the graph if of another shape.
+
+    One a sample would be broadcast to all classes.
+    """
+    if y_true.shape[-1] is not None:
+        return y_true
+    return ops.reshape(y_true, ops.shape(y_pred))
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
@@ -142,6 +152,7 @@ class SummedSquaredError(keras.losses.Loss):
                 f"{tuple(y_true.shape)}. Convert class numbers with "
                 "keras.utils.to_categorical(labels, classes)."
             )
+        y_true = _of_shape(y_true, y_pred)
         return ops.sum(ops.square(y_pred - y_true), axis=-1)
 
 

@@ -450,6 +450,15 @@ def test_recipes_follow_what_is_asked_for():
     assert squared.label_smoothing == 0.0
     rule = recipe("vgg9", "cifar10", learning_rule="exact", norm="batch")
     assert rule.time_steps == 4
+    # A rate of a mean over 125 images, for their sum.
+    assert squared.learning_rate == 0.1 / 125
+    of_mine = {"loss": "squared_error", "learning_rate": 0.01}
+    assert recipe("vgg9", "cifar10", **of_mine).learning_rate == 0.01
+    assert recipe("vgg9", "cifar10", optimizer="sgd").learning_rate == 0.1
+    nesterov = {"learning_rule": "collapsed", "optimizer": "nesterov"}
+    nesterov = recipe("vgg9", "cifar10", **nesterov)
+    assert nesterov.lr_drop == ()
+    assert nesterov.learning_rate == 0.1 / 16
     lenet = recipe("lenet", "mnist", norm="batch")
     assert (lenet.time_steps, lenet.loss) == (4, "cross_entropy")
 
@@ -469,3 +478,23 @@ def test_recipes_are_those_published(model, dataset, rate, batch_size):
     assert settings.optimizer == "sgd"
     assert settings.weight_decay == 5e-4
     assert (settings.learning_rate, settings.batch_size) == (rate, batch_size)
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"epochs": 1.5}, "`epochs` must be an integer. Received: epochs=1.5"),
+        ({"epochs": "3"}, "`epochs` must be an integer"),
+        ({"limit": 2.5}, "`limit` must be an integer"),
+        ({"seed": True}, "`seed` must be an integer"),
+        ({"seed": -1}, "`seed` must not be negative"),
+        ({"width": "1"}, "`width` must be a number"),
+        ({"lr_drop": 70}, "`lr_drop` must be a list of increasing epochs"),
+        ({"lr_drop": [1.5]}, "`lr_drop` must be a list of increasing epochs"),
+    ],
+)
+def test_settings_of_other_types_are_refused(given, message):
+    from keras_snn.training import recipe
+
+    with pytest.raises(ValueError, match=message):
+        recipe("lenet", "digits", **given)

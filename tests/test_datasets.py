@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from keras_snn import datasets
-from keras_snn.datasets import importing, prepared
+from keras_snn.datasets import cifar_python, importing, prepared
 from keras_snn.datasets.augmentation import random_crop, random_flip
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -138,12 +138,12 @@ def write_cifar10_python3(folder, arrays):
     (folder / "batches.meta").write_bytes(pickle.dumps(meta))
 
 
-def write_cifar100_python(folder, arrays):
+def write_cifar100_python(folder, arrays, coarse=lambda n: [COARSE] * n):
     for split, (images, labels) in arrays.items():
         batch = {
             b"data": planes(images),
             b"fine_labels": labels.tolist(),
-            b"coarse_labels": [COARSE] * len(labels),
+            b"coarse_labels": coarse(len(labels)),
         }
         (folder / split).write_bytes(pickle.dumps(batch, 2))
     meta = {
@@ -911,3 +911,23 @@ def test_class_names_are_those_of_the_raw_files():
         info = datasets.info(name)
         assert len(info.class_names) in (0, info.classes)
     assert datasets.info("cifar10").class_names[5] == "dog"
+
+
+@pytest.mark.parametrize(
+    "coarse, message",
+    [
+        (lambda n: np.full(n, COARSE, "uint8"), None),
+        (lambda n: [COARSE] * (n - 1), "a superclass 0..19 of each of"),
+        (lambda n: [99] * n, r"Received: shape \(.*\), .*99"),
+        (lambda n: [-1] * n, "a superclass 0..19"),
+        (lambda n: ["a"] * n, "labels that are integers"),
+    ],
+)
+def test_superclasses_are_checked(coarse, message, tmp_path):
+    write_cifar100_python(tmp_path, tiny_arrays("cifar100"), coarse)
+    if message is None:
+        split = cifar_python.read(tmp_path, datasets.info("cifar100")).splits
+        assert set(split["train"].coarse_labels) == {COARSE}
+        return
+    with pytest.raises(ValueError, match=message):
+        cifar_python.read(tmp_path, datasets.info("cifar100"))

@@ -272,3 +272,36 @@ def test_fit_evaluate_save_and_use(tmp_path):
     assert again.evaluate(x, y, verbose=0) == pytest.approx(
         model.evaluate(x, y, verbose=0), rel=1e-5
     )
+
+
+@pytest.mark.skipif(
+    keras.config.backend() != "tensorflow", reason="JAX knows all shapes"
+)
+@pytest.mark.parametrize(
+    "loss", [snn.losses.CrossEntropy(), snn.losses.SummedSquaredError()]
+)
+def test_labels_of_unknown_shape_are_not_broadcast(loss):
+    import tensorflow as tf
+
+    x = np.random.default_rng(0).random((6, 4), "float32")
+    numbers = np.arange(6)[:, None] % 3
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dense(3)(inputs))
+    model.compile("sgd", loss)
+
+    def measured(labels):
+        spec = (
+            tf.TensorSpec((None, 4)),
+            tf.TensorSpec((None, None), labels.dtype),
+        )
+        data = tf.data.Dataset.from_generator(
+            lambda: iter([(x, labels)]), output_signature=spec
+        )
+        data = data.apply(tf.data.experimental.assert_cardinality(1))
+        return model.evaluate(data, verbose=0)
+
+    one_hot = np.eye(3, dtype="float32")[numbers[:, 0]]
+    expected = model.evaluate(x, one_hot, batch_size=6, verbose=0)
+    assert measured(one_hot) == pytest.approx(expected)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        measured(numbers)

@@ -51,12 +51,13 @@ def _read_batch(path, info):
             f"{getattr(data, 'dtype', '')} {getattr(data, 'shape', '')}."
         )
     fine = _entry(path, batch, fine)
-    coarse = coarse and _entry(path, batch, coarse)
+    if coarse is not None:
+        coarse = _entry(path, batch, coarse)
     with untrusted.reading(path, "labels that are integers"):
         split = RawSplit(
             planes_to_images(data),
             np.asarray(fine, "int64"),
-            coarse and np.asarray(coarse, "int64"),
+            None if coarse is None else np.asarray(coarse, "int64"),
         )
     return check_split(split, info, f"`{path}`")
 

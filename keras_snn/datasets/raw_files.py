@@ -6,6 +6,9 @@ import numpy as np
 
 from keras_snn import untrusted
 
+# Of CIFAR-100.
+SUPERCLASSES = 20
+
 
 @dataclasses.dataclass(frozen=True)
 class RawSplit:
@@ -102,4 +105,17 @@ def check_split(split, info, source):
             f'{info.name}". Received: labels {low}..{high}. Is it another '
             "data set?"
         )
+    coarse = split.coarse_labels
+    if coarse is not None and not _are_coarse_labels(coarse, count):
+        raise ValueError(
+            f"{source}: expected a superclass 0..{SUPERCLASSES - 1} of each of "
+            f"{count} images. Received: shape {coarse.shape}, "
+            f"{coarse.min(initial=0)}..{coarse.max(initial=0)}. Fetch the "
+            "files again."
+        )
     return split
+
+
+def _are_coarse_labels(labels, count):
+    fits = labels.shape == (count,)
+    return fits and 0 <= labels.min() and labels.max() < SUPERCLASSES

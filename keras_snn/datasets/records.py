@@ -26,7 +26,8 @@ _HEADER, _FOOTER = np.dtype([("length", "<u8"), ("checksum", "<u4")]), 4
 class RecordFiles(collections.abc.Sequence):
     """The records of TFRecord files, as bytes, read when they are asked for.
 
-    Only where they are is kept in memory, 16 bytes each.
+    Only where they are is kept in memory, 16 bytes each. Lengths are compared
+    with their checksums, bytes are not: another byte in a record is not seen.
 
     Args:
         files: A path, a pattern such as `"train-*.tfrecord"`, or a list of
@@ -88,8 +89,8 @@ class RecordBatches(OrderedBatches):
             `workers` read ahead, as Keras looks at data before it trains.
 
     Raises:
-        ValueError: If there is no such file, one is damaged, or an argument
-            is out of range.
+        ValueError: If there is no such file, one is truncated or none of
+            this kind, or an argument is out of range.
 
     Example:
 

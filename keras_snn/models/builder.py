@@ -291,7 +291,7 @@ def make_builder(
             pretrained.load(model, name, weights, include_top)
         elif weights is not None:
             files.load_weights_of_argument(
-                model, weights, pretrained.names(name)
+                model, weights, pretrained.names(name), include_top
             )
         return model
 

@@ -84,13 +84,14 @@ def load_weights(model, path):
         ) from error
 
 
-def load_weights_of_argument(model, weights, names):
+def load_weights_of_argument(model, weights, names, include_top=True):
     """Load what the argument `weights` of a builder says.
 
     Args:
         model: The model.
         weights: Path of a file.
         names: Names of weights that would have been known.
+        include_top: Whether the model has all layers of its builder.
     """
     is_path = isinstance(weights, (str, os.PathLike))
     if not is_path or not os.path.exists(weights):
@@ -100,7 +101,7 @@ def load_weights_of_argument(model, weights, names):
             f"or `.npz` file of this architecture{known}. Not found: {weights}."
         )
     if pathlib.Path(weights).suffix == ".npz":
-        pretrained.load_file(model, weights)
+        pretrained.load_file(model, weights, include_top)
     else:
         load_weights(model, weights)
 

@@ -87,8 +87,13 @@ def load(model, builder, weights, include_top):
     _set(model, _read(find(builder, weights), what), include_top, what)
 
 
-def load_file(model, path):
+def load_file(model, path, include_top=True):
     """Give a model the weights of a file that `write` wrote.
+
+    Args:
+        model: The model.
+        path: The file.
+        include_top: As in `load`.
 
     Raises:
         ValueError: If the file is damaged, or the model another.
@@ -103,7 +108,7 @@ def load_file(model, path):
             "an .npz archive of numbers, as in saved_models. Was it copied in "
             "full?"
         ) from error
-    _set(model, arrays, False, f"'{path}'")
+    _set(model, arrays, include_top, f"'{path}'")
 
 
 def _set(model, arrays, include_top, what):
@@ -150,11 +155,13 @@ def _arrays(content):
 def write(path, model):
     """Write a model's weights in float16 to an .npz file.
 
-    Vectors, such as a normalization's averages, stay float32.
+    Vectors, such as a normalization's averages, stay float32, and so do
+    kernels with a number that float16 does not hold.
     """
-    arrays = {}
+    arrays, most = {}, np.finfo("float16").max
     for i, value in enumerate(model.get_weights()):
-        dtype = "float16" if value.ndim > 1 else "float32"
+        fits = np.abs(value).max(initial=0) <= most
+        dtype = "float16" if value.ndim > 1 and fits else "float32"
         arrays[f"{i:03d}"] = value.astype(dtype)
     with atomic.written(path) as draft:
         np.savez(draft, **arrays)

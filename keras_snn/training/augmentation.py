@@ -40,6 +40,8 @@ class AugmentedBatches(OrderedBatches):
         shift: Most pixels of a shift. 0 for none.
         padding: What comes in behind a shift: `"reflect"`, the image mirrored
             at its border, or `"zeros"`, as a random crop of the padded image.
+        border: What `"zeros"` are, a number or one a channel: 0 (default), or
+            what scaling has made of black.
         cutout: Side of the square that is set to 0, its centre anywhere in
             the image. 0 for none.
         shuffle: Whether each epoch has a new order.
@@ -79,6 +81,7 @@ class AugmentedBatches(OrderedBatches):
         alternate: bool = True,
         shift: int = 2,
         padding: str = "reflect",
+        border: Any = 0.0,
         cutout: int = 0,
         shuffle: bool = True,
         seed: int | None = 0,
@@ -100,6 +103,7 @@ class AugmentedBatches(OrderedBatches):
             )
         self.cutout = checks.integer("cutout", cutout, 0, "pixels of a side")
         self.padding = checks.choice("padding", padding, PADDINGS)
+        self.border = _checked_border(border, self.x)
         first = self._random(FIRST_FLIPS).integers(0, 2, len(self.x))
         self._first_flips = first.astype(bool)
 
@@ -138,7 +142,7 @@ class AugmentedBatches(OrderedBatches):
         images = pixels.take(above * width + _reflected(columns, width), axis=0)
         if most and self.padding == "zeros":
             inside = _inside(rows, height) & _inside(columns, width)
-            images[~inside] = 0
+            images[~inside] = self.border
         return images
 
     def _flipped(self, samples, epoch, random):
@@ -164,6 +168,16 @@ def _squares(random, shape, side):
     rows = _inside(np.arange(height) - first_row, side)
     columns = _inside(np.arange(width) - first_column, side)
     return rows[:, :, None] & columns[:, None, :]
+
+
+def _checked_border(border, x):
+    border = checks.array("border", border).astype(x.dtype)
+    if border.shape not in ((), x.shape[-1:]):
+        raise ValueError(
+            f"`border` must be a number, or one for each of {x.shape[-1]} "
+            f"channels. Received: shape {border.shape}."
+        )
+    return border
 
 
 def _check_arrays(x, y):

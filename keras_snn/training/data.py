@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from keras_snn import datasets
+from keras_snn.datasets.scaling import scale
 from keras_snn.training.augmentation import AugmentedBatches
 
 
@@ -69,6 +70,7 @@ def _augmentation(settings, info):
         if settings.shift is None
         else settings.shift,
         "padding": "zeros" if settings.shift is None else "reflect",
+        "border": scale(np.zeros(info.input_shape[-1:], "float32"), info),
         "cutout": settings.cutout,
     }
 

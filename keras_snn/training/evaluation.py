@@ -114,7 +114,7 @@ def open_model(
     """
     trained_on = str(path)
     builder = pretrained.builder_of(trained_on)
-    if builder is not None and not Path(path).exists():
+    if builder is not None and not Path(path).is_file():
         settings = recipe(builder, dataset or trained_on)
         network = getattr(models, builder)(weights=trained_on)
     else:
@@ -185,28 +185,43 @@ def _settings_of(path, dataset, model, builder_settings):
             f"No such file: {path}. Expected a `.keras` or `.weights.h5` "
             "file, such as best.keras of a training run."
         )
-    record = _record_of(path)
-    if record is not None and model is None:
+    needed = dataset is None or model is None and path.suffix != ".keras"
+    record = _record_of(path, needed) if model is None else None
+    if record is not None:
         values = {**record["settings"], **builder_settings}
         values["dataset"] = dataset or values["dataset"]
         return Settings.from_dict(values)
     if dataset is None:
         raise ValueError(
-            f"Which dataset is {path} for? No history.json lies beside it: "
-            "pass `--dataset`."
+            f"Which dataset is {path} for? No record of a run is read that "
+            "would tell: pass `--dataset`."
         )
     if model is None and not path.name.endswith(".keras"):
         raise ValueError(
-            f"{path} holds weights only, and no history.json lies beside "
-            "it: pass `--model`, and what else the model was built with."
+            f"{path} holds weights only, and no record of a run, history.json, "
+            "lies beside it: pass `--model`, and what else the model was built "
+            "with."
         )
     return recipe(model or "lenet", dataset, **builder_settings)
 
 
-def _record_of(path):
+def _record_of(path, needed):
+    """Return the record of the run that a file belongs to, or None.
+
+    Another program's history.json is none; it is refused if one is needed.
+    """
     in_backup = path.resolve().parent.name == records.BACKUP
     directory = path.resolve().parents[1 if in_backup else 0]
-    return records.read_record(directory)
+    try:
+        return records.read_record(directory)
+    except ValueError as error:
+        if not needed:
+            return None
+        raise ValueError(
+            f"Which dataset and model is {path} for? The history.json beside "
+            "it is not the record of a run: pass `--dataset`, and for weights "
+            "`--model`."
+        ) from error
 
 
 def _load(path, settings):

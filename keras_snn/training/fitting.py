@@ -127,6 +127,7 @@ def train(
         _kept(output, record, kept),
     ):
         kept.open()
+        _check_position(kept.position, settings.epochs)
         if not kept.are_earlier():
             records.cut(record, kept.position.epoch)
         _write(output, record)
@@ -209,6 +210,16 @@ def _check_kept(record, begun, folder):
             f"The run has finished {done} epochs, but there is no checkpoint "
             f"in {folder} to go on from. Start again with `--overwrite`, or in "
             "another `--output`."
+        )
+
+
+def _check_position(position, epochs):
+    """Raise a `ValueError` if a run stands within a later epoch."""
+    if position > files.Position(epochs):
+        raise ValueError(
+            f"The run stands at {position}. Received: epochs={epochs}. Ask "
+            f"for {position.epoch + 1} or more, or start a new run in another "
+            "`--output`."
         )
 
 

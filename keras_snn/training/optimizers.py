@@ -87,11 +87,17 @@ class KernelDecaySGD(keras.optimizers.SGD):
     saved with an optimizer.
     """
 
+    _excluded = ((), ())
+
+    def exclude_from_weight_decay(self, var_list=None, var_names=None):
+        super().exclude_from_weight_decay(var_list, var_names)
+        self._excluded = tuple(var_list or ()), tuple(var_names or ())
+
     def build(self, variables):
         if not self.built:
-            self.exclude_from_weight_decay(
-                [v for v in variables if not _decays(v.name)]
-            )
+            own, names = self._excluded
+            others = [v for v in variables if not _decays(v.name)]
+            super().exclude_from_weight_decay([*own, *others], [*names])
         super().build(variables)
 
 

@@ -78,12 +78,13 @@ def recipe(
     values = _family(model, dataset, given)
     if "cosine" in given or "lr_drop" in given:
         values.update(cosine=False, lr_drop=())
-    optimizer = values.get("optimizer", "sgd")
-    if given.get("optimizer", optimizer) != optimizer:
-        values["learning_rate"] = _usual_rate(given["optimizer"], model)
+    if given.get("optimizer") == "nesterov":  # which has a schedule
+        values["lr_drop"] = ()
     if given.get("loss", "cross_entropy") != "cross_entropy":
         values.pop("label_smoothing", None)
-    values.update(given, model=model, dataset=dataset)
+    rate = _rate(model, values, given)
+    values.update({"learning_rate": rate, **given})
+    values.update(model=model, dataset=dataset)
     return Settings.from_dict(values)
 
 
@@ -107,13 +108,27 @@ def _family(model, dataset, given):
     return values
 
 
-def _usual_rate(optimizer, model):
+def _rate(model, values, given):
+    """Return the learning rate for what replaces a family's defaults.
+
+    Args:
+        model: Name of the model.
+        values: The defaults of its family.
+        given: What replaces them.
+    """
+    rate, usual = values["learning_rate"], values.get("optimizer", "sgd")
+    is_of_mean = values.get("loss") == "cross_entropy"
+    optimizer = given.get("optimizer", usual)
     if optimizer == "adam":
-        return ADAM_LEARNING_RATE
-    family = PUBLISHED.get(model.rstrip("0123456789"), FEW_STEPS)
-    if optimizer == "nesterov":
-        family = FEW_STEPS
-    return family["learning_rate"]
+        return ADAM_LEARNING_RATE if optimizer != usual else rate
+    if optimizer != usual and not is_of_mean:
+        is_of_mean = optimizer == "nesterov"
+        family = PUBLISHED[model.rstrip("0123456789")]
+        rate = (FEW_STEPS if is_of_mean else family)["learning_rate"]
+    loss = {**values, **given}.get("loss", "squared_error")
+    if is_of_mean and loss == "squared_error":  # a sum over the batch
+        rate /= {**values, **given}["batch_size"]
+    return rate
 
 
 def settings_for_run(model, dataset, output, resume, given):

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import shutil
 from importlib import metadata
 from pathlib import Path
@@ -110,7 +111,9 @@ def add_epoch(record, epoch, logs):
     for name, value in logs.items():
         kept = history.get(name, [])[:epoch]
         missed = [None] * (epoch - len(kept))
-        history[name] = [*kept, *missed, float(value)]
+        # JSON has no NaN.
+        value = float(value) if math.isfinite(value) else None
+        history[name] = [*kept, *missed, value]
 
 
 def cut(record, epochs):
@@ -212,7 +215,12 @@ def make_folder(directory, overwrite=False):
         atomic.remove_drafts(directory / name)
     if not overwrite:
         return
+    # Checkpoints first: left behind they would be gone on from.
+    for name in (BACKUP, ANN_BACKUP, SAVED_MODEL, LOGS):
+        folder = directory / name
+        if folder.is_symlink():
+            folder.unlink()
+        elif folder.exists():
+            shutil.rmtree(folder)
     for name in (HISTORY, BEST, ANN):
         (directory / name).unlink(missing_ok=True)
-    for name in (BACKUP, ANN_BACKUP, SAVED_MODEL, LOGS):
-        shutil.rmtree(directory / name, ignore_errors=True)

@@ -1,6 +1,7 @@
 """The settings of one training run, and where their defaults come from."""
 
 from dataclasses import asdict, dataclass, field, fields
+from numbers import Integral, Real
 from typing import Any
 
 MODELS = (
@@ -230,8 +231,8 @@ class Settings:
 
     def __post_init__(self):
         object.__setattr__(self, "model", model_name(self.model))
-        object.__setattr__(self, "lr_drop", tuple(self.lr_drop))
         check_fields(vars(self))
+        object.__setattr__(self, "lr_drop", tuple(self.lr_drop))
         self._check_combinations()
 
     def _check_combinations(self):
@@ -289,7 +290,9 @@ _SHARE = "lie in [0, 1)", lambda x: 0 <= x < 1
 _RULES = {
     **dict.fromkeys(("time_steps", "epochs", "batch_size"), _AT_LEAST_1),
     **dict.fromkeys(("learning_rate", "width"), _POSITIVE),
-    **dict.fromkeys(("weight_decay", "cutout", "ann_epochs"), _NOT_NEGATIVE),
+    **dict.fromkeys(
+        ("weight_decay", "cutout", "ann_epochs", "seed"), _NOT_NEGATIVE
+    ),
     **dict.fromkeys(("label_smoothing", "ema", "validation_split"), _SHARE),
     "shift": ("not be negative", lambda n: n is None or n >= 0),
     "dropout": ("lie in [0, 1)", lambda p: p is None or 0 <= p < 1),
@@ -301,13 +304,27 @@ _RULES = {
     "encoder": _one_of(ENCODERS),
     "dtype": _one_of(DTYPES),
     "lr_drop": (
-        "be increasing epochs, each at least 1",
+        "be a list of increasing epochs, each at least 1",
         lambda drops: (
-            list(drops) == sorted(set(drops))
-            and all(epoch >= 1 for epoch in drops)
+            isinstance(drops, (tuple, list))
+            and all(_is_number(x, Integral) and x >= 1 for x in drops)
+            and list(drops) == sorted(set(drops))
         ),
     ),
 }
+
+
+# Of fields by their types.
+_NUMBERS = {
+    **dict.fromkeys((int, int | None), (Integral, "an integer")),
+    **dict.fromkeys((float, float | None), (Real, "a number")),
+}
+
+
+def _is_number(value, kind):
+    return isinstance(value, kind) and not (
+        isinstance(value, bool) and kind in (Integral, Real)
+    )
 
 
 def check_fields(values):
@@ -319,6 +336,13 @@ def check_fields(values):
     Raises:
         ValueError: That names the first field out of range.
     """
+    for x in fields(Settings):
+        kind, what = _NUMBERS.get(x.type, (object, ""))
+        value = values.get(x.name)
+        if value is not None and not _is_number(value, kind):
+            raise ValueError(
+                f"`{x.name}` must be {what}. Received: {x.name}={value!r}."
+            )
     for name, (rule, is_valid) in _RULES.items():
         if name in values and not is_valid(values[name]):
             raise ValueError(

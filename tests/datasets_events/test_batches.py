@@ -264,3 +264,15 @@ def test_batches_need_a_label_for_each_recording(recordings):
 def test_batch_size_is_positive(recordings):
     with pytest.raises(ValueError, match="`batch_size` must be a positive"):
         events.Frames(recordings, LABELS, 0, 4, sensor_size=SENSOR)
+
+
+def test_an_augmentation_in_place_leaves_recordings_as_they_are(recordings):
+    def moved(found, sensor_size, rng):
+        found["x"] = (found["x"] + 1) % sensor_size[1]
+        return found
+
+    own = [one.copy() for one in recordings]
+    batches = make(own, augment=moved, shuffle=False)
+    first, again = (batches[0][0] for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(own[0], recordings[0])

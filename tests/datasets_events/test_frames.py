@@ -139,6 +139,14 @@ def test_split_windows_deliver_the_frames_one_by_one(recording, time_steps):
         ({"window": 9, "events_per_frame": 9}, "not both"),
         ({"time_steps": 1, "start": 3}, "`start` .* goes with `window`"),
         (
+            {"time_steps": 1, "window": 5, "start": 0.5},
+            "`start` must be an integer, .* Received: start=0.5",
+        ),
+        (
+            {"time_steps": 1, "window": 5, "start": "a"},
+            "`start` must be an integer",
+        ),
+        (
             {"time_steps": 1, "representation": "voxel"},
             "`representation` must be one of 'count', 'binary'",
         ),

@@ -217,6 +217,10 @@ def test_gestures_are_cut_out_of_their_trials(tmp_path):
     for recording, (_, start, end) in zip(train, rows, strict=True):
         inside = (one["t"] >= start) & (one["t"] < end)
         np.testing.assert_array_equal(recording, one[inside])
+    changed = train[0]
+    changed["t"] -= changed["t"][0]
+    inside = (one["t"] >= rows[0][1]) & (one["t"] < rows[0][2])
+    np.testing.assert_array_equal(train[0], one[inside])
     test = events.recordings("dvs_gesture", "test", tmp_path)
     assert test.labels.argmax(1).tolist() == [0, 0, 10]
     assert np.isin(test[0], two).all() and np.isin(test[1], one).all()

@@ -267,3 +267,10 @@ def test_bad_videos_are_refused(frames, times, options, message):
 def test_bad_images_are_refused(image, options, message):
     with pytest.raises(ValueError, match=message):
         events.saccades(image, **options)
+
+
+@pytest.mark.parametrize("dtype", ["uint32", "int64", "float64"])
+def test_times_that_fall_are_refused_in_any_type(dtype):
+    times = np.array([0, 2000, 1000], dtype)
+    with pytest.raises(ValueError, match="3 rising numbers"):
+        events.simulate(np.zeros((3, 2, 2)), times)

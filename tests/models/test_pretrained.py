@@ -1,6 +1,7 @@
 """Trained weights that come with the package."""
 
 import hashlib
+import io
 import json
 import pathlib
 import shutil
@@ -72,6 +73,14 @@ def test_files_of_weights_that_do_not_fit_are_refused(tmp_path):
         path.write_bytes(content[:size])
         with pytest.raises(ValueError, match="holds no weights"):
             snn.models.VGG5(width=1 / 32, weights=path)
+    arrays = dict(np.load(io.BytesIO(content)))
+    np.savez(path, **arrays, more=np.zeros((3, 3)))
+    with pytest.raises(ValueError, match=r"\(3, 3\).* Received: no more"):
+        snn.models.VGG5(width=1 / 32, weights=path)
+    path.write_bytes(content)
+    bottom = snn.models.VGG5(width=1 / 32, weights=path, include_top=False)
+    for ours, theirs in zip(bottom.get_weights(), model.get_weights()):
+        np.testing.assert_array_equal(ours, theirs)
     np.savez(path, a=np.array([None]))
     with pytest.raises(ValueError, match="holds no weights"):
         snn.models.VGG5(width=1 / 32, weights=path)
@@ -135,3 +144,13 @@ def test_evaluation_by_the_name_of_the_data_set(monkeypatch):
     monkeypatch.setattr(snn.datasets, "load", lambda *_, **__: (data, data))
     result = snn.training.evaluate("mnist", batch_size=8)
     assert (result["dataset"], result["time_steps"]) == ("mnist", 4)
+
+
+def test_numbers_that_float16_has_not_stay_float32(tmp_path):
+    model = snn.models.VGG5(width=1 / 32, seed=3)
+    weights = model.get_weights()
+    weights[0][0, 0, 0, 0] = 1e6
+    model.set_weights(weights)
+    pretrained.write(tmp_path / "vgg5.npz", model)
+    again = snn.models.VGG5(width=1 / 32, weights=tmp_path / "vgg5.npz")
+    assert again.get_weights()[0][0, 0, 0, 0] == 1e6

@@ -4,7 +4,10 @@ import keras
 import numpy as np
 import pytest
 
-from keras_snn.training import AugmentedBatches
+import keras_snn as snn
+from keras_snn.datasets.scaling import scale
+from keras_snn.training import AugmentedBatches, recipe
+from keras_snn.training.data import _augmentation
 
 SAMPLES, HEIGHT, WIDTH = 40, 6, 5
 PLAIN = {"flip": False, "shift": 0, "shuffle": False}
@@ -247,6 +250,7 @@ def test_fit_counts_its_passes(workers):
         ({"seed": None}, "`seed` must be an integer, at least 0"),
         ({"epoch": True}, "`epoch` must be an integer, at least 0"),
         ({"padding": "edge"}, '`padding` must be one of "reflect", "zeros"'),
+        ({"border": [0.0] * 7}, "`border` must be a number, or one for each"),
     ],
 )
 def test_bad_arguments(options, message):
@@ -262,3 +266,22 @@ def test_bad_arrays():
         AugmentedBatches(x, y[:-1])
     with pytest.raises(IndexError, match="3 is none of 3 batches"):
         batches_of()[3]
+
+
+@pytest.mark.parametrize("name", ["cifar10", "svhn"])
+def test_the_published_crop_pads_black(name):
+    info = snn.datasets.info(name)
+    settings = recipe("vgg9", name, learning_rule="collapsed")
+    white = np.full((64, *info.input_shape), 255, "float32")
+    black = scale(np.zeros((1, 1, 1, 3), "float32"), info).ravel()
+    batches = AugmentedBatches(
+        scale(white, info),
+        np.zeros((64, 10)),
+        64,
+        **_augmentation(settings, info),
+    )
+    images, _ = batches[0]
+    for channel in range(3):
+        found = np.unique(images[..., channel])
+        assert len(found) == 2
+        assert found[0] == black[channel]

@@ -79,3 +79,23 @@ def test_a_copy_with_other_steps_leaves_the_model_as_it_is(weights):
     assert type(copy) is snn.Model
     copy.set_weights([0 * w for w in copy.get_weights()])
     assert np.abs(model.get_weights()[0]).max() > 0
+
+
+def test_another_program_s_history_is_no_record(tmp_path):
+    functional().save(tmp_path / "net.keras")
+    functional().save_weights(tmp_path / "net.weights.h5")
+    (tmp_path / "history.json").write_text('{"accuracy": [0.1]}')
+    found = evaluate(tmp_path / "net.keras", "digits", limit=20)
+    assert found["images"] == 20
+    for name, given in (("net.keras", ()), ("net.weights.h5", ("digits",))):
+        with pytest.raises(ValueError, match="pass `--dataset`"):
+            evaluate(tmp_path / name, *given, limit=20)
+
+
+def test_a_folder_is_not_taken_for_a_network(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mnist").mkdir()
+    rng = np.random.default_rng(0)
+    data = rng.random((8, 28, 28, 1), "float32"), np.eye(10)[:8]
+    monkeypatch.setattr(snn.datasets, "load", lambda *_, **__: (data, data))
+    assert evaluate("mnist", batch_size=8)["dataset"] == "mnist"

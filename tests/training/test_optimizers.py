@@ -135,3 +135,14 @@ def test_cosine_schedule(warmup, rising):
 def test_bad_arguments(options, message):
     with pytest.raises(ValueError, match=message):
         sgd(**{"peak": 0.1, "total_steps": 10, **options})
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_what_a_user_excludes_does_not_decay_either(by_name):
+    variables = variables_of("kernel", "head_kernel", "bias")
+    optimizer = sgd(0.5, 10, warmup=0, momentum=0.0, weight_decay=0.1)
+    given = {"var_names": ["head"]} if by_name else {"var_list": variables[1:2]}
+    optimizer.exclude_from_weight_decay(**given)
+    optimizer.apply([np.zeros(2, "float32")] * 3, variables)
+    for w, factor in zip(variables, (0.95, 1.0, 1.0), strict=True):
+        np.testing.assert_allclose(w, [factor, -2 * factor], rtol=1e-6)

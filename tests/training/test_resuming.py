@@ -398,3 +398,80 @@ class Note(keras.callbacks.Callback):
         if not self.found:
             variables = self.model.trainable_variables
             self.found += map(keras.ops.convert_to_numpy, variables)
+
+
+def test_fewer_epochs_than_a_run_stands_at_are_refused(tmp_path):
+    for instant in (3, 6):  # within the second epoch, and its validation
+        folder = tmp_path / str(instant)
+        settings = {"epochs": 5}
+        with pytest.raises(SystemExit):
+            callbacks = lambda _: [StopInSecond(instant)]  # noqa: B023, E731
+            train(settings_of("adam", **settings), folder, callbacks=callbacks)
+        before = (folder / records.HISTORY).read_bytes()
+        with pytest.raises(ValueError, match="stands at update . of epoch 2"):
+            run("adam", folder, settings={"epochs": 1})
+        assert (folder / records.HISTORY).read_bytes() == before
+        record = run("adam", folder, settings={"epochs": 2})
+        assert record["result"]["last_epoch"] == 2
+
+
+class StopInSecond(keras.callbacks.Callback):
+    """Tells the run to stop within its second epoch.
+
+    Args:
+        instant: 3 for its first update, 6 for its validation.
+    """
+
+    def __init__(self, instant):
+        super().__init__()
+        self.instant = instant
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.epoch, self.instant) == (1, 3):
+            terminate()
+
+    def on_test_begin(self, logs=None):
+        if (self.epoch, self.instant) == (1, 6):
+            terminate()
+
+
+def test_overwriting_leaves_no_checkpoint_behind(tmp_path):
+    folder, elsewhere = tmp_path / "run", tmp_path / "scratch"
+    run("adam", folder)
+    (folder / records.BACKUP).rename(elsewhere)
+    (folder / records.BACKUP).symlink_to(elsewhere)
+    settings = {"seed": 7, "epochs": 1}
+    given = {"settings": settings, "resume": False, "overwrite": True}
+    record = run("adam", folder, **given)
+    assert len(record["history"]["val_accuracy"]) == 1
+    assert not (folder / records.BACKUP).is_symlink()
+    assert files.positions(elsewhere)
+    fresh = run("adam", tmp_path / "fresh", settings=settings)
+    assert numbers_of(record) == numbers_of(fresh)
+
+
+def test_what_cannot_be_deleted_is_an_error(tmp_path, monkeypatch):
+    run("adam", tmp_path)
+
+    def fail(*_, **__):
+        raise PermissionError("not yours")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", fail)
+        with pytest.raises(OSError, match="not yours"):
+            run("adam", tmp_path, resume=False, overwrite=True)
+    assert (tmp_path / records.BEST).exists()
+
+
+def test_numbers_that_json_has_not_are_null(tmp_path):
+    record = records.new_record(settings_of("adam"))
+    logs = {"loss": float("nan"), "val_loss": float("inf"), "accuracy": 0.5}
+    records.add_epoch(record, 0, logs)
+    records.write_record(tmp_path, record)
+    text = (tmp_path / records.HISTORY).read_text()
+    assert "NaN" not in text and "Infinity" not in text
+    found = records.read_record(tmp_path)["history"]
+    assert found == {"loss": [None], "val_loss": [None], "accuracy": [0.5]}

@@ -142,5 +142,5 @@ class Frames(keras.utils.PyDataset):
         if self.augment is not None:
             rng = self._generator(index)
             size = check_sensor(self.sensor_size)
-            events = self.augment(events, size, rng)
+            events = self.augment(events.copy(), size, rng)
         return to_frames(events, self.sensor_size, **options)

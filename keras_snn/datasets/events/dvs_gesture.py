@@ -112,7 +112,8 @@ def read_entry(entry, sort):
             f"{events['t'][0]}..{events['t'][-1]}. It is truncated, or the "
             "labels are of another file."
         )
-    return events[first:last]
+    # The file's own stay what they are, whatever is done to these.
+    return events[first:last].copy()
 
 
 _read_file = functools.lru_cache(maxsize=1)(read_aedat3)

@@ -118,7 +118,7 @@ def recordings(
             f'"{name}" is never downloaded: expected `data_dir`, the folder '
             "of its published files. Received: data_dir=None."
         )
-    data_dir = pathlib.Path(data_dir)
+    data_dir = pathlib.Path(data_dir).expanduser()
     reader = _READERS[name]
     entries = reader.find([data_dir, data_dir / name], split)
     labels = one_hot([entry[-1] for entry in entries], info.classes)

@@ -91,6 +91,11 @@ def to_frames(
             "`start` opens the first window and goes with `window`. "
             f"Received: start={start!r}, window=None."
         )
+    if start is not None and not checks.is_integer(start):
+        raise ValueError(
+            "`start` must be an integer, the time in microseconds at which "
+            f"the first window opens. Received: start={start!r}."
+        )
     events = check_events(events, None if is_row else (height, width))
     if is_row:
         events = _check_row(events, width)

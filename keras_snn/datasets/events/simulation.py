@@ -305,6 +305,8 @@ def _logarithm(frames, offset):
 
 def _checked_times(times, count):
     times = np.asarray(times)
+    if times.dtype.kind in "bui":  # whose differences would wrap round
+        times = times.astype("float64")
     if times.shape != (count,) or not np.all(np.diff(times) > 0):
         raise ValueError(
             f"`times` must be {count} rising numbers, the microseconds of each "
