@@ -52,13 +52,16 @@ def spike_rates(model):
     def run(values):
         with portable():
             found = activity(_packed(model, values))
-        events = ops.cast(ops.prod(found["size"]), "float32")
-        return {
-            name: ops.mean(ops.cast(x["active"], "float32")) / events
-            for name, x in found["counts"].items()
-        }
+        return {name: _rate(x) for name, x in found["counts"].items()}
 
     return Endpoint(run, _inputs(model))
+
+
+def _rate(counts):
+    """Return the mean rate over the steps that are not masked."""
+    steps = ops.maximum(ops.sum(counts["steps"]), 1)
+    spikes = ops.mean(ops.cast(counts["active"], "float32"))
+    return spikes / ops.cast(steps, "float32")
 
 
 def step(model):

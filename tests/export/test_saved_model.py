@@ -292,3 +292,20 @@ def test_inputs_of_any_name(name, expected, tmp_path):
     found = loaded.signatures["serve"](**values)["scores"]
     expected = model.predict([x, side], verbose=0)
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_rates_are_of_steps_that_are_not_masked(tmp_path):
+    import tensorflow as tf
+
+    x = np.random.default_rng(0).normal(size=(4, 6, 8)).astype("float32")
+    x[:2, 2:] = -9.0
+    inputs = keras.Input((6, 8))
+    dense = snn.layers.TimeFold(keras.layers.Dense(16))
+    y = dense(keras.layers.Masking(-9.0)(inputs))
+    model = snn.Model(inputs, snn.layers.LIF(name="n", threshold=0.3)(y))
+    snn.export.saved_model(model, tmp_path / "model")
+    loaded = tf.saved_model.load(tmp_path / "model")
+    found = loaded.spike_rates(x)
+    expected = snn.models.spike_rates(model, x)["n"]
+    assert expected > 0.1
+    assert float(found["n"]) == pytest.approx(expected)
