@@ -155,9 +155,10 @@ def seed(value):
             "`seed` must be an integer, or None for a random one. "
             f"Received: seed={value!r}."
         )
-    if not -(2**31) <= value < 2**32:
+    if not 0 <= value < 2**32:
         raise ValueError(
-            f"`seed` must be an integer of 32 bits. Received: seed={value!r}."
+            "`seed` must be an integer from 0 to 2**32 - 1. "
+            f"Received: seed={value!r}."
         )
     return int(value)
 
