@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from keras_snn import layers, models, rules
+from tests.helpers import channels_first
 
 BUILDERS = [name for name in models.__all__ if re.search(r"\d|LeNet|CNN", name)]
 # The paper's networks, and those that no paper has without normalization.
@@ -260,12 +261,8 @@ def test_time_steps_are_those_of_the_encoder_or_of_the_input_tensor(given):
 @pytest.mark.parametrize("name", ["LeNet", "VGG8", "ResNet11", "ResNet19"])
 def test_images_are_channels_last_whatever_keras_is_told(name, spiking):
     shapes = [x.shape for x in kernels(builder(name, spiking=spiking))]
-    before = keras.config.image_data_format()
-    keras.config.set_image_data_format("channels_first")
-    try:
+    with channels_first():
         model = builder(name, spiking=spiking)
-    finally:
-        keras.config.set_image_data_format(before)
     assert [x.shape for x in kernels(model)] == shapes
     formats = {
         getattr(getattr(x, "layer", x), "data_format", "channels_last")
