@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from keras_snn import checks
+from keras_snn.network.reading import mask_of, mean_over_time
 from keras_snn.typing import Tensor
 
 
@@ -186,7 +187,8 @@ class TemporalEfficientTraining(keras.losses.Loss):
 
     Call arguments:
         y_true: Labels as `L` takes them, without a time axis.
-        y_pred: Outputs, `(batch, time, classes)`.
+        y_pred: Outputs, `(batch, time, classes)`. Where they have a Keras
+            mask, means over time are those over the steps that exist.
 
     Raises:
         ValueError: For arguments out of range, or outputs without a time
@@ -239,7 +241,17 @@ class TemporalEfficientTraining(keras.losses.Loss):
         )
         self.target = checks.number("target", target, "(-inf, inf)")
 
-    def call(self, y_true: Tensor, y_pred: Tensor) -> Any:
+    def __call__(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Any = None
+    ) -> Any:
+        mask = mask_of(y_pred)
+        if mask is not None:
+            # Of a mask beside the outputs Keras makes no weights of samples.
+            y_pred = (y_pred, mask)
+        return super().__call__(y_true, y_pred, sample_weight)
+
+    def call(self, y_true: Tensor, y_pred: Any) -> Any:
+        y_pred, mask = y_pred if isinstance(y_pred, tuple) else (y_pred, None)
         if len(y_pred.shape) < 3:
             raise ValueError(
                 "TemporalEfficientTraining expects outputs at every step, "
@@ -256,7 +268,7 @@ class TemporalEfficientTraining(keras.losses.Loss):
         features = tuple(range(2, len(y_pred.shape)))
         distance = ops.mean(distance, axis=features)
         total = (1.0 - self.weight) * losses + self.weight * distance
-        return ops.mean(total, axis=1)
+        return mean_over_time(total, mask)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from keras import ops
 
+from keras_snn.network.reading import mask_of, mean_over_time
 from keras_snn.typing import Tensor
 
 
@@ -27,7 +27,8 @@ class TimeMean(keras.metrics.Metric):
 
     Call arguments:
         y_true: Labels as the metric takes them, without a time axis.
-        y_pred: Outputs, `(batch, time, ...)`.
+        y_pred: Outputs, `(batch, time, ...)`. Where they have a Keras mask,
+            the mean is that over the steps that exist.
         sample_weight: Passed to the metric.
 
     Raises:
@@ -64,7 +65,7 @@ class TimeMean(keras.metrics.Metric):
                 f"Received: shape {tuple(y_pred.shape)}. Without a time axis "
                 "use the metric itself."
             )
-        mean = ops.mean(ops.cast(y_pred, "float32"), axis=1)
+        mean = mean_over_time(y_pred, mask_of(y_pred))
         self.metric.update_state(y_true, mean, sample_weight)
 
     def result(self) -> Tensor:

@@ -62,6 +62,17 @@ def policy(name):
 
 
 @contextlib.contextmanager
+def channels_first():
+    """Make Keras' layers of images expect channels first by default."""
+    before = keras.config.image_data_format()
+    keras.config.set_image_data_format("channels_first")
+    try:
+        yield
+    finally:
+        keras.config.set_image_data_format(before)
+
+
+@contextlib.contextmanager
 def engine(on):
     """Run event by event, or with dense products."""
     before, switch._choice = switch._choice, on

@@ -36,8 +36,8 @@ RANK = {name: i for i, group in enumerate(ORDER) for name in group}
 # them; what is right of the models may use them.
 SIDE = {
     "datasets": {"checks", "optional", "progress", "untrusted"},
-    "losses": {"checks"},
-    "metrics": set(),
+    "losses": {"checks", "network"},
+    "metrics": {"network"},
     "regularizers": {"checks"},
     "rules": {"neurons"},
     "surrogates": {"neurons"},

@@ -179,6 +179,34 @@ def test_tet_weighs_samples_and_takes_low_precision():
     assert float(found) == pytest.approx(expected.sum(), rel=1e-2)
 
 
+@pytest.mark.parametrize("kind", [keras.Model, snn.Model])
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_masked_steps_do_not_exist(batch, kind):
+    x = outputs_of((batch, 5, 4))
+    lengths = [2, 5, 1, 4, 3][:batch]
+    exists = np.arange(5) < np.array(lengths)[:, None]
+    x *= exists[..., None]
+    labels = np.arange(batch) % 4
+    i = keras.Input((5, 4))
+    steps = keras.layers.Masking()(i)
+    steps = snn.layers.TimeFold(keras.layers.Dense(4))(steps)
+    model = kind(i, steps)
+    metric = TimeMean(keras.metrics.MeanSquaredError())
+    model.compile("sgd", TET(weight=0.3), metrics=[metric])
+    outputs = model.predict(x, verbose=0)
+    each = [
+        (tet_loop([label], o[None, :length], 0.3, 1.0)[0], o[:length].mean(0))
+        for label, o, length in zip(labels, outputs, lengths)
+    ]
+    losses, means = map(np.array, zip(*each))
+    distances = np.mean((means - one_hot(labels)) ** 2)
+    weights = np.arange(1.0, batch + 1)
+    for given, w in (({}, 1), ({"sample_weight": weights}, weights)):
+        found = model.evaluate(x, one_hot(labels), verbose=0, **given)
+        expected = (losses * w).mean(), distances
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def test_tet_round_trip():
     loss = TET(keras.losses.MeanSquaredError(), 0.2, 0.5)
     again = keras.losses.deserialize(keras.losses.serialize(loss))

@@ -98,10 +98,10 @@ def broadcasts(layer, frame_shape):
     """Raise a `ValueError` if a layer's constants do not fit its neurons.
 
     Args:
-        layer: The layer, some of whose numbers may be arrays.
+        layer: The layer, whose numbers in `per_neuron` may be arrays.
         frame_shape: Its features, without batch and time; None is unknown.
     """
-    for name in ("alpha", "beta", "threshold", "steps"):
+    for name in layer.per_neuron:
         shape = np.shape(getattr(layer, name, 1.0))
         fits = len(shape) <= len(frame_shape) and all(
             ours in (1, theirs) or theirs is None
@@ -155,9 +155,10 @@ def seed(value):
             "`seed` must be an integer, or None for a random one. "
             f"Received: seed={value!r}."
         )
-    if not -(2**31) <= value < 2**32:
+    if not 0 <= value < 2**32:
         raise ValueError(
-            f"`seed` must be an integer of 32 bits. Received: seed={value!r}."
+            "`seed` must be an integer from 0 to 2**32 - 1. "
+            f"Received: seed={value!r}."
         )
     return int(value)
 

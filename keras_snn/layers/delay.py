@@ -47,6 +47,7 @@ class Delay(TimeLayer):
     """
 
     keeps_state = True
+    per_neuron = ("steps",)
 
     def __init__(self, steps: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)

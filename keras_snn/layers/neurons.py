@@ -99,7 +99,8 @@ class LIF(SpikingLayer):
 
     Output shape:
         The input's. Spikes are 0 or 1 in the layer's compute dtype, NaN from
-        the step on at which the current is. With `return_potentials` a tuple
+        the step on at which the current is; with `reset="zero"` also after a
+        step at which it is infinite. With `return_potentials` a tuple
         of spikes and the potentials `u(t)`, before the reset, float32: above
         the threshold exactly where the neuron fires, 0 at masked steps.
 

@@ -11,7 +11,7 @@ from keras import ops
 from keras_snn import checks
 from keras_snn.layers.spiking_layer import ThroughTimeNeuron
 from keras_snn.layers.time_fold import SEQUENCE_LAYERS
-from keras_snn.layers.time_layer import counts_or_draws
+from keras_snn.layers.time_layer import counts_or_draws, output_shape_of
 from keras_snn.neurons import time_loop
 from keras_snn.neurons.single_step import lif_step_with_rule
 from keras_snn.typing import (
@@ -81,8 +81,9 @@ class RecurrentLIF(ThroughTimeNeuron):
     Raises:
         ValueError: For arguments out of range, unknown names, a learning
             rule that is no surrogate, input that is no float sequence, or a
-            `recurrent` that is no layer, changes the shape, or counts or
-            draws random numbers (batch normalization, dropout).
+            `recurrent` that is no layer, changes the shape, counts or
+            draws random numbers (batch normalization, dropout), or has an
+            activity regularizer.
 
     Example:
 
@@ -95,6 +96,7 @@ class RecurrentLIF(ThroughTimeNeuron):
         - [Neftci et al., 2019](https://arxiv.org/abs/1901.09948)
     """
 
+    per_neuron = ("alpha", "beta", "threshold")
     not_by_rules = "that passes no credit back through the feedback"
 
     def __init__(
@@ -160,7 +162,7 @@ class RecurrentLIF(ThroughTimeNeuron):
 
     def _check_recurrent(self, frame_shape):
         layer, kind = self.recurrent, type(self.recurrent).__name__
-        shape = tuple(layer.compute_output_shape(frame_shape))
+        shape = tuple(output_shape_of(layer, frame_shape))
         if shape != frame_shape:
             raise ValueError(
                 f"`recurrent` of RecurrentLIF must return currents of the "
@@ -173,6 +175,13 @@ class RecurrentLIF(ThroughTimeNeuron):
                 "count or draw random numbers. Received: "
                 f"{kind} '{layer.name}'. Put normalization and dropout before "
                 "or after the neurons."
+            )
+        if _regularizes_activity(layer):
+            raise ValueError(
+                "`recurrent` of RecurrentLIF runs at every step and must not "
+                "add to the loss there. Received: an activity regularizer of "
+                f"{kind} '{layer.name}'. Put one on the neurons, RecurrentLIF("
+                "..., activity_regularizer=...)."
             )
 
     def run(self, currents: Tensor, state: State, unroll: bool) -> Any:
@@ -244,3 +253,9 @@ class RecurrentLIF(ThroughTimeNeuron):
         config = dict(config)
         layer = keras.saving.deserialize_keras_object(config.pop("recurrent"))
         return cls(layer, **config)
+
+
+def _regularizes_activity(layer):
+    inside = layer.layers if isinstance(layer, keras.Model) else []
+    own = layer.activity_regularizer is not None
+    return own or any(map(_regularizes_activity, inside))

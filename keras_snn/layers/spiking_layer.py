@@ -42,6 +42,8 @@ class SpikingLayer(LearnedNumbers, TimeLayer):
     keeps_state = True
     # State variables that each neuron updates at every step.
     state_variables = 1
+    # Names of the numbers that may be arrays of one a neuron.
+    per_neuron: tuple[str, ...] = ("beta", "threshold")
 
     def __init__(self, return_potentials: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)

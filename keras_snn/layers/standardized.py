@@ -14,13 +14,13 @@ class Standardized:
     """What the layers below add to Keras' own: gain, kernel, calibration."""
 
     def __init__(self, *args, **kwargs):
-        if not kwargs.get("use_bias", True):
+        super().__init__(*args, **kwargs)
+        if not self.use_bias:
             raise ValueError(
                 f"{type(self).__name__} has a gain and a bias a channel, which "
                 "stand for a normalization's. Received: use_bias=False. Use "
                 "the Keras layer for currents without a bias."
             )
-        super().__init__(*args, **kwargs)
 
     def build(self, input_shape):
         super().build(input_shape)

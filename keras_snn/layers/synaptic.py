@@ -77,6 +77,7 @@ class SynapticLIF(ThroughTimeNeuron):
     """
 
     state_variables = 2
+    per_neuron = ("alpha", "beta", "threshold")
     not_by_rules = "derived for currents without a memory"
 
     def __init__(

@@ -10,6 +10,7 @@ from keras import ops
 from keras_snn.layers.encoders import Encoder
 from keras_snn.layers.time_layer import (
     TimeLayer,
+    output_shape_of,
     takes_argument,
     takes_statistics,
 )
@@ -38,7 +39,8 @@ class TimeFold(TimeLayer):
     `TimeConstantDropout` for one mask a sample.
 
     Args:
-        layer: A `keras.layers.Layer` that takes one step's frames.
+        layer: A `keras.layers.Layer` that takes one step's frames. Its dtype
+            is the fold's, unless that has one of its own.
 
     Call arguments:
         sequences: Floating point tensor.
@@ -88,6 +90,9 @@ class TimeFold(TimeLayer):
             )
         # Reads as the layer it applies: "conv1", not "time_fold_3".
         kwargs.setdefault("name", layer.name)
+        # A fold of another precision would round what the layer is to see.
+        if getattr(layer, "quantization_mode", None) is None:
+            kwargs.setdefault("dtype", layer.dtype_policy)
         super().__init__(**kwargs)
         self.layer = layer
 
@@ -154,10 +159,11 @@ class TimeFold(TimeLayer):
         nested = isinstance(layer, keras.Model)
         if nested or not takes_argument(layer, "mask"):
             raise ValueError(
-                f"TimeFold({kind}) '{self.name}' takes statistics over all "
-                "steps, also over masked ones. Fold a layer whose `call` takes "
-                "a `mask`, e.g. keras.layers.BatchNormalization, and one layer "
-                "in each TimeFold."
+                f"TimeFold({kind}) '{self.name}' may take statistics over all "
+                "steps, also over masked ones, as not all of its weights learn "
+                "by a gradient. Fold a layer whose `call` takes a `mask`, e.g. "
+                "keras.layers.BatchNormalization, and one layer in each "
+                "TimeFold."
             )
         axes = len(frames.shape) - 1
         mask = ops.reshape(masks.of_steps(mask), (-1,) + (1,) * (axes - 1))
@@ -174,7 +180,7 @@ class TimeFold(TimeLayer):
 
     def compute_output_shape(self, sequences_shape: Shape) -> Any:
         frame_shape = (None, *sequences_shape[2:])
-        output_shape = self.layer.compute_output_shape(frame_shape)
+        output_shape = output_shape_of(self.layer, frame_shape)
         return (*sequences_shape[:2], *output_shape[1:])
 
     def get_config(self) -> dict[str, Any]:

@@ -293,7 +293,22 @@ def takes_statistics(layer):
     """Return whether a layer has weights that it trains without a gradient."""
     if isinstance(layer, keras.Model) and layer.layers:
         return any(map(takes_statistics, layer.layers))
+    if getattr(layer, "lora_enabled", False):
+        # Its kernel is frozen.
+        return False
     return layer.trainable and bool(layer.non_trainable_weights)
+
+
+def output_shape_of(layer, shape):
+    """Return the shape of what a layer makes of input of a shape.
+
+    Of a layer that does not say it is found by a symbolic call, as in Keras.
+    """
+    try:
+        return layer.compute_output_shape(shape)
+    except NotImplementedError:
+        symbol = keras.KerasTensor(shape, layer.compute_dtype)
+        return layer.compute_output_spec(symbol).shape
 
 
 def takes_argument(layer, name):

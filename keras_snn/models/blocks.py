@@ -90,7 +90,7 @@ class BlockOptions:
         if self.seed is None:
             return None
         self._drawn += 1
-        return self.seed + self._drawn
+        return (self.seed + self._drawn) % 2**32
 
     def initializer(self):
         """Normal with standard deviation sqrt(gain / fan_in)."""
@@ -117,16 +117,14 @@ def network_input(
     """
     shape = _image_shape(input_tensor, input_shape, default_shape)
     if not settings.spiking:
-        inputs = _input(input_tensor, shape)
-        return inputs, inputs
+        return _input(input_tensor, shape)
     if time_steps is not None:
         time_steps = checks.time_steps(time_steps)
     if encoder is None:
-        inputs = _input(input_tensor, (time_steps, *shape))
-        return inputs, inputs
+        return _input(input_tensor, (time_steps, *shape))
     if isinstance(encoder, Encoder):
-        inputs = _input(input_tensor, shape)
-        return inputs, encoder(inputs)
+        inputs, x = _input(input_tensor, shape)
+        return inputs, encoder(x)
     if not isinstance(encoder, str) or encoder not in ENCODERS:
         known = ", ".join(f'"{name}"' for name in ENCODERS)
         raise ValueError(
@@ -145,15 +143,15 @@ def network_input(
         options["max_rate"] = max_rate
     if encoder == "poisson":
         options["seed"] = settings.seed
-    inputs = _input(input_tensor, shape)
-    return inputs, ENCODERS[encoder](time_steps, name="encoder", **options)(
-        inputs
-    )
+    inputs, x = _input(input_tensor, shape)
+    return inputs, ENCODERS[encoder](time_steps, name="encoder", **options)(x)
 
 
 def _input(input_tensor, shape):
+    """Return `(inputs, x)`: what a tensor starts from, and the tensor."""
     if input_tensor is None:
-        return keras.Input(shape, name="input")
+        inputs = keras.Input(shape, name="input")
+        return inputs, inputs
     if len(input_tensor.shape) != len(shape) + 1:
         axes = "height, width, channels"
         if len(shape) == 4:
@@ -163,7 +161,23 @@ def _input(input_tensor, shape):
             "go with encoder=None, images with an encoder. "
             f"Received: shape {tuple(input_tensor.shape)}."
         )
-    return input_tensor
+    sources = keras.utils.get_source_inputs(input_tensor)
+    return sources[0] if len(sources) == 1 else sources, input_tensor
+
+
+def check_time_steps(asked, x):
+    """Raise a `ValueError` if others are built than were asked for.
+
+    Args:
+        asked: Number of steps, None if any is right.
+        x: The spike train that the layers take.
+    """
+    if asked is not None and x.shape[1] not in (None, asked):
+        raise ValueError(
+            "`time_steps` must be those of the encoder layer, or of an "
+            "`input_tensor` with a time axis, or be left out. Received: "
+            f"time_steps={asked}, spike trains of {x.shape[1]} steps."
+        )
 
 
 def _image_shape(input_tensor, input_shape, default_shape):
@@ -238,6 +252,14 @@ def spiking(x, settings, name):
     return x
 
 
+def of_images(kind, *arguments, **named):
+    """Return a Keras layer of frames `(height, width, channels)`.
+
+    Whatever `image_data_format` Keras is configured with.
+    """
+    return kind(*arguments, data_format="channels_last", **named)
+
+
 def convolution(
     x, filters, kernel_size, settings, name, strides=1, pooled=None
 ):
@@ -252,8 +274,8 @@ def convolution(
     """
     if strides > 1 and kernel_size > 1:
         # Keras' "same" pads unevenly at stride 2; the paper pads each side.
-        padding = keras.layers.ZeroPadding2D(
-            kernel_size // 2, name=f"{name}_pad"
+        padding = of_images(
+            keras.layers.ZeroPadding2D, kernel_size // 2, name=f"{name}_pad"
         )
         x = settings.at_each_step(padding)(x)
         mode = "valid"
@@ -263,7 +285,8 @@ def convolution(
         keras.layers.Conv2D, layers.StandardizedConv2D
     )
     x = settings.at_each_step(
-        kind(
+        of_images(
+            kind,
             settings.channels(filters),
             kernel_size,
             strides=strides,
@@ -274,7 +297,7 @@ def convolution(
         )
     )(x)
     if pooled is not None:
-        pool = keras.layers.AveragePooling2D(2, name=pooled)
+        pool = of_images(keras.layers.AveragePooling2D, 2, name=pooled)
         x = settings.at_each_step(pool)(x)
     return normalized(x, settings, name)
 
@@ -314,7 +337,7 @@ def spiking_convolution(x, filters, kernel_size, settings, names, pooled=None):
 
 def pooling(x, settings, name):
     """2x2 average pooling into integrate-and-fire neurons."""
-    pool = keras.layers.AveragePooling2D(2, name=name)
+    pool = of_images(keras.layers.AveragePooling2D, 2, name=name)
     x = settings.at_each_step(pool)(x)
     if not settings.spiking:
         return x
@@ -345,7 +368,8 @@ def dense(x, units, settings, name, plain=False):
 
 def top(x, hidden, classes, settings):
     """Flatten, hidden spiking layers, and the leaky readout."""
-    x = settings.at_each_step(keras.layers.Flatten(name="flatten"))(x)
+    flatten = of_images(keras.layers.Flatten, name="flatten")
+    x = settings.at_each_step(flatten)(x)
     for number, units in enumerate(hidden, 1):
         units = settings.channels(units)
         x = dense(x, units, settings, f"fc{number}")
@@ -355,7 +379,7 @@ def top(x, hidden, classes, settings):
 
 def mean_top(x, classes, settings):
     """The mean over all places, and class scores."""
-    pool = keras.layers.GlobalAveragePooling2D(name="pool")
+    pool = of_images(keras.layers.GlobalAveragePooling2D, name="pool")
     return readout(settings.at_each_step(pool)(x), classes, settings)
 
 

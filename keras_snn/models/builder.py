@@ -27,13 +27,15 @@ _DOC = """{summary}
         weights: None for random weights,{weights} or the path of a
             `.weights.h5`, `.keras` or `.npz` file. Named ones bring their
             width and normalization, and their input where that is left out.
-        input_tensor: Symbolic Keras tensor to build on.
+        input_tensor: Symbolic Keras tensor to build on. The model starts
+            where it does, and has the layers before it.
         input_shape: `(height, width, channels)`, without batch and time.
             Defaults to `{input_shape}`.
         classes: Number of classes.
         time_steps: Number of steps T. `"auto"` (default) is
             {time_steps}.
-            None, any T, goes with `encoder=None`.
+            None, any T, goes with `encoder=None`. An encoder layer, or an
+            `input_tensor` with a time axis, has its own.
         encoder: `"poisson"`, `"rate"`, `"latency"`, `"repeat"`, an encoder
             layer, or None if the input is a spike train already,
             `(batch, time, height, width, channels)`. `"auto"` (default) is
@@ -244,6 +246,7 @@ def make_builder(
             checks.choice("norm", norm, blocks.NORMS)
         if learning_rule is not None:
             learning_rules.get(learning_rule)
+        asked = None if _is_auto(time_steps) else time_steps
         if not spiking:
             _check_no_spikes(name, time_steps, encoder, learning_rule, beta)
         if pretrained.find(name, weights):
@@ -285,6 +288,7 @@ def make_builder(
             settings,
             defaults.max_rate,
         )
+        blocks.check_time_steps(asked, x)
         outputs = network(x, settings, include_top, classes)
         model = blocks.finish(inputs, outputs, name.lower(), settings)
         if pretrained.find(name, weights):

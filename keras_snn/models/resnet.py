@@ -22,7 +22,9 @@ def _shortcut(x, filters, strides, settings, name):
         return blocks.convolution(x, filters, 1, settings, name, strides)
     if strides == 1:
         return x
-    subsample = keras.layers.AveragePooling2D(1, strides, name=name)
+    subsample = blocks.of_images(
+        keras.layers.AveragePooling2D, 1, strides, name=name
+    )
     return settings.at_each_step(subsample)(x)
 
 
@@ -83,9 +85,10 @@ def _resnet19(x, settings, include_top, classes):
         x = _block(x, filters, settings, f"block{number}", strides, strided=1)
     if not include_top:
         return x
-    x = settings.at_each_step(
-        keras.layers.GlobalAveragePooling2D(keepdims=True, name="pool")
-    )(x)
+    pool = blocks.of_images(
+        keras.layers.GlobalAveragePooling2D, keepdims=True, name="pool"
+    )
+    x = settings.at_each_step(pool)(x)
     return blocks.top(x, (256,), classes, settings)
 
 

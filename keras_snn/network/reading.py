@@ -9,6 +9,7 @@ import dataclasses
 import functools
 
 import keras
+from keras import ops
 from keras.src.backend import get_keras_mask
 
 from keras_snn import checks
@@ -17,6 +18,7 @@ from keras_snn.layers.readouts import Readout
 from keras_snn.layers.spiking_layer import SpikingLayer
 from keras_snn.layers.time_layer import TimeLayer
 from keras_snn.network import kinds, parts
+from keras_snn.neurons import masks
 
 _INPUT = keras.Input((1,))
 # Types of models that run their layers in the order of the graph, and no more.
@@ -430,6 +432,18 @@ def _listed(shapes):
 def mask_of(tensor):
     """Return the mask of steps that Keras passes along with a tensor."""
     return get_keras_mask(tensor)
+
+
+def mean_over_time(sequence, mask):
+    """Return the float32 mean over the steps that exist, 0 without any.
+
+    Args:
+        sequence: Tensor with axes (batch, time, ...).
+        mask: Mask with axes (batch, time, ...), or None.
+    """
+    sequence = ops.cast(sequence, "float32")
+    existing, time_steps = masks.existing_first(sequence, mask)
+    return masks.mean(existing, time_steps)
 
 
 def read(model, what=None):

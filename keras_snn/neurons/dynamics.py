@@ -60,6 +60,8 @@ def reset_and_leak(
         v = beta * u * (1 - s)             reset="zero"
         v = beta * (u - threshold * s)     reset="subtract"
 
+    An infinite potential that spikes is NaN after `reset="zero"`.
+
     Args:
         membrane_potential: Tensor `u`, the potential after integration.
         spikes: Tensor `s` of 0 and 1 from `fire`.

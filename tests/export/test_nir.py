@@ -13,6 +13,7 @@ import keras_snn as snn
 from keras_snn.export.nir import kernels
 from tests.export import nir_networks as networks
 from tests.export.nir_networks import BETA, IF, LIF, L, TimeFold, conv
+from tests.helpers import channels_first
 
 TARGETS = (None, "norse", "snntorch", "spikingjelly", "sinabs")
 NETWORKS = {
@@ -134,6 +135,15 @@ def test_the_graph_begins_behind_the_encoder(lenet):
     np.testing.assert_array_equal(
         graph.nodes["fc1"].weight, other.nodes["fc1"].weight
     )
+
+
+def test_graphs_are_read_for_channels_last_whatever_keras_is_told(network):
+    _, model, x, _ = network
+    graph = snn.export.to_nir(model)
+    expected = networks.scores(snn.export.from_nir(graph), x)
+    with channels_first():
+        found = snn.export.from_nir(graph)
+    np.testing.assert_array_equal(networks.scores(found, x), expected)
 
 
 def test_a_dense_layer_behind_flatten_is_reordered():

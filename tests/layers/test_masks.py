@@ -25,7 +25,7 @@ from keras_snn.layers import (
     TimeFold,
 )
 from keras_snn.layers.readouts import Readout
-from keras_snn.layers.time_layer import TimeLayer
+from keras_snn.layers.time_layer import TimeLayer, counts_or_draws
 from tests.helpers import compiled, gradients, slow_on_jax
 
 CHANNELS = 3
@@ -412,6 +412,18 @@ def test_statistics_within_a_folded_model_are_refused_in_training():
     layer(x, training=False)
     with pytest.raises(ValueError, match="one layer in each TimeFold"):
         layer(x, training=True)
+
+
+def test_frozen_kernels_beside_lora_are_no_statistics():
+    mask = np.array([[True, True, False]])
+    layer = TimeFold(keras.layers.Dense(5))
+    x = normal((1, 3, CHANNELS), 18)
+    expected = np.asarray(layer(x)) * mask[..., None]
+    layer.layer.enable_lora(2)
+    found = layer(x, training=True, mask=mask)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert not counts_or_draws(layer.layer)
+    assert counts_or_draws(keras.Sequential([keras.layers.Dropout(0.5)]))
 
 
 def test_a_mask_without_a_time_axis_is_refused():

@@ -91,11 +91,35 @@ def test_feedback_that_takes_no_frames(recurrent):
         (keras.layers.Dense(5), r"shape of the.*\(None, 3\).*\(None, 5\)"),
         (keras.layers.BatchNormalization(), "must not count or draw.*Put norm"),
         (keras.layers.Dropout(0.5), "must not count or draw"),
+        (
+            keras.layers.Dense(3, activity_regularizer="l2"),
+            "must not add to the loss.*of Dense.*Put one on the neurons",
+        ),
+        (
+            keras.Sequential([keras.layers.ActivityRegularization(0.1)]),
+            "must not add to the loss",
+        ),
     ],
 )
 def test_feedback_that_does_not_fit(recurrent, message):
     with pytest.raises(ValueError, match=message):
         RecurrentLIF(recurrent)(keras.Input((4, 3)))
+
+
+class Doubling(keras.layers.Layer):
+    """A layer that leaves its output's shape to Keras."""
+
+    def call(self, x):
+        return 2 * x
+
+
+def test_feedback_of_a_layer_that_does_not_say_its_shape():
+    x = np.zeros((1, 3, 2), "float32")
+    x[0, 0, 0] = 2
+    layer = RecurrentLIF(Doubling(), beta=0.5)
+    assert layer(keras.Input((3, 2))).shape == (None, 3, 2)
+    # A neuron that hears itself goes on firing.
+    np.testing.assert_array_equal(layer(x)[0], [[1, 0], [1, 0], [1, 0]])
 
 
 def test_number_of_neurons_has_to_be_known():

@@ -194,6 +194,21 @@ def test_equal_numbers_in_a_kernel_stay_finite(name):
     assert all(np.all(np.isfinite(g)) for g in found)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: StandardizedDense(3, None, False),
+        lambda: StandardizedConv2D(
+            3, 3, 1, "valid", "channels_last", 1, 1, None, False
+        ),
+    ],
+    ids=["dense", "conv"],
+)
+def test_no_bias_by_position(make):
+    with pytest.raises(ValueError, match="Received: use_bias=False"):
+        make()
+
+
 @each_layer
 def test_bad_arguments(name):
     with pytest.raises(ValueError, match="Use the Keras layer for currents"):

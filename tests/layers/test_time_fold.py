@@ -3,7 +3,9 @@ import numpy as np
 import pytest
 from keras import ops
 
+import keras_snn
 from keras_snn.layers import TimeConstantDropout, TimeFold
+from tests.helpers import policy
 
 LAYERS = {
     "conv": lambda: keras.layers.Conv2D(3, 3, strides=2, padding="same"),
@@ -112,6 +114,42 @@ def test_mixed_precision_computes_in_half():
     y = TimeFold(inner, dtype=policy)(frames_of((1, 2, 3)))
     assert keras.backend.standardize_dtype(y.dtype) == "bfloat16"
     assert inner.kernel.dtype == "float32"
+
+
+@pytest.mark.parametrize("model", [keras.Model, keras_snn.Model])
+@pytest.mark.parametrize("global_policy", ["mixed_float16", "mixed_bfloat16"])
+def test_a_layer_of_its_own_precision_sees_its_input_in_it(
+    model, global_policy
+):
+    with policy(global_policy):
+        x = keras.Input((2, 1))
+        rest = keras.layers.Rescaling(1.0, offset=-2048.0, dtype="float32")
+        fold = TimeFold(rest)
+        steps = fold(x)
+        readout = keras_snn.layers.SpikeCountReadout(dtype="float32")
+        network = model(x, readout(steps))
+    assert steps.dtype == "float32"
+    # In half precision 2049 is 2048.
+    found = network.predict(np.full((1, 2, 1), 2049.0, "float32"), verbose=0)
+    np.testing.assert_array_equal(found, [[1.0]])
+    again = TimeFold.from_config(fold.get_config())
+    assert again.compute_dtype == again.layer.compute_dtype == "float32"
+
+
+def test_a_dtype_of_the_fold_holds():
+    fold = TimeFold(keras.layers.Dense(2), dtype="mixed_bfloat16")
+    assert fold(keras.Input((3, 4))).dtype == "bfloat16"
+
+
+def test_a_layer_that_does_not_say_its_shape_is_asked_by_a_call():
+    class Joined(keras.layers.Layer):
+        def call(self, x):
+            return ops.concatenate([x, x], axis=-1)
+
+    fold = TimeFold(Joined())
+    assert fold(keras.Input((5, 4))).shape == (None, 5, 8)
+    assert fold(keras.Input((None, 4))).shape == (None, None, 8)
+    assert fold(np.ones((2, 5, 4), "float32")).shape == (2, 5, 8)
 
 
 def test_a_sequential_of_frame_layers_passes_training_on():

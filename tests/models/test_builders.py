@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from keras_snn import layers, models, rules
+from tests.helpers import channels_first
 
 BUILDERS = [name for name in models.__all__ if re.search(r"\d|LeNet|CNN", name)]
 # The paper's networks, and those that no paper has without normalization.
@@ -204,6 +205,72 @@ def test_input_tensor_is_built_on():
     assert model.input_shape == (None, 28, 28, 1)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"encoder": "repeat"},
+        {"encoder": layers.RepeatEncoder(3)},
+        {"encoder": None, "time_steps": 4},
+        {"spiking": False},
+    ],
+    ids=["by name", "encoder", "spike train", "ReLUs"],
+)
+def test_layers_before_the_input_tensor_belong_to_the_model(given):
+    shape = (4, 8, 8, 1) if given.get("encoder", 0) is None else (8, 8, 1)
+    images = keras.Input(shape)
+    scaled = keras.layers.Rescaling(1 / 255, name="scaled")(images)
+    model = models.LeNet(input_tensor=scaled, seed=0, **given)
+    bare = models.LeNet(input_shape=(8, 8, 1), seed=0, **given)
+    assert [layer.name for layer in model.layers].index("scaled") == 1
+    x = np.random.default_rng(0).uniform(0, 255, (2, *shape)).astype("float32")
+    np.testing.assert_allclose(
+        model.predict(x, verbose=0),
+        bare.predict(x / 255, verbose=0),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+@structure
+def test_an_input_tensor_of_two_inputs_makes_a_model_of_two():
+    left, right = keras.Input((8, 8, 1)), keras.Input((8, 8, 1))
+    both = keras.layers.Concatenate()([left, right])
+    model = builder("LeNet", input_tensor=both, encoder="repeat")
+    assert model.input_shape == [(None, 8, 8, 1), (None, 8, 8, 1)]
+
+
+@structure
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"encoder": layers.RepeatEncoder(5)},
+        {"encoder": None, "input_tensor": keras.Input((5, 28, 28, 1))},
+    ],
+    ids=["encoder", "input tensor"],
+)
+def test_time_steps_are_those_of_the_encoder_or_of_the_input_tensor(given):
+    with pytest.raises(ValueError, match="time_steps=10, spike.* of 5 steps"):
+        builder("LeNet", time_steps=10, **given)
+    for time_steps in ("auto", 5):
+        model = builder("LeNet", time_steps=time_steps, **given)
+        assert model.get_layer("block1_lif1").output.shape[1] == 5
+
+
+@structure
+@pytest.mark.parametrize("spiking", [True, False])
+@pytest.mark.parametrize("name", ["LeNet", "VGG8", "ResNet11", "ResNet19"])
+def test_images_are_channels_last_whatever_keras_is_told(name, spiking):
+    shapes = [x.shape for x in kernels(builder(name, spiking=spiking))]
+    with channels_first():
+        model = builder(name, spiking=spiking)
+    assert [x.shape for x in kernels(model)] == shapes
+    formats = {
+        getattr(getattr(x, "layer", x), "data_format", "channels_last")
+        for x in model.layers
+    }
+    assert formats == {"channels_last"}
+
+
 @pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
 def test_weights_of_a_file(tmp_path, suffix):
     arguments = {"encoder": None, "time_steps": 3, "input_shape": (8, 8, 1)}
@@ -228,6 +295,14 @@ def test_seed_makes_weights_and_noise_reproducible():
     np.testing.assert_array_equal(encoded[0], encoded[1])
     assert np.any(encoded[0] != encoded[2])
     assert np.any(a.get_weights()[0] != other.get_weights()[0])
+
+
+def test_the_largest_seed_and_no_larger_one_is_taken():
+    given = {"dropout": 0.2, "input_shape": (8, 8, 1)}
+    assert models.LeNet(seed=2**32 - 1, **given).built
+    for seed in (-1, 2**32):
+        with pytest.raises(ValueError, match=rf"from 0 to .*seed={seed}\."):
+            models.LeNet(seed=seed, **given)
 
 
 def test_layers_of_one_seed_have_weights_of_their_own():

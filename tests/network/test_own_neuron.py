@@ -320,6 +320,22 @@ def test_two_methods_make_a_neuron(engine, tmp_path):
     assert row.membrane_updates == 2 * UNITS * T
 
 
+def test_words_of_other_neurons_mean_nothing_in_ones_own():
+    class Own(snn.layers.SpikingLayer):
+        learning_rule = snn.surrogates.Arctan()
+        steps = alpha = (1, 2, 3)
+
+        def initial_state(self, shape, dtype="float32"):
+            return [ops.zeros(shape)]
+
+        def step(self, frame, state, training=False):
+            spikes = self.learning_rule(state[0] + frame - 1.0)
+            return spikes, state
+
+    x = np.float32([[[0.5, 2.0], [2.0, 0.5]]])
+    np.testing.assert_array_equal(Own()(x), [[[0, 1], [1, 0]]])
+
+
 def test_scale_to_rate_reaches_ones_own_neuron():
     model = network(Slow(name="slow"))
     assert snn.models.scale_to_rate(model, frames(), 0.4).keys() == {"slow"}

@@ -193,7 +193,10 @@ class Builder:
             return value
         kind = {1: L.ZeroPadding1D, 2: L.ZeroPadding2D}[len(padding)]
         size = padding if len(padding) > 1 else padding[0]
-        return self.fold(kind(size, name=self.name(f"{name}_pad")), value)
+        # That of one axis knows no other format.
+        format = {"data_format": "channels_last"} if len(padding) > 1 else {}
+        layer = kind(size, name=self.name(f"{name}_pad"), **format)
+        return self.fold(layer, value)
 
     def scale(self, name, node):
         value = self.plain_input_of(name)
@@ -227,7 +230,12 @@ class Builder:
             linear_nodes.sizes(x, 2) for x in (node.kernel_size, node.stride)
         )
         value = self._padded(name, node, value)
-        layer = L.AveragePooling2D(size, stride, name=self.name(name))
+        layer = L.AveragePooling2D(
+            size,
+            stride,
+            data_format="channels_last",
+            name=self.name(name),
+        )
         scale = value.scale
         if isinstance(node, self.nir.SumPool2d):
             scale *= math.prod(size)
@@ -248,7 +256,7 @@ class Builder:
         image = value.frame
         if self.convention.flattens_channels_last:
             image = None
-        layer = L.Flatten(name=self.name(name))
+        layer = L.Flatten("channels_last", name=self.name(name))
         return self.fold(layer, value, image=image)
 
     def values_of(self, name, node, parameter, value):

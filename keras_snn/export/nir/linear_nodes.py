@@ -65,6 +65,7 @@ def _convolution(builder, name, node, weight, value):
         groups=groups,
         padding="same" if _is_same(node, weight) and any(padding) else "valid",
         use_bias=_has_bias(node),
+        data_format="channels_last",
         name=builder.name(name),
     )
     return layer, kernels.to_channels_last(weight)
