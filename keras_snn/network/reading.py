@@ -216,9 +216,9 @@ class Network:
 
     @property
     def regularized(self):
-        """The layers of the loop with an activity regularizer."""
+        """The layers of the loop that regularize activity."""
         layers = (node.layer for node in self.loop)
-        return [x for x in layers if x.activity_regularizer]
+        return [x for x in layers if kinds.regularizes_activity(x)]
 
     @property
     def layers(self):

@@ -114,11 +114,6 @@ class Model(SharedModel, keras.Model):
                 "leanest), or None",
             )
         self._remat_steps = steps
-        self._no_training_loop = None
-        if self.network.no_loop is None:
-            self._no_training_loop = obstacles.obstacle_to_training(
-                self.network, steps
-            )
         # A step that was traced before would go on as it is.
         self.train_function = None
 
@@ -130,6 +125,16 @@ class Model(SharedModel, keras.Model):
         data of unknown T does, too.
         """
         return self.network.no_loop or self._no_training_loop
+
+    @property
+    def _no_training_loop(self):
+        """Why a network with one loop cannot learn in it, or None.
+
+        As its layers are now: they may be unfrozen, or get a regularizer.
+        """
+        if self.network.no_loop:
+            return None
+        return obstacles.obstacle_to_training(self.network, self._remat_steps)
 
     @property
     def training_order(self) -> str:
@@ -232,6 +237,9 @@ class Model(SharedModel, keras.Model):
     ) -> Any:
         self.network.check_pixels(inputs)
         inference = inference_only.on and not training
+        if penalized.on and not by_products.rates_suffice(self.network):
+            # The loss counts what only whole sequences show.
+            inference = False
         masked = any(x is not None for x in keras.tree.flatten(mask))
         # What was built with training=True trains unless a caller says not to.
         trains = training is None and self.network.trains_always
@@ -330,15 +338,8 @@ class Model(SharedModel, keras.Model):
             return super().train_step(*args, **kwargs)
 
     def test_step(self, *args: Any, **kwargs: Any) -> Any:
-        regularized = self.network.regularized
-        if not all(map(by_products.regularizes_rates, regularized)):
-            # The loss counts what only whole sequences show.
-            return super().test_step(*args, **kwargs)
-        with (
-            inference_only(),
-            penalized(bool(regularized)),
-            own_process(not self.jit_compile),
-        ):
+        own = own_process(not self.jit_compile)
+        with inference_only(), penalized(), own:
             return super().test_step(*args, **kwargs)
 
     def predict_step(self, *args: Any, **kwargs: Any) -> Any:

@@ -291,6 +291,15 @@ def test_models_that_cannot_learn_in_windows_are_refused(name, words):
         snn.stateful(refused(name), 2)
 
 
+def test_a_regularizer_that_is_set_later_is_refused():
+    model = small_network()
+    long = snn.stateful(model, SAMPLES)
+    fold = next(x for x in model.layers if isinstance(x, TimeFold))
+    fold.layer.activity_regularizer = keras.regularizers.L2(0.5)
+    with pytest.raises(ValueError, match="activity regularizer, which sees"):
+        long((recordings()[:, :WINDOW], firsts(1)[0]))
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
