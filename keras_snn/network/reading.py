@@ -396,7 +396,7 @@ def check_shapes(model, standardized, given):
     """
     pairs = zip(standardized, model.inputs)
     if len(standardized) == len(model.inputs) and all(
-        _fits(x.shape, symbol.shape) for x, symbol in pairs
+        fits(x.shape, symbol.shape) for x, symbol in pairs
     ):
         return
     shapes = [tuple(y.shape) for y in keras.tree.flatten(given)]
@@ -408,7 +408,7 @@ def check_shapes(model, standardized, given):
     )
 
 
-def _fits(shape, expected):
+def fits(shape, expected):
     """Return whether a shape is another one, as far as both are known."""
     return len(shape) == len(expected) and all(
         n is None or m is None or n == m

@@ -13,6 +13,7 @@ from keras_snn.layers.encoders import Encoder
 from keras_snn.layers.readouts import Readout
 from keras_snn.layers.time_layer import TimeLayer
 from keras_snn.network import read
+from keras_snn.running.keras_files import KerasFiles
 from keras_snn.running.tracing import TracedOnce
 
 
@@ -63,7 +64,7 @@ def stateful(model: keras.Model, batch_size: int) -> StatefulModel:
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
-class StatefulModel(TracedOnce, keras.Model):
+class StatefulModel(KerasFiles, TracedOnce, keras.Model):
     """The model that `keras_snn.stateful` returns.
 
     Its `fit` keeps the batches in order. `reset_state()` forgets all
