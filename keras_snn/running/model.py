@@ -164,7 +164,8 @@ class Model(SharedModel, keras.Model):
         it says that, and whether layers of it run event by event all the same.
 
         The answer is for its own `fit`, `evaluate` and `predict`. Within
-        another model, and in a `tf.function` of one's own, it runs densely.
+        another model, and in a `tf.function` or a `train_step` of one's own,
+        it runs densely.
 
         Args:
             training: Whether to answer for `fit`; else for `predict`.
@@ -173,7 +174,7 @@ class Model(SharedModel, keras.Model):
             A text that names the layer or the setting in the way of the
             event-driven engine, or None. See `keras_snn.event_driven`.
         """
-        reason = self._engine_is_off(training)
+        reason = self._engine_is_off(training) or self._own_step(training)
         if reason is not None:
             return reason
         try:
@@ -209,6 +210,17 @@ class Model(SharedModel, keras.Model):
         if reason is None and self.jit_compile:
             reason = "it is compiled with jit_compile=True"
         return reason
+
+    def _own_step(self, training):
+        """Return that a subclass has its own steps, or None."""
+        names = ["train_step"] if training else ["predict_step", "test_step"]
+        for name in names:
+            if getattr(type(self), name) is not getattr(Model, name):
+                return (
+                    f"the `{name}` of {type(self).__name__} is its own; event "
+                    f"by event runs only what it leaves to super().{name}()"
+                )
+        return None
 
     def event_driven_split(self) -> Any:
         """Return how `predict` runs where the engine knows but some layers.
@@ -318,6 +330,11 @@ class Model(SharedModel, keras.Model):
     def predict_on_batch(self, *args, **kwargs):
         with in_turn():
             return super().predict_on_batch(*args, **kwargs)
+
+    @functools.wraps(keras.Model.test_on_batch)
+    def test_on_batch(self, *args, **kwargs):
+        with in_turn():
+            return super().test_on_batch(*args, **kwargs)
 
     @functools.wraps(keras.Model.evaluate)
     def evaluate(self, *args, **kwargs):

@@ -1,11 +1,14 @@
 """What a model of the library does where its loop does not fit: as Keras."""
 
+import threading
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
 import keras_snn as snn
+from keras_snn.running.scopes import in_turn
 from tests.helpers import engine
 
 L, S, TimeFold = keras.layers, snn.layers, snn.layers.TimeFold
@@ -285,6 +288,30 @@ def test_inputs_by_name_are_checked_as_themselves():
     data["pixels"] = np.full((6, 10), 200, "uint8")
     with pytest.raises(ValueError, match="floating point images"):
         model(data)
+
+
+CALLS = {
+    "predict": lambda model, x, y: model.predict(x, verbose=0),
+    "predict_on_batch": lambda model, x, y: model.predict_on_batch(x),
+    "evaluate": lambda model, x, y: model.evaluate(x, y, verbose=0),
+    "test_on_batch": lambda model, x, y: model.test_on_batch(x, y),
+}
+
+
+@pytest.mark.skipif(on_tensorflow, reason="threads need no turns there")
+@pytest.mark.parametrize("name", CALLS)
+def test_calls_of_several_threads_take_turns(name):
+    model = snn.Model(*small())
+    model.compile("sgd", "mse")
+    data = model, drawn(6, 4, 10), drawn(6, 3)
+    CALLS[name](*data)
+    thread = threading.Thread(target=CALLS[name], args=data)
+    with in_turn():
+        thread.start()
+        thread.join(0.5)
+        assert thread.is_alive()
+    thread.join(60)
+    assert not thread.is_alive()
 
 
 def test_rates_are_kept_in_fit_only():
