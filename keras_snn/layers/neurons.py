@@ -207,7 +207,8 @@ class LIF(SpikingLayer):
         self, sequence: Tensor, state: State, training: bool = False
     ) -> tuple[Tensor, State]:
         """Return `(output, state)` of some steps; surrogates only."""
-        return self._window(sequence, state[0], time_loop.unrolls_windows())
+        unroll = time_loop.unrolls_windows(sequence)
+        return self._window(sequence, state[0], unroll)
 
     def _window(self, currents, v, unroll):
         currents = ops.cast(currents, "float32")

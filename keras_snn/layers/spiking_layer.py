@@ -222,7 +222,7 @@ class ThroughTimeNeuron(SpikingLayer):
         return spikes
 
     def window(self, sequence, state, training=False):
-        return self._run(sequence, state, time_loop.unrolls_windows())
+        return self._run(sequence, state, time_loop.unrolls_windows(sequence))
 
     def _run(self, currents, state, unroll):
         currents = ops.cast(currents, "float32")

@@ -147,7 +147,7 @@ class TimeLayer(FixedArguments, keras.layers.Layer):
 
         Differentiable to the state, too.
         """
-        unroll = time_loop.unrolls_windows()
+        unroll = time_loop.unrolls_windows(sequence)
         return self._steps(sequence, state, training, unroll)
 
     def _steps(self, sequence, state, training, unroll):

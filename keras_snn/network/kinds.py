@@ -129,6 +129,12 @@ def regularizes_frames(layer):
     return bool(own) or any(x.activity_regularizer for x in inner)
 
 
+def regularizes_activity(layer):
+    """Return whether a layer, or one at each step in it, has a regularizer."""
+    own = getattr(layer, "activity_regularizer", None)
+    return bool(own) or regularizes_frames(layer)
+
+
 def adds_losses(layer):
     """Return whether a layer calls `add_loss` in its `call`."""
     code = getattr(inspect.unwrap(type(layer).call), "__code__", None)

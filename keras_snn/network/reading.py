@@ -218,9 +218,9 @@ class Network:
 
     @property
     def regularized(self):
-        """The layers of the loop with an activity regularizer."""
+        """The layers of the loop that regularize activity."""
         layers = (node.layer for node in self.loop)
-        return [x for x in layers if x.activity_regularizer]
+        return [x for x in layers if kinds.regularizes_activity(x)]
 
     @property
     def layers(self):
@@ -398,7 +398,7 @@ def check_shapes(model, standardized, given):
     """
     pairs = zip(standardized, model.inputs)
     if len(standardized) == len(model.inputs) and all(
-        _fits(x.shape, symbol.shape) for x, symbol in pairs
+        fits(x.shape, symbol.shape) for x, symbol in pairs
     ):
         return
     shapes = [tuple(y.shape) for y in keras.tree.flatten(given)]
@@ -410,7 +410,7 @@ def check_shapes(model, standardized, given):
     )
 
 
-def _fits(shape, expected):
+def fits(shape, expected):
     """Return whether a shape is another one, as far as both are known."""
     return len(shape) == len(expected) and all(
         n is None or m is None or n == m

@@ -266,7 +266,7 @@ def credit_next_spike(currents, carry, spikes, factor):
             spikes,
             of_spikes,
             factor,
-            unroll=time_loop.unrolls_windows(),
+            unroll=time_loop.unrolls_windows(spikes),
             credit=of_carry,
         )
         zeros = ops.zeros_like(spikes), ops.zeros_like(factor)

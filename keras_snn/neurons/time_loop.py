@@ -90,13 +90,14 @@ class _Cell:
         return self.call(frame, state)
 
 
-def unrolls_windows():
+def unrolls_windows(sequence):
     """Return whether to lay out the steps of a window one by one.
 
     On TensorFlow that is three times as fast as its loop; the others compile
-    loops.
+    loops. Their number may be unknown in a graph.
     """
-    return keras.config.backend() == "tensorflow"
+    known = sequence.shape[1] is not None
+    return known and keras.config.backend() == "tensorflow"
 
 
 def _unrolled(step, carry, sequences, reverse):

@@ -26,6 +26,11 @@ def regularizes_rates(layer):
     return getattr(layer.activity_regularizer, "counts_all_steps", False)
 
 
+def rates_suffice(network):
+    """Return whether means over time are all that its regularizers ask for."""
+    return all(map(regularizes_rates, network.regularized))
+
+
 class ByProducts:
     """What one forward pass has found of spikes."""
 

@@ -10,7 +10,7 @@ import numpy as np
 from keras_snn import event_driven
 from keras_snn.layers.readouts import Readout
 from keras_snn.layers.time_layer import TimeLayer
-from keras_snn.running.scopes import in_turn
+from keras_snn.network.reading import fits
 
 # As in keras_snn_runtime.streams, which is imported where it is needed.
 MOST_STEPS = 2**24
@@ -47,7 +47,7 @@ class Stream:
                 f"Received: {batch_size!r}."
             )
         self._shape = tuple(step_model.inputs[0].shape[1:])
-        states = len(step_model.initial_values)
+        states = len(step_model.state_inputs)
         self._sides = len(step_model.inputs) - 1 - states
         self._outputs = len(step_model.outputs) - states
         self.dense_reason = _dense_reason(step_model)
@@ -141,6 +141,7 @@ class Stream:
                 f"'{self._model.name}' takes {self._sides} input(s) besides "
                 f"the frame. Received: {len(sides)}."
             )
+        self._check_sides(sides)
         outputs = self._run.step(frames, sides)[: self._outputs]
         if self._run.steps == MOST_STEPS and not self._told:
             from keras_snn_runtime.streams import warn_of_steps
@@ -148,6 +149,19 @@ class Stream:
             self._told = True
             warn_of_steps(MOST_STEPS)
         return outputs[0] if len(outputs) == 1 else outputs
+
+    def _check_sides(self, sides):
+        """Refuse what would fail when the step has been taken."""
+        for n, side in enumerate(sides, 1):
+            symbol = self._model.inputs[n]
+            expected = (self._batch, *symbol.shape[1:])
+            received = np.shape(side)
+            if not fits(received, expected) or received[0] != self._batch:
+                raise ValueError(
+                    f"'{self._model.name}' expects input {n} besides the "
+                    f"frame, '{symbol.name}', of shape {expected}, the batch "
+                    f"axis first. Received: shape {received}."
+                )
 
 
 def _dense_reason(step_model):
@@ -168,7 +182,7 @@ class _Dense:
     """A stream by its step model, compiled as `predict` is."""
 
     def __init__(self, model, batch):
-        self._model = model
+        self._compiled = model.snapshots.take()
         self._zeros = np.zeros((batch, *model.inputs[0].shape[1:]), "float32")
         state = model.initial_state(batch)
         self._state = [np.array(keras.ops.convert_to_numpy(x)) for x in state]
@@ -185,8 +199,7 @@ class _Dense:
 
     def step(self, frames, sides):
         frames = self._zeros if frames is None else frames
-        with in_turn():
-            found = self._model.predict_on_batch([frames, *sides, *self._state])
+        found = self._compiled([frames, *sides, *self._state])
         outputs = len(found) - len(self._state)
         self._state = found[outputs:]
         return found[:outputs]
@@ -216,7 +229,7 @@ class _Events:
         self._returned = [x.key for x in network.outputs]
         self._after = None
         if not self._divides.keys() >= set(self._returned):
-            self._after = model.after
+            self._after = model.snapshots_after.take()
 
     def state(self):
         steps = np.full((self._batch,), self.steps, "float32")
@@ -243,6 +256,4 @@ class _Events:
         }
         if self._after is None:
             return [results[key] for key in self._returned]
-        with in_turn():
-            found = self._after.predict_on_batch([*results.values(), *sides])
-        return found if isinstance(found, list) else [found]
+        return self._after([*results.values(), *sides])

@@ -25,18 +25,35 @@ def warn_of_probabilities(network, loss):
         network: The `Network`.
         loss: As in `compile`.
     """
-    raw = [x for x in network.outputs if isinstance(x.node.layer, Readout)]
-    wrong = [x for x in keras.tree.flatten(loss) if _takes_probabilities(x)]
-    if raw and wrong:
-        (loss, *_) = wrong
+    wrong = [
+        (output, loss)
+        for output, loss in _pairs(network, loss)
+        if isinstance(output.node.layer, Readout) and _takes_probabilities(loss)
+    ]
+    if wrong:
+        output, loss = wrong[0]
         kind = loss if isinstance(loss, str) else type(loss).__name__
         warnings.warn(
             f"The loss {kind} expects probabilities, and '{network.name}' ends "
-            f"in '{raw[0].node.name}', whose outputs are none. Use "
+            f"in '{output.node.name}', whose outputs are none. Use "
             "keras_snn.losses.CrossEntropy(), which takes them as logits, or "
             "put keras.layers.Softmax() behind it.",
             stacklevel=3,
         )
+
+
+def _pairs(network, loss):
+    """Return pairs of an output and its loss, as Keras makes them."""
+    outputs = network.outputs
+    if isinstance(loss, dict):
+        named = network.pack(outputs)
+        if not isinstance(named, dict):
+            named = dict(zip(network.model.output_names, outputs))
+        return [(named[name], loss[name]) for name in named.keys() & loss]
+    losses = keras.tree.flatten(loss)
+    if len(losses) != len(outputs):
+        return [(output, x) for output in outputs for x in losses]
+    return list(zip(outputs, losses))
 
 
 def _takes_probabilities(loss):

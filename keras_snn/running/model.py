@@ -114,11 +114,6 @@ class Model(SharedModel, keras.Model):
                 "leanest), or None",
             )
         self._remat_steps = steps
-        self._no_training_loop = None
-        if self.network.no_loop is None:
-            self._no_training_loop = obstacles.obstacle_to_training(
-                self.network, steps
-            )
         # A step that was traced before would go on as it is.
         self.train_function = None
 
@@ -130,6 +125,16 @@ class Model(SharedModel, keras.Model):
         data of unknown T does, too.
         """
         return self.network.no_loop or self._no_training_loop
+
+    @property
+    def _no_training_loop(self):
+        """Why a network with one loop cannot learn in it, or None.
+
+        As its layers are now: they may be unfrozen, or get a regularizer.
+        """
+        if self.network.no_loop:
+            return None
+        return obstacles.obstacle_to_training(self.network, self._remat_steps)
 
     @property
     def training_order(self) -> str:
@@ -159,7 +164,8 @@ class Model(SharedModel, keras.Model):
         it says that, and whether layers of it run event by event all the same.
 
         The answer is for its own `fit`, `evaluate` and `predict`. Within
-        another model, and in a `tf.function` of one's own, it runs densely.
+        another model, and in a `tf.function` or a `train_step` of one's own,
+        it runs densely.
 
         Args:
             training: Whether to answer for `fit`; else for `predict`.
@@ -168,7 +174,7 @@ class Model(SharedModel, keras.Model):
             A text that names the layer or the setting in the way of the
             event-driven engine, or None. See `keras_snn.event_driven`.
         """
-        reason = self._engine_is_off(training)
+        reason = self._engine_is_off(training) or self._own_step(training)
         if reason is not None:
             return reason
         try:
@@ -205,6 +211,17 @@ class Model(SharedModel, keras.Model):
             reason = "it is compiled with jit_compile=True"
         return reason
 
+    def _own_step(self, training):
+        """Return that a subclass has its own steps, or None."""
+        names = ["train_step"] if training else ["predict_step", "test_step"]
+        for name in names:
+            if getattr(type(self), name) is not getattr(Model, name):
+                return (
+                    f"the `{name}` of {type(self).__name__} is its own; event "
+                    f"by event runs only what it leaves to super().{name}()"
+                )
+        return None
+
     def event_driven_split(self) -> Any:
         """Return how `predict` runs where the engine knows but some layers.
 
@@ -232,6 +249,9 @@ class Model(SharedModel, keras.Model):
     ) -> Any:
         self.network.check_pixels(inputs)
         inference = inference_only.on and not training
+        if penalized.on and not by_products.rates_suffice(self.network):
+            # The loss counts what only whole sequences show.
+            inference = False
         masked = any(x is not None for x in keras.tree.flatten(mask))
         # What was built with training=True trains unless a caller says not to.
         trains = training is None and self.network.trains_always
@@ -311,6 +331,11 @@ class Model(SharedModel, keras.Model):
         with in_turn():
             return super().predict_on_batch(*args, **kwargs)
 
+    @functools.wraps(keras.Model.test_on_batch)
+    def test_on_batch(self, *args, **kwargs):
+        with in_turn():
+            return super().test_on_batch(*args, **kwargs)
+
     @functools.wraps(keras.Model.evaluate)
     def evaluate(self, *args, **kwargs):
         with in_turn():
@@ -330,15 +355,8 @@ class Model(SharedModel, keras.Model):
             return super().train_step(*args, **kwargs)
 
     def test_step(self, *args: Any, **kwargs: Any) -> Any:
-        regularized = self.network.regularized
-        if not all(map(by_products.regularizes_rates, regularized)):
-            # The loss counts what only whole sequences show.
-            return super().test_step(*args, **kwargs)
-        with (
-            inference_only(),
-            penalized(bool(regularized)),
-            own_process(not self.jit_compile),
-        ):
+        own = own_process(not self.jit_compile)
+        with inference_only(), penalized(), own:
             return super().test_step(*args, **kwargs)
 
     def predict_step(self, *args: Any, **kwargs: Any) -> Any:

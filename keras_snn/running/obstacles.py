@@ -35,8 +35,7 @@ def obstacle_to_training(network, remat_steps=None):
     for node in network.loop:
         layer = node.layer
         by_rate = rule in ("collapsed", "rate") and regularizes_rates(layer)
-        regularizer = getattr(layer, "activity_regularizer", None)
-        if regularizer is not None and not by_rate:
+        if kinds.regularizes_activity(layer) and not by_rate:
             return SEES_SEQUENCES.format(layer.name)
     if rule == "mixed":
         return "its spiking layers learn by different rules"

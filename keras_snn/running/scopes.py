@@ -48,5 +48,5 @@ own_process = Scope()
 # Within this scope models compute outputs, without gradients.
 inference_only = Scope()
 
-# Within this scope, too, they add the penalties of their rates to the loss.
+# Within this scope, too, they add the penalties of activity to the loss.
 penalized = Scope()

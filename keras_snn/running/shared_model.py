@@ -8,6 +8,7 @@ import keras
 
 from keras_snn.running import processes as processes_
 from keras_snn.running import shares
+from keras_snn.running.keras_files import KerasFiles
 from keras_snn.running.tracing import TracedOnce
 
 # Callbacks that write files, and do nothing else that processes have to do
@@ -21,7 +22,7 @@ WRITERS = (
 )
 
 
-class SharedModel(TracedOnce):
+class SharedModel(KerasFiles, TracedOnce):
     """A mixin before `keras.Model` in the bases of a model.
 
     Under a `keras.distribution.DataParallel` of several devices `fit`,

@@ -13,6 +13,7 @@ from keras_snn.layers.encoders import Encoder
 from keras_snn.layers.readouts import Readout
 from keras_snn.layers.time_layer import TimeLayer
 from keras_snn.network import read
+from keras_snn.running.keras_files import KerasFiles
 from keras_snn.running.tracing import TracedOnce
 
 
@@ -63,7 +64,7 @@ def stateful(model: keras.Model, batch_size: int) -> StatefulModel:
 
 
 @keras.saving.register_keras_serializable(package="keras_snn")
-class StatefulModel(TracedOnce, keras.Model):
+class StatefulModel(KerasFiles, TracedOnce, keras.Model):
     """The model that `keras_snn.stateful` returns.
 
     Its `fit` keeps the batches in order. `reset_state()` forgets all
@@ -128,6 +129,7 @@ class StatefulModel(TracedOnce, keras.Model):
             )
         first = ops.cast(first, "bool")
         network, training = self.network_read, bool(training)
+        _check_penalties(network)
         (source,) = network.sources
         values, states = {source.key: window}, iter(self.state_of)
         length = ops.cast(ops.shape(window)[1], "float32")
@@ -208,41 +210,46 @@ def _first_state(node, batch):
     return list(layer.initial_state(frame, layer.compute_dtype))
 
 
+_EXPECTED = (
+    "stateful() expects a model that takes one sequence, runs some steps at a "
+    "time, and learns through time."
+)
+
+
+def _check_penalties(network):
+    """Raise a `ValueError` if a layer regularizes its activity."""
+    for layer in network.regularized:
+        raise ValueError(
+            f"{_EXPECTED} '{layer.name}' has an activity regularizer, which "
+            "sees whole sequences. Set its activity_regularizer to None."
+        )
+
+
 def _check(network):
     """Raise a `ValueError` unless windows of a recording can be learned."""
-    expected = (
-        "stateful() expects a model that takes one sequence, runs some steps "
-        "at a time, and learns through time."
-    )
     if network.no_loop:
         raise ValueError(
-            f"{expected} '{network.name}' does not run so: {network.no_loop}."
+            f"{_EXPECTED} '{network.name}' does not run so: {network.no_loop}."
         )
     encoders = [n.layer for n in network.nodes if isinstance(n.layer, Encoder)]
     if encoders:
         kind = type(encoders[0]).__name__
         raise ValueError(
-            f"{expected} '{encoders[0].name}' ({kind}) of '{network.name}' "
+            f"{_EXPECTED} '{encoders[0].name}' ({kind}) of '{network.name}' "
             "makes the time axis itself. Encode the recordings first, and "
             "build the model on keras.Input((None, ...))."
         )
     if network.before or len(network.inputs) != 1:
         raise ValueError(
-            f"{expected} Received: '{network.name}', with "
+            f"{_EXPECTED} Received: '{network.name}', with "
             f"{len(network.inputs)} inputs, and {len(network.before)} layers "
             "before the first that runs over time."
         )
-    if network.regularized:
-        layer = network.regularized[0]
-        raise ValueError(
-            f"{expected} '{layer.name}' has an activity regularizer, which "
-            "sees whole sequences. Received: activity_regularizer="
-            f"{layer.activity_regularizer!r}."
-        )
+    _check_penalties(network)
     for node in network.looped_neurons:
         if node.layer.rule != "surrogate":
             raise ValueError(
-                f"{expected} '{node.name}' learns by a rule for whole "
+                f"{_EXPECTED} '{node.name}' learns by a rule for whole "
                 f"sequences. Received: learning_rule="
                 f"{node.layer.learning_rule!r}. Use a surrogate, e.g. "
                 'learning_rule="arctan"; or train on whole recordings, for '

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import keras
@@ -13,7 +14,9 @@ from keras_snn.layers.readouts import Readout
 from keras_snn.layers.time_layer import TimeLayer
 from keras_snn.network import read, readable
 from keras_snn.network.reading import check_shapes
+from keras_snn.running.keras_files import KerasFiles
 from keras_snn.running.live import Stream
+from keras_snn.running.snapshots import Snapshots
 from keras_snn.typing import State
 
 
@@ -230,7 +233,7 @@ class Step(keras.layers.Layer):
 
 @readable
 @keras.saving.register_keras_serializable(package="keras_snn")
-class StepModel(keras.Model):
+class StepModel(KerasFiles, keras.Model):
     """The functional model that `keras_snn.streaming` returns.
 
     Attributes:
@@ -247,6 +250,16 @@ class StepModel(keras.Model):
         """The model behind the readouts."""
         return _after(self.streamed)
 
+    @functools.cached_property
+    def snapshots(self) -> Snapshots:
+        """Its `Snapshots`, for streams."""
+        return Snapshots(self)
+
+    @functools.cached_property
+    def snapshots_after(self) -> Snapshots:
+        """The `Snapshots` of the model behind the readouts."""
+        return Snapshots(self.after)
+
     def stream(self, batch_size: int = 1) -> Stream:
         """Return a `Stream`, which keeps the state inside.
 
@@ -262,6 +275,13 @@ class StepModel(keras.Model):
     @property
     def state_inputs(self) -> list[Any]:
         """The symbolic inputs of the state, the last ones."""
+        if not self.initial_values:
+            raise ValueError(
+                f"'{self.name}' does not know what its state starts with: "
+                "keras.models.clone_model copies layers alone. Use "
+                "keras_snn.streaming on a clone of the model, or set "
+                "clone.initial_values = step.initial_values."
+            )
         return self.inputs[len(self.inputs) - len(self.initial_values) :]
 
     def __call__(self, inputs, *args, **kwargs):

@@ -45,7 +45,9 @@ def run(network, inputs, training=False, differentiable=True):
     weights = []
     if differentiable:
         weights, values = weights_before_loop(network, values)
-    penalizes = penalized.on and not differentiable
+    penalizes = (
+        penalized.on and not differentiable and bool(network.regularized)
+    )
     keep = Keep(credits=differentiable, sums=penalizes)
     loop = TimeLoop(network, values, training, keep)
     final = loop.run()

@@ -102,6 +102,30 @@ def test_layers_that_are_not_known_run_densely(layer, reason):
     )
 
 
+class OwnSteps(keras_snn.Model):
+    def train_step(self, data):
+        return super().train_step(data)
+
+    def test_step(self, data):
+        return super().test_step(data)
+
+
+def test_a_subclass_with_steps_of_its_own_says_so():
+    pytest.importorskip("numba")
+    event_driven.enable()
+    inputs = keras.Input((10, 6))
+    x = layers.LIF(0.9)(layers.TimeFold(keras.layers.Dense(8))(inputs))
+    outputs = layers.MembraneReadout()(x)
+    for training in (True, False):
+        assert keras_snn.Model(inputs, outputs).dense_reason(training) is None
+    model = OwnSteps(inputs, outputs)
+    assert re.search(
+        r"`train_step` of OwnSteps.*super\(\)\.train_step",
+        model.dense_reason(training=True),
+    )
+    assert "`test_step` of OwnSteps" in model.dense_reason()
+
+
 def test_the_old_name_of_the_reason_is_deprecated():
     model = model_of(keras.layers.Conv2DTranspose(4, 3))
     with pytest.warns(DeprecationWarning, match=r"dense_reason\(\)"):

@@ -51,6 +51,22 @@ def test_a_model_keeps_its_remat_steps(tmp_path):
     assert again.remat_steps == 2
 
 
+MODELS = {
+    "Model": lambda model: snn.Model(model.inputs, model.outputs),
+    "StepModel": snn.streaming,
+    "StatefulModel": lambda model: snn.stateful(model, batch_size=2),
+}
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".hdf5"])
+@pytest.mark.parametrize("kind", MODELS)
+def test_hdf5_would_lose_the_type_of_a_model(kind, suffix, tmp_path):
+    model, path = MODELS[kind](network("arctan")), tmp_path / f"model{suffix}"
+    with pytest.raises(ValueError, match=rf"\({kind}\).*ends in \.keras"):
+        model.save(path)
+    assert not path.exists()
+
+
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_a_model_learns_on_by_the_rule_it_was_saved_with(tmp_path, rule):
     model = network(rule)

@@ -1,11 +1,14 @@
 """What a model of the library does where its loop does not fit: as Keras."""
 
+import threading
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
 import keras_snn as snn
+from keras_snn.running.scopes import in_turn
 from tests.helpers import engine
 
 L, S, TimeFold = keras.layers, snn.layers, snn.layers.TimeFold
@@ -186,6 +189,79 @@ def test_what_a_layer_adds_to_the_loss_counts_once(rule, time_steps, nested):
     assert "adds to the loss" in model.runs_layer_by_layer
 
 
+def frozen(rule):
+    """Return inputs and outputs with a normalization that does not learn."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((20, 10))
+    x = TimeFold(L.Dense(8))(inputs)
+    x = TimeFold(L.BatchNormalization(trainable=False, name="bn"))(x)
+    x = S.LIF(beta=0.9, threshold=0.3, learning_rule=rule)(x)
+    x = TimeFold(L.Dense(3))(x)
+    return inputs, S.MembraneReadout(learning_rule=rule)(x)
+
+
+@pytest.mark.parametrize("rule", ["exact", "arctan"])
+def test_a_normalization_that_is_unfrozen_sees_all_steps(rule):
+    found = []
+    for kind, given in ((keras.Model, {}), (snn.Model, {"remat_steps": 5})):
+        model = kind(*frozen(rule), **given)
+        model.layers[2].layer.trainable = True
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        model.train_on_batch(drawn(6, 20, 10), drawn(6, 3, seed=1))
+        found.append(model.get_weights())
+    for expected, actual in zip(*found, strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-5)
+    assert "'bn'" in model.runs_layer_by_layer
+
+
+@pytest.mark.parametrize("place", ["dense", "neurons"])
+@pytest.mark.parametrize("rule", RULES)
+def test_a_regularizer_that_is_set_later_counts(rule, place):
+    inputs, outputs = small(rule=rule)
+    keras_model, model = pair(inputs, outputs, remat_steps=2)
+    fold, neurons = model.layers[1:3]
+    layer = fold.layer if place == "dense" else neurons
+    layer.activity_regularizer = keras.regularizers.L2(0.5)
+    data, found = (drawn(6, 4, 10), drawn(6, 3)), []
+    for each in (keras_model, model):
+        each.compile(keras.optimizers.SGD(0.0), "mse")
+        found.append((each.evaluate(*data, verbose=0),))
+        if on_tensorflow or place == "neurons":
+            found[-1] += (each.train_on_batch(*data),)
+    np.testing.assert_allclose(*found, rtol=1e-5)
+    assert "activity regularizer" in model.runs_layer_by_layer
+
+
+@pytest.mark.parametrize(
+    "regularizer", [snn.regularizers.Silence(1.0), keras.regularizers.L2(0.5)]
+)
+@pytest.mark.parametrize("rule", RULES)
+def test_evaluate_counts_penalties_of_models_behind_one_another(
+    rule, regularizer
+):
+    def block(features, units):
+        x = inputs = keras.Input((features,))
+        x = TimeFold(L.Dense(8))(S.RepeatEncoder(5)(x))
+        x = S.LIF(
+            threshold=0.2, learning_rule=rule, activity_regularizer=regularizer
+        )(x)
+        outputs = S.MembraneReadout(learning_rule=rule)(
+            TimeFold(L.Dense(units))(x)
+        )
+        return snn.Model(inputs, outputs)
+
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((6,))
+    models = pair(inputs, block(4, 2)(block(6, 4)(inputs)))
+    data, found = (drawn(4, 6), drawn(4, 2)), []
+    for model in models:
+        model.compile(keras.optimizers.SGD(0.0), "mse")
+        found.append(model.evaluate(*data, verbose=0))
+        found.append(model.train_on_batch(*data))
+    assert "second sequence" in model.runs_layer_by_layer
+    np.testing.assert_allclose(found, found[0], rtol=1e-5)
+
+
 def test_an_encoder_may_be_an_output():
     inputs = keras.Input((10,))
     x = spikes = S.RepeatEncoder(4)(inputs)
@@ -212,6 +288,30 @@ def test_inputs_by_name_are_checked_as_themselves():
     data["pixels"] = np.full((6, 10), 200, "uint8")
     with pytest.raises(ValueError, match="floating point images"):
         model(data)
+
+
+CALLS = {
+    "predict": lambda model, x, y: model.predict(x, verbose=0),
+    "predict_on_batch": lambda model, x, y: model.predict_on_batch(x),
+    "evaluate": lambda model, x, y: model.evaluate(x, y, verbose=0),
+    "test_on_batch": lambda model, x, y: model.test_on_batch(x, y),
+}
+
+
+@pytest.mark.skipif(on_tensorflow, reason="threads need no turns there")
+@pytest.mark.parametrize("name", CALLS)
+def test_calls_of_several_threads_take_turns(name):
+    model = snn.Model(*small())
+    model.compile("sgd", "mse")
+    data = model, drawn(6, 4, 10), drawn(6, 3)
+    CALLS[name](*data)
+    thread = threading.Thread(target=CALLS[name], args=data)
+    with in_turn():
+        thread.start()
+        thread.join(0.5)
+        assert thread.is_alive()
+    thread.join(60)
+    assert not thread.is_alive()
 
 
 def test_rates_are_kept_in_fit_only():

@@ -58,6 +58,40 @@ def test_no_word_otherwise(loss, softmax):
         fit(model)
 
 
+def two_heads(names=None):
+    """Return a network with probabilities, and the potentials themselves."""
+    model = network()
+    x = model.output
+    outputs = [keras.layers.Softmax(name="p")(x), x]
+    if names:
+        outputs = dict(zip(names, outputs))
+    return snn.Model(model.input, outputs)
+
+
+CROSS, SQUARED = "categorical_crossentropy", "mse"
+HEADS = [
+    (None, lambda p, v: [p, v]),
+    (None, lambda p, v: {"p": p, "out": v}),
+    (["b", "a"], lambda p, v: {"b": p, "a": v}),
+]
+
+
+def fit_heads(names, loss):
+    model, y = two_heads(names), np.eye(2)
+    model.compile("sgd", loss)
+    y = dict.fromkeys(names, y) if names else [y, y]
+    model.fit(np.ones((2, 3, 4)), y, verbose=0)
+
+
+@pytest.mark.parametrize("names, losses", HEADS)
+def test_each_output_has_its_own_loss(names, losses):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit_heads(names, losses(CROSS, SQUARED))
+    with pytest.warns(UserWarning, match="ends in 'out'.*CrossEntropy"):
+        fit_heads(names, losses(SQUARED, CROSS))
+
+
 def test_a_loaded_model_is_compiled_as_it_was(tmp_path):
     model = network()
     model.compile("sgd", "mse", metrics=["accuracy"])

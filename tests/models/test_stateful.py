@@ -82,6 +82,32 @@ def test_the_last_window_gives_what_the_whole_recording_does(window):
     assert np.any(found)
 
 
+# In a graph the third window's length is none that is known.
+UNEVEN = [(0, 5), (5, 11), (11, 14)]
+
+
+def test_windows_of_several_lengths_give_what_the_recording_does():
+    model, x = network(), recordings(steps=14)
+    long = snn.stateful(model, SAMPLES)
+    for (start, end), first in zip(UNEVEN, firsts(3), strict=True):
+        found = long.predict_on_batch((x[:, start:end], first))
+        np.testing.assert_allclose(found, model(x[:, :end]), atol=1e-5)
+
+
+def test_windows_of_several_lengths_train_as_without_a_graph():
+    x, y = recordings(steps=14), np.ones((SAMPLES, 3), "float32")
+    learned = []
+    for eagerly in (False, True):
+        model = network()
+        long = snn.stateful(model, SAMPLES)
+        long.compile(keras.optimizers.SGD(0.1), "mse", run_eagerly=eagerly)
+        for (start, end), first in zip(UNEVEN, firsts(3), strict=True):
+            long.train_on_batch((x[:, start:end], first), y)
+        learned.append(model.get_weights())
+    for graph, eager in zip(*learned, strict=True):
+        np.testing.assert_allclose(graph, eager, rtol=1e-4, atol=1e-5)
+
+
 def test_sequences_are_those_of_the_window():
     model, x = with_sequences(), recordings()
     long = snn.stateful(model, SAMPLES)
@@ -289,6 +315,15 @@ def refused(name):
 def test_models_that_cannot_learn_in_windows_are_refused(name, words):
     with pytest.raises(ValueError, match=words):
         snn.stateful(refused(name), 2)
+
+
+def test_a_regularizer_that_is_set_later_is_refused():
+    model = small_network()
+    long = snn.stateful(model, SAMPLES)
+    fold = next(x for x in model.layers if isinstance(x, TimeFold))
+    fold.layer.activity_regularizer = keras.regularizers.L2(0.5)
+    with pytest.raises(ValueError, match="activity regularizer, which sees"):
+        long((recordings()[:, :WINDOW], firsts(1)[0]))
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,21 @@ def test_step_model_saves_and_loads(tmp_path):
     np.testing.assert_allclose(scores, scores2, atol=1e-6)
 
 
+def test_a_cloned_step_model_asks_for_what_its_state_starts_with():
+    step, x = snn.streaming(lenet()), spikes(2)
+    clone = keras.models.clone_model(step)
+    for begin in (clone.initial_state, clone.stream):
+        with pytest.raises(ValueError, match="clone.initial_values = step"):
+            begin()
+    clone.initial_values = step.initial_values
+    clone.set_weights(step.get_weights())
+    stream, expected = clone.stream(3), step.stream(3)
+    for t in range(2):
+        np.testing.assert_allclose(
+            stream.step(x[:, t]), expected.step(x[:, t]), atol=1e-6
+        )
+
+
 def test_layers_after_the_readout_see_the_running_output():
     model = lenet()
     softmax = snn.Model(model.input, keras.layers.Softmax()(model.output))

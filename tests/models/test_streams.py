@@ -136,6 +136,34 @@ def test_a_stream_reads_weights_when_it_begins(engine):
     np.testing.assert_allclose(found, model.predict(x, verbose=0), rtol=1e-6)
 
 
+@pytest.mark.parametrize("side", [False, True])
+def test_a_stream_keeps_the_weights_it_began_with(engine, side):
+    model, x = network(side=side), frames()
+    sides = [np.ones((1, 4), "float32")] if side else []
+    expected = model.predict([x, *sides] if side else x, verbose=0)
+    stream = snn.streaming(model).stream()
+    for t in range(T):
+        found = stream.step(x[:, t], *sides)
+        model.set_weights([w + 0.25 for w in model.get_weights()])
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_a_step_with_a_wrong_input_is_not_taken(engine):
+    model, x = network(side=True), frames(2)
+    stream = snn.streaming(model).stream(2)
+    side = np.ones((2, 4), "float32")
+    stream.step(x[:, 0], side)
+    before = stream.state
+    for wrong in (side[:, :3], side[:1], side[0]):
+        with pytest.raises(ValueError, match=r"input 1 besides.*\(2, 4\)"):
+            stream.step(x[:, 1], wrong)
+    assert stream.steps == 1
+    for a, b in zip(stream.state, before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert np.any(stream.step(x[:, 1], side)[0])
+
+
 def test_a_loaded_step_model_streams_compiled(tmp_path):
     model, x = network(), frames()
     snn.streaming(model).save(tmp_path / "step.keras")
