@@ -52,7 +52,7 @@ def runtime(
     >>> network.predict(images)                    # (samples, classes)
     """
     if path is not None:
-        path = atomic.target(path, overwrite, ".npz")
+        file = atomic.target(path, overwrite, ".npz")
     requirements.float32_only(model, "The runtime")
     network = event_driven.compile(model, weights)
     if path is not None:
@@ -60,6 +60,6 @@ def runtime(
 
         names = "name", "time_steps", "encoder", "operations", "divides"
         description = {name: getattr(network, name) for name in names}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write(path, description, network.arrays)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        files.write(file, description, network.arrays)
     return network
