@@ -102,14 +102,16 @@ def epochs_before(record):
 
 
 def rates():
-    """Return the table of the network trained to few spikes."""
+    """Return the table of the networks trained to few spikes."""
     lines = [
-        "| SpikingCNN | test accuracy | mean rate | T = 1 | 2 | 4 | 8 |",
+        "| network | test accuracy | mean rate | T = 1 | 2 | 4 | 8 |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for title, name in (
-        ("trained", "spikingcnn_cifar10"),
+        ("SpikingCNN, trained", "spikingcnn_cifar10"),
         ("and to fewer spikes", "spikingcnn_cifar10_sparse"),
+        ("VGG8, trained", "vgg8_cifar10"),
+        ("and to fewer spikes", "vgg8_cifar10_sparse"),
     ):
         found = read(name)["published"]
         curve = " | ".join(f"{a:.1%}" for a in found["accuracy_at"].values())

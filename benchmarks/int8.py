@@ -35,6 +35,7 @@ NETWORKS = {
     "spikingcnn_cifar10_sparse": ("SpikingCNN", "cifar10_sparse", "cifar10"),
     "vgg8_cifar10": ("VGG8", "cifar10", "cifar10"),
     "vgg9_cifar10": ("VGG9", SAVED / "vgg9_cifar10.npz", "cifar10"),
+    "vgg8_cifar10_sparse": ("VGG8", "cifar10_sparse", "cifar10"),
 }
 
 

@@ -50,9 +50,14 @@ def test_lenet_classifies_mnist(weights):
 
 
 @pytest.mark.parametrize(
-    "name, accuracy", [("SpikingCNN", 0.907), ("VGG8", 0.917)]
+    "name, weights, accuracy",
+    [
+        ("SpikingCNN", "cifar10", 0.907),
+        ("VGG8", "cifar10", 0.917),
+        ("VGG8", "cifar10_sparse", 0.902),
+    ],
 )
-def test_networks_classify_cifar10(name, accuracy):
+def test_networks_classify_cifar10(name, weights, accuracy):
     image = pytest.importorskip("PIL.Image")
     folder = SHARED / "data" / "cifar10"
     if not folder.exists():
@@ -64,7 +69,7 @@ def test_networks_classify_cifar10(name, accuracy):
     info = snn.datasets.info("cifar10")
     x = (x[:1000] / 255 - np.array(info.mean)) / np.array(info.std)
     x, y = x.astype("float32"), y[:1000]
-    model = getattr(snn.models, name)(weights="cifar10")
+    model = getattr(snn.models, name)(weights=weights)
     scores = model.predict(x, batch_size=250, verbose=0)
     # On all of them; three standard errors of 1,000 images are 2.8 points.
     assert np.mean(scores.argmax(-1) == y) >= accuracy - 0.028
@@ -102,12 +107,13 @@ def test_lenet_classifies_recordings(tmp_path):
     assert {"right": int(right.sum()), "of": len(right)} == told
 
 
+@pytest.mark.parametrize("weights", ["cifar10", "cifar10_sparse"])
 @pytest.mark.parametrize("name", ["SpikingCNN", "VGG8"])
-def test_what_is_told_of_networks_is_what_was_measured(name):
-    root = pathlib.Path(__file__).parents[1]
-    path = root / f"benchmarks/results/accuracy/{name.lower()}_cifar10.json"
+def test_what_is_told_of_networks_is_what_was_measured(name, weights):
+    root = pathlib.Path(__file__).parents[1] / "benchmarks/results/accuracy"
+    path = root / f"{name.lower()}_{weights}.json"
     measured = json.loads(path.read_text("utf-8"))["published"]
-    entry = snn.models.pretrained.find(name, "cifar10")
+    entry = snn.models.pretrained.find(name, weights)
     assert entry["result"] == measured
 
 
@@ -130,6 +136,13 @@ def test_accuracies_told_are_those_measured():
     mean = 100 * sum(seeds) / len(seeds)
     readme = (root / "README.md").read_text("utf-8")
     assert f"LeNet, mean of {len(seeds)} seeds | {mean:.1f} % " in readme
+    path = root / "benchmarks/results/accuracy/vgg8_cifar10_sparse.json"
+    found = json.loads(path.read_text("utf-8"))["published"]
+    told = (
+        f'"cifar10_sparse"` {100 * found["test_accuracy"]:.1f} % at a rate of'
+    )
+    words = " ".join(readme.split())
+    assert f"{told} {100 * found['mean_rate']:.1f} %" in words
     path = root / "benchmarks/results/accuracy/lenet_nmnist.json"
     found = json.loads(path.read_text("utf-8"))["published"]
     share = f"{100 * found['test_accuracy']:.1f} %"

@@ -29,7 +29,7 @@ def test_each_is_small_whole_and_described(builder, dataset):
 
 def test_all_together_fit_into_a_small_wheel():
     files = list(pretrained.FOLDER.iterdir())
-    assert sum(x.stat().st_size for x in files) <= 15 * MEGABYTE
+    assert sum(x.stat().st_size for x in files) <= 18 * MEGABYTE
     listed = {pretrained.find(*pair)["file"] for pair in ALL}
     assert {x.name for x in files} == {*listed, "index.json"}
 
