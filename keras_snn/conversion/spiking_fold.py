@@ -146,7 +146,8 @@ class _Folded:
             return None
         if layer in self._ops:
             plain = fresh_layer(self._ops[layer])
-            plain.activation = self._ops[layer].layer.activation
+            if hasattr(plain, "activation"):  # an Affine has none
+                plain.activation = self._ops[layer].layer.activation
             is_fold = isinstance(layer, TimeFold)
             return TimeFold(plain, name=layer.name) if is_fold else plain
         if not isinstance(layer, keras.Layer):  # a function of keras.ops

@@ -176,3 +176,15 @@ def test_activations_stay():
         model.predict(trains(), verbose=0),
         atol=1e-4,
     )
+
+
+def test_a_normalization_goes_into_an_affine_map():
+    layers = [TimeFold(snn.layers.Affine()), TimeFold(L.BatchNormalization())]
+    model = small(*layers, LIF())
+    folded = snn.conversion.fold(model)
+    assert L.BatchNormalization not in kinds_of(folded)
+    np.testing.assert_allclose(
+        folded.predict(trains(), verbose=0),
+        model.predict(trains(), verbose=0),
+        atol=1e-4,
+    )
