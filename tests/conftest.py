@@ -63,7 +63,7 @@ def engine(request, monkeypatch):
 @pytest.fixture
 def mixed_bfloat16():
     """Make layers compute in bfloat16, with float32 weights."""
-    from tests.helpers import policy
+    from keras_snn.training.building import policy
 
     with policy("mixed_bfloat16"):
         yield

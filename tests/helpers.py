@@ -51,17 +51,6 @@ def uncollected(cls, monkeypatch):
 
 
 @contextlib.contextmanager
-def policy(name):
-    """Make layers of a dtype policy."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
-
-
-@contextlib.contextmanager
 def channels_first():
     """Make Keras' layers of images expect channels first by default."""
     before = keras.config.image_data_format()

@@ -62,12 +62,12 @@ class Activity(SharedModel, keras.Model):
         time_steps = ops.convert_to_tensor(time_steps, "int32")
         samples = ops.shape(next(iter(values.values())))[0]
         size = ops.cast(ops.stack([samples, time_steps]), "int32")
-        for name in found:
+        all_steps = ops.prod(size)
+        for name, x in found.items():
             mask = masks.get(name)
-            steps = ops.prod(size)
+            x["steps"] = all_steps
             if mask is not None:
-                steps = ops.sum(ops.cast(mask, "int32"))
-            found[name] = {**found[name], "steps": steps}
+                x["steps"] = ops.sum(ops.cast(mask, "int32"))
         found = keras.tree.map_structure(lambda x: x[None], found)
         # Outputs of batch size 1, which `predict` strings together.
         return {"counts": found, "size": size[None]}

@@ -125,9 +125,9 @@ def _rate(model, values, given):
         is_of_mean = optimizer == "nesterov"
         family = PUBLISHED[model.rstrip("0123456789")]
         rate = (FEW_STEPS if is_of_mean else family)["learning_rate"]
-    loss = {**values, **given}.get("loss", "squared_error")
-    if is_of_mean and loss == "squared_error":  # a sum over the batch
-        rate /= {**values, **given}["batch_size"]
+    merged = {"loss": "squared_error", **values, **given}
+    if is_of_mean and merged["loss"] == "squared_error":  # summed
+        rate /= merged["batch_size"]
     return rate
 
 

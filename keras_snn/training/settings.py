@@ -322,9 +322,7 @@ _NUMBERS = {
 
 
 def _is_number(value, kind):
-    return isinstance(value, kind) and not (
-        isinstance(value, bool) and kind in (Integral, Real)
-    )
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def check_fields(values):
@@ -337,9 +335,11 @@ def check_fields(values):
         ValueError: That names the first field out of range.
     """
     for x in fields(Settings):
-        kind, what = _NUMBERS.get(x.type, (object, ""))
         value = values.get(x.name)
-        if value is not None and not _is_number(value, kind):
+        if x.type not in _NUMBERS or value is None:
+            continue
+        kind, what = _NUMBERS[x.type]
+        if not _is_number(value, kind):
             raise ValueError(
                 f"`{x.name}` must be {what}. Received: {x.name}={value!r}."
             )

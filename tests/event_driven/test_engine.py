@@ -9,7 +9,8 @@ from keras_snn import event_driven, layers
 from keras_snn.event_driven import engine
 from keras_snn.neurons import learning_rules
 from keras_snn.running import time_first
-from tests.helpers import gradients, policy
+from keras_snn.training.building import policy
+from tests.helpers import gradients
 
 pytestmark = pytest.mark.skipif(
     keras.config.backend() != "tensorflow", reason="runs on TensorFlow only"

@@ -13,7 +13,8 @@ import keras_snn as snn
 from keras_snn import event_driven
 from keras_snn.event_driven import switch
 from keras_snn.layers import IF, LIF, RepeatEncoder, TimeFold
-from tests.helpers import cosine, gradients, policy
+from keras_snn.training.building import policy
+from tests.helpers import cosine, gradients
 
 pytest.importorskip("numba")
 pytestmark = pytest.mark.skipif(

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 import keras_snn as snn
-from tests.helpers import policy
+from keras_snn.training.building import policy
 
 T = 5
 THROUGH_TIME = (

@@ -5,7 +5,7 @@ from keras import ops
 
 import keras_snn
 from keras_snn.layers import TimeConstantDropout, TimeFold
-from tests.helpers import policy
+from keras_snn.training.building import policy
 
 LAYERS = {
     "conv": lambda: keras.layers.Conv2D(3, 3, strides=2, padding="same"),
